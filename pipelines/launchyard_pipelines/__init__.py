@@ -1,0 +1,1 @@
+"""Launchyard on Kubeflow Pipelines and Ray Train."""

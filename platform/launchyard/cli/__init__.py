@@ -1,0 +1,5 @@
+"""The ``launchyard`` command."""
+
+from launchyard.cli.main import main
+
+__all__ = ["main"]

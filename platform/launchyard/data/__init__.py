@@ -1,0 +1,1 @@
+"""Data preparation: checks, duplicates, splits, redaction, profile, fingerprint."""

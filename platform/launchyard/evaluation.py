@@ -1,0 +1,131 @@
+"""Records of what was measured; written beside the model and shown wherever a figure is shown."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from launchyard.dataset import Record
+from launchyard.figures import Figure, Series
+
+
+class Measure(Record):
+    """A metric with its bootstrap interval and the rows it stands on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class GateResult(Record):
+    """One rule and what it made of the model."""
+
+    metric: str
+    rule: str
+    value: float
+    passed: bool
+
+
+class SliceResult(Record):
+    """The metrics of the test rows that share one value."""
+
+    slice: str
+    value: str
+    metrics: dict[str, Measure]
+
+
+class Latency(Record):
+    """Time of one single-row prediction in process, in milliseconds, over ``n`` timed calls."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    n: int
+    threads: int
+
+
+class RuntimeCandidate(Record):
+    """One way of computing the model, what it costs and whether it kept the quality."""
+
+    name: str = Field(description="torch, onnx or onnx-int8.")
+    p50_ms: float | None = None
+    accuracy: float | None = Field(None, description="On the validation rows.")
+    size_bytes: int | None = None
+    chosen: bool = False
+    reason: str = Field("", description="Why it was chosen or not, in words.")
+
+
+class Abstention(Record):
+    """Below ``threshold`` the endpoint says that it is not sure; measured on the test rows."""
+
+    threshold: float
+    coverage: float
+    accuracy: float
+    n: int
+
+
+class TrainingRecord(Record):
+    """How a model came about: written by training as ``training.json``."""
+
+    model_type: str = Field(description="Architecture family, such as bert.")
+    num_parameters: int
+    num_trained_parameters: int
+    num_steps: int
+    num_samples: int = Field(description="Rows that went through forward and backward, repeats counted.")
+    seconds: float
+    samples_per_second: float
+    precision: str
+    workers: int
+    device: str
+    best_step: int
+    stopped_early: bool
+    resumed_from_step: int | None = None
+    fresh_weights: tuple[str, ...] = Field((), description="Parameters that the base model did not hold.")
+    validation: dict[str, float]
+    curves: tuple[Series, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class TrialResult(Record):
+    """One trial of a search."""
+
+    number: int
+    parameters: dict[str, bool | int | float | str | None]
+    metric: float | None
+    epochs: float
+    status: str = Field(description="completed, stopped or failed.")
+    seconds: float
+
+
+class TuneRecord(Record):
+    """A search: written by tuning as ``tune.json``."""
+
+    metric: str
+    mode: str
+    best: dict[str, bool | int | float | str | None]
+    best_metric: float
+    trials: tuple[TrialResult, ...]
+
+
+class Evaluation(Record):
+    """Everything evaluate measured, on the exact files that serving loads."""
+
+    metrics: dict[str, dict[str, Measure]] = Field(description="Split (validation, test) -> metric -> measure.")
+    baseline_name: str
+    baseline: dict[str, Measure]
+    prior: dict[str, Measure]
+    champion_version: int | None = None
+    champion: dict[str, Measure] = Field({}, description="The champion on the same test rows.")
+    slices: tuple[SliceResult, ...] = ()
+    latency: Latency
+    runtimes: tuple[RuntimeCandidate, ...] = ()
+    abstention: Abstention | None = None
+    gates: tuple[GateResult, ...]
+    figures: tuple[Annotated[Figure, Field(discriminator="type")], ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed; a model without gates passes."""
+        return all(gate.passed for gate in self.gates)

@@ -1,0 +1,195 @@
+"""What a product kind provides. The platform knows kinds only through this module."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+
+from launchyard.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from pydantic import BaseModel
+
+    from launchyard.dataset import DatasetManifest
+    from launchyard.figures import Figure
+    from launchyard.spec.blocks import Product
+    from launchyard.training.context import TrainContext, TrainJob
+
+Row = Mapping[str, Any]
+"""One example or one parsed request input, as column -> value."""
+
+Output = Mapping[str, Any]
+"""One answer of a predictor: JSON-ready, fits the predictor's ``output_schema``."""
+
+
+class Recipe(Protocol):
+    """How a kind turns source rows into example rows. Picklable: workers run it, batch by batch."""
+
+    content_columns: tuple[str, ...]
+    """Columns of an example that make it what it is: equal content is a duplicate."""
+    label_column: str | None
+    """Column of an example that splits are stratified by; None when the kind has no label."""
+
+    def __init__(self, spec: Product) -> None: ...
+
+    def source_columns(self) -> tuple[str, ...]:
+        """Return the source columns that :meth:`convert` reads; no other column is loaded."""
+        ...
+
+    def convert(self, batch: pa.Table) -> pa.Table:
+        """Return the examples of one batch, row by row: pure, order kept, nulls kept as nulls.
+
+        Raises:
+            DataError: a value cannot become an example; the message names it.
+        """
+        ...
+
+
+class Scores(Protocol):
+    """A model's answers beside the truth, ready to be measured any number of times."""
+
+    num_rows: int
+
+    def metrics(self, index_B: NDArray[np.intp] | None = None) -> dict[str, float]:
+        """Return every metric over the rows at ``index_B`` (repeats count again; default: all rows)."""
+        ...
+
+
+class Evaluator(Protocol):
+    """How a kind measures a model. Rows are tables of examples, outputs are in the same order."""
+
+    def __init__(self, spec: Product, dataset: DatasetManifest) -> None: ...
+
+    def score(self, rows: pa.Table, outputs: Sequence[Output]) -> Scores:
+        """Return the scores of ``outputs`` against the labels in ``rows``."""
+        ...
+
+    def answer_prior(self, train: pa.Table, rows: pa.Table) -> list[Output]:
+        """Return what a model would answer that knows only the training labels' frequencies."""
+        ...
+
+    def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
+        """Return the answers of a cheap baseline that is fitted on ``train`` in seconds."""
+        ...
+
+    def slices(self, rows: pa.Table) -> dict[str, list[str]]:
+        """Return slice name -> the slice of each row, besides the columns the spec names."""
+        ...
+
+    def figures(self, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+        """Return what the launch report shows of these answers, worst rows included."""
+        ...
+
+
+class Predictor(Protocol):
+    """A trained model as serving loads it: rows in, outputs out, batched by the platform."""
+
+    input_schema: type[BaseModel]
+    output_schema: type[BaseModel]
+
+    @classmethod
+    def load(cls, bundle_dir: Path, *, threads: int) -> Self:
+        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads."""
+        ...
+
+    def parse(self, raw: object) -> Row:
+        """Return the row of one raw request input, preprocessed as training rows were.
+
+        Raises:
+            RequestError: the input is empty, too large or of the wrong type.
+        """
+        ...
+
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        """Return one output per row, in order; a row's output does not depend on its batch."""
+        ...
+
+    def explain(self, rows: Sequence[Row]) -> list[Output]:
+        """Return each row's output together with what in the row speaks for it."""
+        ...
+
+    def describe(self, row: Row) -> dict[str, float | str]:
+        """Return the features of a row that drift is measured on; nothing personal."""
+        ...
+
+
+class TrainFunction(Protocol):
+    """Training, called once in each data-parallel worker."""
+
+    def __call__(self, context: TrainContext, job: TrainJob) -> None:
+        """Train in this worker; rank 0 leaves the result in ``job.output_dir``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A product kind: its spec class, and its parts by dotted path so that nothing heavy is loaded early."""
+
+    name: str
+    summary: str
+    spec: type[Product]
+    recipe: str
+    train: str | None
+    evaluator: str
+    predictor: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the kind's own files: ``example.yaml`` and ``page.html``."""
+        module = importlib.import_module(self.spec.__module__)
+        return Path(cast(str, module.__file__)).parent
+
+    def load_recipe(self, spec: Product) -> Recipe:
+        """Return the kind's recipe for ``spec``."""
+        return cast(type[Recipe], load_part(self.recipe))(spec)
+
+    def load_evaluator(self, spec: Product, dataset: DatasetManifest) -> Evaluator:
+        """Return the kind's evaluator for ``spec`` on a prepared data set."""
+        return cast(type[Evaluator], load_part(self.evaluator))(spec, dataset)
+
+    def load_train_function(self) -> TrainFunction | None:
+        """Return the function that each training worker runs; None for a kind that does not train."""
+        return None if self.train is None else cast(TrainFunction, load_part(self.train))
+
+    def load_predictor(self, bundle_dir: Path, *, threads: int) -> Predictor:
+        """Return the predictor of the bundle at ``bundle_dir``."""
+        return cast(type[Predictor], load_part(self.predictor)).load(bundle_dir, threads=threads)
+
+
+def load_part(path: str) -> Any:
+    """Return the object at a dotted path such as ``package.module:name``."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@cache
+def iter_kinds() -> tuple[Kind, ...]:
+    """Return every kind: one per package under ``launchyard.kinds``, by name."""
+    package = importlib.import_module("launchyard.kinds")
+    modules = (
+        importlib.import_module(f"launchyard.kinds.{found.name}") for found in pkgutil.iter_modules(package.__path__)
+    )
+    return tuple(sorted((module.KIND for module in modules), key=lambda kind: kind.name))
+
+
+def get_kind(name: str) -> Kind:
+    """Return the kind called ``name``.
+
+    Raises:
+        SpecError: there is none; the message names the nearest and all known ones.
+    """
+    kinds = {kind.name: kind for kind in iter_kinds()}
+    if name in kinds:
+        return kinds[name]
+    near = get_close_matches(name, kinds, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise SpecError(f"kind: '{name}' is not a product kind.{hint} Known kinds: {', '.join(kinds)}.")

@@ -1,0 +1,1 @@
+"""Product kinds: one package each, found by being here."""

@@ -1,0 +1,92 @@
+"""Text classification: one label per text, by fine-tuning a transformers encoder or decoder."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from launchyard.kind import Kind
+from launchyard.spec.blocks import Block, Data, Model, Product, Train
+
+
+class LabelRule(Block):
+    """How a column becomes a label: as it is, by ``map``, or by ``bins`` of a number."""
+
+    column: str = Field("label", description="Column that holds the label.")
+    map: dict[str, str] | None = Field(None, description="Value -> label; rows of other values are an error.")
+    bins: dict[str, tuple[float | None, float | None]] | None = Field(
+        None, description="Label -> (low, high], null is unbounded; a value in no bin is an error."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_column_name(cls, value: object) -> object:
+        return {"column": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> Self:
+        if self.map is not None and self.bins is not None:
+            raise ValueError("map and bins exclude each other. Remove one of them")
+        for label, (low, high) in (self.bins or {}).items():
+            if low is not None and high is not None and low >= high:
+                raise ValueError(f"bin '{label}' is empty: low {low:g} is not below high {high:g}")
+        return self
+
+
+class TextData(Data):
+    """Rows of a text and a label."""
+
+    text: str = Field("text", description="Column that holds the text.")
+    label: LabelRule = Field(LabelRule(), description="How the label is read.")
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code of the texts, such as en or zh.")
+    max_characters: int = Field(100_000, ge=1, description="Longest text that is accepted; a longer one is an error.")
+
+
+class Lora(Block):
+    """Low-rank adapters (Hu et al. 2021): train a few added weights instead of all."""
+
+    rank: int = Field(8, ge=1, description="Rank of the added matrices.")
+    alpha: float = Field(16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the adapters.")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="Layers to adapt; default: the family's attention."
+    )
+
+
+class TextModel(Model):
+    """A transformers model with a sequence-classification head."""
+
+    max_length: int = Field(128, ge=4, le=32768, description="Longest input in tokens, special tokens included.")
+    truncation: Literal["head", "tail", "head+tail"] = Field("head", description="Which part of a longer text is kept.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout; default: the base model's.")
+    lora: Lora | None = Field(None, description="Train low-rank adapters instead of all weights.")
+
+
+class TextTrain(Train):
+    """Optimisation and what is specific to single-label classification."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+        None, description="Weight of each label in the loss; balanced: inverse to its frequency."
+    )
+
+
+class TextClassification(Product):
+    """A text classification product."""
+
+    kind: Literal["text-classification"]
+    data: TextData
+    model: TextModel
+    train: TextTrain = Field(TextTrain(), description="Optimisation.")
+
+
+KIND = Kind(
+    name="text-classification",
+    summary="One label per text: sentiment, intents, moderation.",
+    spec=TextClassification,
+    recipe="launchyard.kinds.text_classification.data:TextRecipe",
+    train="launchyard.kinds.text_classification.train:train_text_classifier",
+    evaluator="launchyard.kinds.text_classification.evaluate:TextEvaluator",
+    predictor="launchyard.kinds.text_classification.predict:TextPredictor",
+)

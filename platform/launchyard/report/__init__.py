@@ -1,0 +1,1 @@
+"""The launch report: one self-contained HTML file."""

@@ -1,0 +1,94 @@
+"""The process's environment, read once at the entry point, and the folders that follow from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from launchyard.errors import SpecError
+
+PREFIX = "LAUNCHYARD_"
+
+OFFLINE_DEFAULTS = {
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Set for this process and its children unless the user has set them: nothing reports home."""
+
+
+class Settings(BaseModel):
+    """What the environment decides; every field is the variable ``LAUNCHYARD_<NAME>``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(Path(".launchyard"), description="Folder of all local state.")
+    namespace: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="Team name.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL of the records; default SQLite in home.")
+    tracking_url: str | None = Field(None, description="MLflow tracking URL; default SQLite in home.")
+    host: str = Field("127.0.0.1", description="Address that `launchyard serve` listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that `launchyard serve` listens on.")
+    max_download_bytes: int = Field(20 * 2**30, gt=0, description="Largest download that is accepted, bytes.")
+    timeout_s: float = Field(60.0, gt=0, description="Longest wait for one network answer, seconds.")
+
+    @property
+    def root(self) -> Path:
+        """The absolute home folder of this namespace."""
+        return self.home.expanduser().resolve() / self.namespace
+
+    @property
+    def cache_dir(self) -> Path:
+        """Content-addressed downloads: the only folder that holds raw data (mode 0700)."""
+        return self.home.expanduser().resolve() / "cache"
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Registered bundles, one folder per bundle digest."""
+        return self.root / "bundles"
+
+    @property
+    def records_url(self) -> str:
+        """SQLAlchemy URL of feedback, rollout records and decisions."""
+        return self.database_url or f"sqlite:///{self.root / 'records.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """MLflow tracking and registry URL."""
+        return self.tracking_url or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def runs_dir(self, product: str) -> Path:
+        """Run folders of one product, one per run id."""
+        return self.root / "runs" / product
+
+    def training_dir(self, product: str) -> Path:
+        """Checkpoints of trainings that have not finished yet, one folder per training key."""
+        return self.root / "training" / product
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that the environment (default: this process's) describes.
+
+    Raises:
+        SpecError: a ``LAUNCHYARD_`` variable is unknown or has a value that does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as err:
+        known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
+        problems = "\n".join(
+            f"environment: {PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}, got {e['input']!r}." for e in err.errors()
+        )
+        raise SpecError(f"{problems}\nKnown variables: {known}.") from err
+
+
+def set_offline_defaults() -> None:
+    """Switch off every telemetry call of the libraries underneath, for this process and its children."""
+    for name, value in OFFLINE_DEFAULTS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,1 @@
+"""Sources: one resolver from URIs to rows and model folders."""

@@ -1,0 +1,1 @@
+"""The product spec: what a user writes in ``product.yaml``."""

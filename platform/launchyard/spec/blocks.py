@@ -1,0 +1,298 @@
+"""The parts that product specs are built from, shared by every kind.
+
+Each block is frozen and refuses unknown keys; each field's description is what ``docs/spec.md``,
+the JSON schema and the editor's completion show.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+class Block(BaseModel):
+    """One mapping of the spec: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def check_uri(uri: str) -> str:
+    """Return ``uri`` unchanged.
+
+    Raises:
+        ValueError: it is empty, or its scheme is none that a resolver exists for.
+    """
+    schemes = ("file", "pypi", "hf", "s3", "https", "http", "sql", "mlflow")
+    scheme, separator, _ = uri.partition("://")
+    if not uri.strip():
+        raise ValueError("a source must not be empty. Give a path or a URI")
+    if separator and scheme not in schemes:
+        raise ValueError(f"'{scheme}://' is not a source. Use a path or one of {', '.join(s + '://' for s in schemes)}")
+    return uri
+
+
+SourceUri = Annotated[str, AfterValidator(check_uri)]
+"""A path, or a URI: ``file pypi hf s3 https sql mlflow``; ``#sha256=<hex>`` pins its content."""
+
+
+class SplitSources(Block):
+    """One source per split; what is not given is split off ``train``."""
+
+    train: SourceUri = Field(description="Rows to learn from.")
+    validation: SourceUri | None = Field(None, description="Rows to choose settings on; default: split off train.")
+    test: SourceUri | None = Field(None, description="Rows to report on; default: split off train.")
+
+
+class ClassSources(Block):
+    """One text file per class, one row a line."""
+
+    classes: dict[str, SourceUri] = Field(min_length=1, description="Label -> source of its lines.")
+
+
+class Split(Block):
+    """How rows are divided; counts (integers) or fractions of all rows (numbers below 1)."""
+
+    train: float | int = Field(0.8, gt=0, description="Training rows: a count, or a fraction of all rows.")
+    validation: float | int = Field(0.1, gt=0, description="Validation rows: a count or a fraction.")
+    test: float | int = Field(0.1, gt=0, description="Test rows: a count or a fraction.")
+    seed: int = Field(7, ge=0, description="Seed of the shuffle; the same seed gives the same split anywhere.")
+    stratify: bool = Field(True, description="Keep each label's share equal in all splits.")
+    group: str | None = Field(None, description="Column whose equal values stay in one split.")
+    time: str | None = Field(None, description="Column to order by: oldest rows train, newest rows test.")
+
+    @model_validator(mode="after")
+    def _is_divisible(self) -> Self:
+        sizes = (self.train, self.validation, self.test)
+        if len({size < 1 for size in sizes}) > 1:
+            raise ValueError(f"train, validation and test must all be counts or all be fractions, got {sizes}")
+        if all(size < 1 for size in sizes) and sum(sizes) > 1 + 1e-9:
+            raise ValueError(f"the fractions add up to {sum(sizes):g}, more than 1. Lower one of them")
+        if any(size >= 1 and size != int(size) for size in sizes):
+            raise ValueError(f"a count must be a whole number, got {sizes}")
+        if self.group and self.time:
+            raise ValueError("group and time exclude each other. Remove one of them")
+        return self
+
+
+class Checks(Block):
+    """What the rows must fulfil before anything is trained on them."""
+
+    min_rows: int = Field(10, ge=1, description="Fewest rows after cleaning, over all splits.")
+    min_rows_per_class: int = Field(3, ge=1, description="Fewest rows of each label, over all splits.")
+    max_null_fraction: float = Field(0.1, ge=0, le=1, description="Largest share of rows with a null or empty field.")
+    max_duplicate_fraction: float = Field(0.5, ge=0, le=1, description="Largest share of exact duplicates.")
+    near_duplicates: Literal["drop", "fail", "allow"] = Field(
+        "drop", description="What to do with a training row that nearly equals a held-out row."
+    )
+
+
+Redaction = Literal["email", "phone", "card", "ip"]
+"""A pattern of personal data that is replaced by its name in brackets, such as ``[email]``."""
+
+
+class Data(Block):
+    """Where the rows come from. A kind adds what its columns mean."""
+
+    source: SourceUri | SplitSources | ClassSources = Field(description="Where the rows are.")
+    split: Split = Field(Split(), description="How rows are divided into train, validation and test.")
+    checks: Checks = Field(Checks(), description="What the rows must fulfil.")
+    redact: tuple[Redaction, ...] = Field((), description="Personal data to mask, in training and serving alike.")
+
+
+class Model(Block):
+    """What is trained. A kind adds its architecture's keys."""
+
+    base: SourceUri = Field(description="The pretrained model to start from.")
+
+
+class EarlyStopping(Block):
+    """When to stop before the last epoch."""
+
+    patience: int = Field(2, ge=1, description="Evaluations without improvement before training stops.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest change of the metric that counts as improvement.")
+
+
+class Train(Block):
+    """Optimisation, the same for every kind that learns by gradient descent."""
+
+    epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps.")
+    batch_size: int = Field(32, ge=1, le=65536, description="Rows per optimiser step, over all workers.")
+    gradient_accumulation: int = Field(1, ge=1, description="Slices that a batch is computed in, to save memory.")
+    learning_rate: float = Field(5e-5, gt=0, le=10, description="Peak learning rate.")
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = Field("adamw", description="Update rule.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
+    weight_decay: float = Field(0.01, ge=0, description="Decay of weights; biases and norms are left out.")
+    scheduler: Literal["constant", "linear", "cosine", "exponential"] = Field(
+        "linear", description="Course of the learning rate after warm-up; exponential ends at 1 % of the peak."
+    )
+    warmup: float = Field(0.06, ge=0, description="Warm-up steps; below 1: a fraction of all steps.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
+    )
+    length_grouped: bool = Field(True, description="Put rows of like length into a batch: less padding, faster.")
+    early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null trains all epochs.")
+    evaluations_per_epoch: int = Field(1, ge=1, description="Validations and checkpoints in each epoch.")
+    seed: int = Field(7, ge=0, description="Seed of initial weights, shuffling and dropout.")
+
+
+class Range(Block):
+    """Numbers to search between."""
+
+    min: float = Field(description="Smallest value.")
+    max: float = Field(description="Largest value.")
+    log: bool = Field(False, description="Sample orders of magnitude alike.")
+    step: float | None = Field(None, gt=0, description="Distance between candidates.")
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError(f"min must be below max, got {self.min:g} and {self.max:g}")
+        if self.log and (self.min <= 0 or self.step is not None):
+            raise ValueError("log needs min above 0 and no step")
+        return self
+
+
+class Choice(Block):
+    """Values to choose from."""
+
+    values: tuple[bool | int | float | str | None, ...] = Field(min_length=2, description="Candidates.")
+
+
+class Tune(Block):
+    """A search over keys of ``model`` and ``train``; the best trial becomes the training configuration."""
+
+    metric: str = Field("accuracy", description="Validation metric to optimise.")
+    mode: Literal["max", "min"] = Field("max", description="Whether more or less is better.")
+    trials: int | None = Field(None, ge=1, description="Budget in trials.")
+    minutes: float | None = Field(None, gt=0, description="Budget in minutes.")
+    concurrent: int = Field(1, ge=1, description="Trials at the same time.")
+    grace_epochs: int = Field(1, ge=1, description="Epochs that no trial is stopped before.")
+    reduction_factor: int = Field(3, ge=2, description="ASHA keeps one of this many trials at each rung.")
+    seed: int = Field(7, ge=0, description="Seed of the search.")
+    parameters: dict[str, Range | Choice] = Field(
+        min_length=1, description="Spec key such as train.learning_rate -> what to search."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> Self:
+        if self.trials is None and self.minutes is None:
+            raise ValueError("give a budget: trials, minutes, or both")
+        for key in self.parameters:
+            if not key.startswith(("model.", "train.")):
+                raise ValueError(f"'{key}' cannot be tuned. Keys start with 'model.' or 'train.'")
+        return self
+
+
+RULE = re.compile(r"^\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?(?:[eE]-?\d+)?)\s*$")
+
+
+def check_rule(rule: str) -> str:
+    """Return a gate's rule unchanged.
+
+    Raises:
+        ValueError: it is not an operator and a number, such as ``>= 0.8``.
+    """
+    if not RULE.match(rule):
+        raise ValueError(f"'{rule}' is not a rule. Write an operator and a number, such as '>= 0.80'")
+    return rule
+
+
+GateRule = Annotated[str, AfterValidator(check_rule)]
+
+
+class Comparison(Block):
+    """A gate that compares two models on the same test rows."""
+
+    metric: str = Field("accuracy", description="Metric that is compared.")
+    tolerance: float = Field(0.0, ge=0, description="How much worse it may be and still pass.")
+
+
+class Evaluate(Block):
+    """What is measured on the held-out rows and what a model must reach to be released."""
+
+    gates: dict[str, GateRule] = Field({}, description="Test metric -> rule, such as accuracy: '>= 0.80'.")
+    beat_prior: bool = Field(
+        True, description="Refuse a model that does not beat always answering the commonest label."
+    )
+    beat_baseline: Comparison | None = Field(
+        Comparison(tolerance=0.0), description="Refuse a model that a cheap baseline beats; null switches it off."
+    )
+    beat_champion: Comparison | None = Field(
+        Comparison(tolerance=0.005), description="Refuse a model that the serving one beats; null switches it off."
+    )
+    slices: tuple[str, ...] = Field((), description="Columns whose values are measured one by one.")
+    bootstrap: int = Field(1000, ge=100, le=100_000, description="Resamples behind each interval.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of each interval.")
+
+
+class Replicas(Block):
+    """How many copies answer requests."""
+
+    min: int = Field(1, ge=1, description="Copies that always run.")
+    max: int = Field(1, ge=1, description="Copies under load.")
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must not exceed max, got {self.min} and {self.max}")
+        return self
+
+
+class Serve(Block):
+    """How the endpoint answers."""
+
+    replicas: Replicas = Field(Replicas(), description="Copies of the model.")
+    max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows in one forward pass.")
+    max_inputs: int = Field(1000, ge=1, description="Most inputs in one request.")
+    max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body, bytes.")
+    timeout_s: float = Field(10.0, gt=0, description="Deadline of one request, seconds.")
+    runtime: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(
+        "auto", description="What computes on the CPU; auto: the fastest within runtime_tolerance."
+    )
+    runtime_tolerance: float = Field(0.002, ge=0, description="How much validation accuracy a faster runtime may cost.")
+
+
+class Resource(Block):
+    """What one step or replica gets."""
+
+    workers: int = Field(1, ge=1, description="Processes that share the work.")
+    cpus: float | None = Field(None, gt=0, description="CPU cores of each; default: all that are there, shared.")
+    gpus: int = Field(0, ge=0, description="GPUs of each.")
+    gpu_type: str | None = Field(None, description="GPU model to ask the cluster for; no effect on a laptop.")
+    memory: str | None = Field(
+        None, pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)?$", description="Memory to ask the cluster for, such as 4Gi."
+    )
+
+
+class Resources(Block):
+    """What each step and the endpoint get."""
+
+    prepare: Resource = Field(Resource(), description="Data preparation.")
+    tune: Resource = Field(Resource(), description="Each trial of the search.")
+    train: Resource = Field(Resource(), description="Training.")
+    evaluate: Resource = Field(Resource(), description="Evaluation.")
+    serve: Resource = Field(Resource(), description="Each replica.")
+
+
+class Product(Block):
+    """One start-up product, from its rows to its endpoint: the content of ``product.yaml``.
+
+    A kind's spec class derives from it and narrows ``data``, ``model`` and ``train``.
+    """
+
+    api: Literal["launchyard/v1"] = Field(description="Version of this format.")
+    product: str = Field(
+        pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", description="Name: a DNS label of at most 40 characters."
+    )
+    kind: str = Field(description="What sort of product it is.")
+    data: Data
+    model: Model
+    train: Train
+    tune: Tune | None = Field(None, description="Search over keys of model and train.")
+    evaluate: Evaluate = Field(Evaluate(), description="Measures and gates.")
+    serve: Serve = Field(Serve(), description="How the endpoint answers.")
+    resources: Resources = Field(Resources(), description="What each step and replica gets.")

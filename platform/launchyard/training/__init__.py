@@ -1,0 +1,1 @@
+"""The training harness that kinds share: batches, optimisation, checkpoints, resume."""

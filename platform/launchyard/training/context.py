@@ -1,0 +1,60 @@
+"""What a training worker knows of its surroundings; whoever starts workers implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from launchyard.spec.blocks import Product
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One training, the same for all its workers; picklable.
+
+    The workers leave in ``output_dir`` what evaluation takes further: ``model/``,
+    ``preprocess.json`` and ``training.json`` (a :class:`TrainingRecord`).
+    """
+
+    spec: Product
+    dataset_dir: Path
+    base_dir: Path
+    """Folder (or file) of the base model, already fetched."""
+    output_dir: Path
+
+
+class TrainContext(Protocol):
+    """The surroundings of one data-parallel worker.
+
+    With more than one worker a ``torch.distributed`` process group is up when training starts.
+    """
+
+    rank: int
+    world_size: int
+    device: str
+    """Torch device of this worker, such as ``cpu`` or ``cuda:0``."""
+    threads: int
+    """CPU threads this worker may compute on."""
+    scratch_dir: Path
+    """Folder of this worker alone, for checkpoints that are about to be reported."""
+
+    def latest_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint folder that every rank reported, or None at the start."""
+        ...
+
+    def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
+        """Publish this evaluation's metrics and, from rank 0, a checkpoint folder; all ranks call it alike.
+
+        Returns once the checkpoint is safe.
+
+        Raises:
+            TrialStopped: the search gave up on this trial.
+        """
+        ...
+
+    def progress(self, step: int, num_steps: int, metrics: Mapping[str, float]) -> None:
+        """Tell the user how far training is; cheap, called after each optimiser step by rank 0."""
+        ...

@@ -1,0 +1,1 @@
+"""Launchyard on Ray Serve."""
