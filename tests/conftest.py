@@ -1,0 +1,44 @@
+"""Fixtures that every tier shares, and the rule that CI skips nothing it could run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launchyard.settings import set_offline_defaults
+
+MAY_SKIP_IN_CI = {"gpu", "cluster"}
+ROOT = Path(__file__).resolve().parent.parent
+
+set_offline_defaults()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of the real data sets that are not part of the project (LAUNCHYARD_SHARED names it)."""
+    folder = Path(os.environ.get("LAUNCHYARD_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"{folder}: no shared data sets here. Set LAUNCHYARD_SHARED to the folder that holds data/.")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the developer's LAUNCHYARD_ variables."""
+    for name in [name for name in os.environ if name.startswith("LAUNCHYARD_") and name != "LAUNCHYARD_SHARED"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Under CI turn a skip into a failure, outside the tiers that need special hardware."""
+    report = yield
+    marked = {mark.name for mark in item.iter_markers()}
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail") and not marked & MAY_SKIP_IN_CI:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: skipped under CI: {report.longrepr}. Install what it needs."
+    return report
