@@ -24,8 +24,11 @@ class GateResult(Record):
 
     metric: str
     rule: str
-    value: float
+    value: float | None = Field(description="None when the metric is undefined on these rows; the gate then fails.")
     passed: bool
+    difference: Measure | None = Field(
+        None, description="Model minus the model it is compared with, on the same resamples of the same rows."
+    )
 
 
 class SliceResult(Record):
@@ -61,7 +64,8 @@ class Abstention(Record):
     """Below ``threshold`` the endpoint says that it is not sure; measured on the test rows."""
 
     threshold: float
-    coverage: float
+    temperature: float = Field(1.0, description="Logits are divided by it before the softmax.")
+    coverage: float = Field(description="Share of the test rows that are answered.")
     accuracy: float
     n: int
 
@@ -124,6 +128,7 @@ class Evaluation(Record):
     abstention: Abstention | None = None
     gates: tuple[GateResult, ...]
     figures: tuple[Annotated[Figure, Field(discriminator="type")], ...] = ()
+    notes: tuple[str, ...] = Field((), description="What could not be measured, and why; shown beside the figures.")
 
     @property
     def passed(self) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from launchyard.dataset import DatasetManifest
+    from launchyard.evaluation import RuntimeCandidate
     from launchyard.figures import Figure
     from launchyard.spec.blocks import Product
     from launchyard.training.context import TrainContext, TrainJob
@@ -59,13 +60,25 @@ class Scores(Protocol):
 
     num_rows: int
 
-    def metrics(self, index_B: NDArray[np.intp] | None = None) -> dict[str, float]:
-        """Return every metric over the rows at ``index_B`` (repeats count again; default: all rows)."""
+    def metrics(self) -> dict[str, float]:
+        """Return every metric over all rows; one that these rows leave undefined is absent."""
+        ...
+
+    def resample(self, weights_RB: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return every metric R times over, row b counting ``weights_RB[r, b]`` times; NaN where undefined.
+
+        All R resamples at once are what makes an interval beside every figure affordable.
+        """
         ...
 
 
 class Evaluator(Protocol):
     """How a kind measures a model. Rows are tables of examples, outputs are in the same order."""
+
+    prior_metric: str
+    """Metric on which a model that has learned nothing scores as the prior does, however skewed the labels."""
+    baseline_name: str
+    """What the cheap baseline is, in words."""
 
     def __init__(self, spec: Product, dataset: DatasetManifest) -> None: ...
 
@@ -122,6 +135,26 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ExportJob:
+    """Everything that turns trained weights into the files that serving loads."""
+
+    spec: Product
+    bundle_dir: Path
+    """Holds what training left; the export adds to ``model/`` and may remove from it."""
+    validation: pa.Table
+    """Rows to choose on: the runtime, thresholds, calibration."""
+    threads: int
+
+
+class ExportFunction(Protocol):
+    """The end of training: choose how the model is computed and write what the predictor loads."""
+
+    def __call__(self, job: ExportJob) -> tuple[RuntimeCandidate, ...]:
+        """Return every way of computing the model that was tried; exactly one is chosen."""
+        ...
+
+
 class TrainFunction(Protocol):
     """Training, called once in each data-parallel worker."""
 
@@ -141,6 +174,7 @@ class Kind:
     train: str | None
     evaluator: str
     predictor: str
+    export: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -159,6 +193,10 @@ class Kind:
     def load_train_function(self) -> TrainFunction | None:
         """Return the function that each training worker runs; None for a kind that does not train."""
         return None if self.train is None else cast(TrainFunction, load_part(self.train))
+
+    def load_export_function(self) -> ExportFunction | None:
+        """Return the function that ends training; None for a kind whose training writes the served files."""
+        return None if self.export is None else cast(ExportFunction, load_part(self.export))
 
     def load_predictor(self, bundle_dir: Path, *, threads: int) -> Predictor:
         """Return the predictor of the bundle at ``bundle_dir``."""

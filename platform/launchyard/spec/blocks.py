@@ -211,6 +211,15 @@ class Comparison(Block):
     tolerance: float = Field(0.0, ge=0, description="How much worse it may be and still pass.")
 
 
+class Abstain(Block):
+    """When the endpoint says that it is not sure; the threshold is chosen on the validation rows."""
+
+    coverage: float = Field(0.95, gt=0, le=1, description="Share of the validation rows that must be answered.")
+    accuracy: float | None = Field(
+        None, gt=0, le=1, description="Answer only where this accuracy is kept; takes the place of coverage."
+    )
+
+
 class Evaluate(Block):
     """What is measured on the held-out rows and what a model must reach to be released."""
 
@@ -224,6 +233,7 @@ class Evaluate(Block):
     beat_champion: Comparison | None = Field(
         Comparison(tolerance=0.005), description="Refuse a model that the serving one beats; null switches it off."
     )
+    abstain: Abstain | None = Field(Abstain(), description="When answers are marked as not sure; null: they never are.")
     slices: tuple[str, ...] = Field((), description="Columns whose values are measured one by one.")
     bootstrap: int = Field(1000, ge=100, le=100_000, description="Resamples behind each interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of each interval.")

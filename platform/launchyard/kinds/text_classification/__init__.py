@@ -89,4 +89,5 @@ KIND = Kind(
     train="launchyard.kinds.text_classification.train:train_text_classifier",
     evaluator="launchyard.kinds.text_classification.evaluate:TextEvaluator",
     predictor="launchyard.kinds.text_classification.predict:TextPredictor",
+    export="launchyard.kinds.text_classification.export:export_text_classifier",
 )
