@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from launchyard.spec.blocks import Product
+
+
+class TrialStopped(Exception):  # noqa: N818 - a decision of the search, not a fault
+    """Raised inside training when a search has seen enough of this trial."""
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """How far a training is, for people to watch."""
+
+    step: int
+    num_steps: int
+    epoch: float
+    """Passes over the training rows so far."""
+    loss: float
+    """Training loss of the last optimiser steps."""
+    learning_rate: float
+    samples_per_second: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The newest validation's metrics; empty before the first."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,6 @@ class TrainContext(Protocol):
         """
         ...
 
-    def progress(self, step: int, num_steps: int, metrics: Mapping[str, float]) -> None:
+    def progress(self, progress: TrainProgress) -> None:
         """Tell the user how far training is; cheap, called after each optimiser step by rank 0."""
         ...
