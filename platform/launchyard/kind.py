@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
 from launchyard.errors import SpecError
 
@@ -30,6 +30,10 @@ Row = Mapping[str, Any]
 
 Output = Mapping[str, Any]
 """One answer of a predictor: JSON-ready, fits the predictor's ``output_schema``."""
+
+
+Better = Literal["max", "min"]
+"""Whether more or less of a metric is better."""
 
 
 class Recipe(Protocol):
