@@ -178,7 +178,15 @@ class Kind:
     train: str | None
     evaluator: str
     predictor: str
+    metrics: Mapping[str, Better]
+    """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
     export: str | None = None
+
+    def find_direction(self, metric: str) -> Better | None:
+        """Return whether more or less of ``metric`` is better, or None when this kind reports no such metric."""
+        name, bracket, label = metric.partition("[")
+        is_labelled = bracket and label.endswith("]") and len(label) > 1
+        return self.metrics.get(f"{name}[*]" if is_labelled else metric)
 
     @property
     def folder(self) -> Path:

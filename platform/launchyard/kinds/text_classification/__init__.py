@@ -89,5 +89,18 @@ KIND = Kind(
     train="launchyard.kinds.text_classification.train:train_text_classifier",
     evaluator="launchyard.kinds.text_classification.evaluate:TextEvaluator",
     predictor="launchyard.kinds.text_classification.predict:TextPredictor",
+    metrics={
+        "accuracy": "max",
+        "precision_macro": "max",
+        "recall_macro": "max",
+        "f1_macro": "max",
+        "roc_auc": "max",
+        "pr_auc": "max",
+        "log_loss": "min",
+        "calibration_error": "min",
+        "precision[*]": "max",
+        "recall[*]": "max",
+        "f1[*]": "max",
+    },
     export="launchyard.kinds.text_classification.export:export_text_classifier",
 )
