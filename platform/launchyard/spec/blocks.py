@@ -7,6 +7,7 @@ the JSON schema and the editor's completion show.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +17,13 @@ class Block(BaseModel):
     """One mapping of the spec: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts; ``docs/spec.md`` shows it."""
+
+    name: str
 
 
 def check_uri(uri: str) -> str:
@@ -51,12 +59,17 @@ class ClassSources(Block):
     classes: dict[str, SourceUri] = Field(min_length=1, description="Label -> source of its lines.")
 
 
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+SplitSize = Annotated[Fraction | Count, Unit("rows or fraction")]
+
+
 class Split(Block):
     """How rows are divided; counts (integers) or fractions of all rows (numbers below 1)."""
 
-    train: float | int = Field(0.8, gt=0, description="Training rows: a count, or a fraction of all rows.")
-    validation: float | int = Field(0.1, gt=0, description="Validation rows: a count or a fraction.")
-    test: float | int = Field(0.1, gt=0, description="Test rows: a count or a fraction.")
+    train: SplitSize = Field(0.8, description="Training rows: a count, or a fraction of all rows.")
+    validation: SplitSize = Field(0.1, description="Validation rows: a count or a fraction.")
+    test: SplitSize = Field(0.1, description="Test rows: a count or a fraction.")
     seed: int = Field(7, ge=0, description="Seed of the shuffle; the same seed gives the same split anywhere.")
     stratify: bool = Field(True, description="Keep each label's share equal in all splits.")
     group: str | None = Field(None, description="Column whose equal values stay in one split.")
@@ -65,12 +78,11 @@ class Split(Block):
     @model_validator(mode="after")
     def _is_divisible(self) -> Self:
         sizes = (self.train, self.validation, self.test)
-        if len({size < 1 for size in sizes}) > 1:
-            raise ValueError(f"train, validation and test must all be counts or all be fractions, got {sizes}")
-        if all(size < 1 for size in sizes) and sum(sizes) > 1 + 1e-9:
+        if len({type(size) for size in sizes}) > 1:
+            found = ", ".join(f"{size:g}" for size in sizes)
+            raise ValueError(f"train, validation and test must all be counts or all be fractions, got {found}")
+        if sizes[0] < 1 and sum(sizes) > 1 + 1e-9:
             raise ValueError(f"the fractions add up to {sum(sizes):g}, more than 1. Lower one of them")
-        if any(size >= 1 and size != int(size) for size in sizes):
-            raise ValueError(f"a count must be a whole number, got {sizes}")
         if self.group and self.time:
             raise ValueError("group and time exclude each other. Remove one of them")
         return self
@@ -79,10 +91,16 @@ class Split(Block):
 class Checks(Block):
     """What the rows must fulfil before anything is trained on them."""
 
-    min_rows: int = Field(10, ge=1, description="Fewest rows after cleaning, over all splits.")
-    min_rows_per_class: int = Field(3, ge=1, description="Fewest rows of each label, over all splits.")
-    max_null_fraction: float = Field(0.1, ge=0, le=1, description="Largest share of rows with a null or empty field.")
-    max_duplicate_fraction: float = Field(0.5, ge=0, le=1, description="Largest share of exact duplicates.")
+    min_rows: Annotated[int, Unit("rows")] = Field(10, ge=1, description="Fewest rows after cleaning, over all splits.")
+    min_rows_per_class: Annotated[int, Unit("rows")] = Field(
+        3, ge=1, description="Fewest rows of each label, over all splits."
+    )
+    max_null_fraction: Annotated[float, Unit("fraction")] = Field(
+        0.1, ge=0, le=1, description="Largest share of rows with a null or empty field."
+    )
+    max_duplicate_fraction: Annotated[float, Unit("fraction")] = Field(
+        0.5, ge=0, le=1, description="Largest share of exact duplicates."
+    )
     near_duplicates: Literal["drop", "fail", "allow"] = Field(
         "drop", description="What to do with a training row that nearly equals a held-out row."
     )
@@ -110,17 +128,25 @@ class Model(Block):
 class EarlyStopping(Block):
     """When to stop before the last epoch."""
 
-    patience: int = Field(2, ge=1, description="Evaluations without improvement before training stops.")
+    patience: Annotated[int, Unit("evaluations")] = Field(
+        2, ge=1, description="Evaluations without improvement before training stops."
+    )
     min_delta: float = Field(0.0, ge=0, description="Smallest change of the metric that counts as improvement.")
 
 
 class Train(Block):
     """Optimisation, the same for every kind that learns by gradient descent."""
 
-    epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
-    max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps.")
-    batch_size: int = Field(32, ge=1, le=65536, description="Rows per optimiser step, over all workers.")
-    gradient_accumulation: int = Field(1, ge=1, description="Slices that a batch is computed in, to save memory.")
+    epochs: Annotated[int, Unit("epochs")] = Field(3, ge=1, le=1000, description="Passes over the training rows.")
+    max_steps: Annotated[int | None, Unit("steps")] = Field(
+        None, ge=1, description="Stop after this many optimiser steps."
+    )
+    batch_size: Annotated[int, Unit("rows")] = Field(
+        32, ge=1, le=65536, description="Rows per optimiser step, over all workers."
+    )
+    gradient_accumulation: Annotated[int, Unit("slices")] = Field(
+        1, ge=1, description="Slices that a batch is computed in, to save memory."
+    )
     learning_rate: float = Field(5e-5, gt=0, le=10, description="Peak learning rate.")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = Field("adamw", description="Update rule.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
@@ -128,7 +154,9 @@ class Train(Block):
     scheduler: Literal["constant", "linear", "cosine", "exponential"] = Field(
         "linear", description="Course of the learning rate after warm-up; exponential ends at 1 % of the peak."
     )
-    warmup: float = Field(0.06, ge=0, description="Warm-up steps; below 1: a fraction of all steps.")
+    warmup: Annotated[float, Unit("steps or fraction")] = Field(
+        0.06, ge=0, description="Warm-up steps; below 1: a fraction of all steps."
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
@@ -167,10 +195,10 @@ class Tune(Block):
 
     metric: str = Field("accuracy", description="Validation metric to optimise.")
     mode: Literal["max", "min"] = Field("max", description="Whether more or less is better.")
-    trials: int | None = Field(None, ge=1, description="Budget in trials.")
-    minutes: float | None = Field(None, gt=0, description="Budget in minutes.")
-    concurrent: int = Field(1, ge=1, description="Trials at the same time.")
-    grace_epochs: int = Field(1, ge=1, description="Epochs that no trial is stopped before.")
+    trials: Annotated[int | None, Unit("trials")] = Field(None, ge=1, description="Budget in trials.")
+    minutes: Annotated[float | None, Unit("minutes")] = Field(None, gt=0, description="Budget in minutes.")
+    concurrent: Annotated[int, Unit("trials")] = Field(1, ge=1, description="Trials at the same time.")
+    grace_epochs: Annotated[int, Unit("epochs")] = Field(1, ge=1, description="Epochs that no trial is stopped before.")
     reduction_factor: int = Field(3, ge=2, description="ASHA keeps one of this many trials at each rung.")
     seed: int = Field(7, ge=0, description="Seed of the search.")
     parameters: dict[str, Range | Choice] = Field(
@@ -235,15 +263,17 @@ class Evaluate(Block):
     )
     abstain: Abstain | None = Field(Abstain(), description="When answers are marked as not sure; null: they never are.")
     slices: tuple[str, ...] = Field((), description="Columns whose values are measured one by one.")
-    bootstrap: int = Field(1000, ge=100, le=100_000, description="Resamples behind each interval.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of each interval.")
+    bootstrap: Annotated[int, Unit("resamples")] = Field(
+        1000, ge=100, le=100_000, description="Resamples behind each interval."
+    )
+    confidence: Annotated[float, Unit("fraction")] = Field(0.95, gt=0.5, lt=1, description="Coverage of each interval.")
 
 
 class Replicas(Block):
     """How many copies answer requests."""
 
-    min: int = Field(1, ge=1, description="Copies that always run.")
-    max: int = Field(1, ge=1, description="Copies under load.")
+    min: Annotated[int, Unit("replicas")] = Field(1, ge=1, description="Copies that always run.")
+    max: Annotated[int, Unit("replicas")] = Field(1, ge=1, description="Copies under load.")
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -256,10 +286,14 @@ class Serve(Block):
     """How the endpoint answers."""
 
     replicas: Replicas = Field(Replicas(), description="Copies of the model.")
-    max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows in one forward pass.")
-    max_inputs: int = Field(1000, ge=1, description="Most inputs in one request.")
-    max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body, bytes.")
-    timeout_s: float = Field(10.0, gt=0, description="Deadline of one request, seconds.")
+    max_batch_size: Annotated[int, Unit("rows")] = Field(
+        32, ge=1, le=4096, description="Most rows in one forward pass."
+    )
+    max_inputs: Annotated[int, Unit("inputs")] = Field(1000, ge=1, description="Most inputs in one request.")
+    max_body_bytes: Annotated[int, Unit("bytes")] = Field(
+        4 * 2**20, ge=1024, description="Largest request body, bytes."
+    )
+    timeout_s: Annotated[float, Unit("seconds")] = Field(10.0, gt=0, description="Deadline of one request, seconds.")
     runtime: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(
         "auto", description="What computes on the CPU; auto: the fastest within runtime_tolerance."
     )
@@ -269,11 +303,13 @@ class Serve(Block):
 class Resource(Block):
     """What one step or replica gets."""
 
-    workers: int = Field(1, ge=1, description="Processes that share the work.")
-    cpus: float | None = Field(None, gt=0, description="CPU cores of each; default: all that are there, shared.")
-    gpus: int = Field(0, ge=0, description="GPUs of each.")
+    workers: Annotated[int, Unit("processes")] = Field(1, ge=1, description="Processes that share the work.")
+    cpus: Annotated[float | None, Unit("cores")] = Field(
+        None, gt=0, description="CPU cores of each; default: all that are there, shared."
+    )
+    gpus: Annotated[int, Unit("GPUs")] = Field(0, ge=0, description="GPUs of each.")
     gpu_type: str | None = Field(None, description="GPU model to ask the cluster for; no effect on a laptop.")
-    memory: str | None = Field(
+    memory: Annotated[str | None, Unit("bytes")] = Field(
         None, pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)?$", description="Memory to ask the cluster for, such as 4Gi."
     )
 

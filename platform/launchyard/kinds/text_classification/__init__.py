@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from launchyard.kind import Kind
-from launchyard.spec.blocks import Block, Data, Model, Product, Train
+from launchyard.spec.blocks import Block, Data, Model, Product, Train, Unit
 
 
 class LabelRule(Block):
@@ -40,7 +40,9 @@ class TextData(Data):
     text: str = Field("text", description="Column that holds the text.")
     label: LabelRule = Field(LabelRule(), description="How the label is read.")
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code of the texts, such as en or zh.")
-    max_characters: int = Field(100_000, ge=1, description="Longest text that is accepted; a longer one is an error.")
+    max_characters: Annotated[int, Unit("characters")] = Field(
+        100_000, ge=1, description="Longest text that is accepted; a longer one is an error."
+    )
 
 
 class Lora(Block):
@@ -57,7 +59,9 @@ class Lora(Block):
 class TextModel(Model):
     """A transformers model with a sequence-classification head."""
 
-    max_length: int = Field(128, ge=4, le=32768, description="Longest input in tokens, special tokens included.")
+    max_length: Annotated[int, Unit("tokens")] = Field(
+        128, ge=4, le=32768, description="Longest input in tokens, special tokens included."
+    )
     truncation: Literal["head", "tail", "head+tail"] = Field("head", description="Which part of a longer text is kept.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout; default: the base model's.")
     lora: Lora | None = Field(None, description="Train low-rank adapters instead of all weights.")
