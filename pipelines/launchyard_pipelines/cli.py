@@ -1,9 +1,105 @@
-"""Commands this package adds to the ``launchyard`` command line."""
+"""Commands this package adds to the ``launchyard`` command line: ``run`` and ``compile``."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+SpecPath = Annotated[Path, typer.Argument(metavar="PATH", help="product.yaml, or the folder that holds it.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the spec; may be repeated.")
+]
+
+RUN_EPILOG = """
+Examples:
+
+  launchyard run examples/review-sentiment/product.yaml
+
+  launchyard run product.yaml --set train.epochs=1 --from train
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate.
+"""
+
+COMPILE_EPILOG = """
+Examples:
+
+  launchyard compile product.yaml --output pipeline.yaml --spec-uri s3://team/specs/product.json
+
+Upload the file in the Kubeflow Pipelines UI; the values under `train` can be edited for each run there.
+"""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add this package's commands to the command line."""
+    app.command("run", epilog=RUN_EPILOG)(run)
+    app.command("compile", epilog=COMPILE_EPILOG)(compile_)
+
+
+def run(
+    path: SpecPath,
+    set_: Overrides = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="STEP", help="Do this step and all later ones again; continue a broken one.")
+    ] = None,
+    release: Annotated[bool, typer.Option("--deploy/--no-deploy", help="Whether a passing model goes to serving.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, all else on stderr.")] = False,
+) -> None:
+    """Run the whole pipeline here: data to deployed model, one line a step."""
+    from rich.console import Console
+
+    from launchyard.settings import load_settings
+    from launchyard.spec.load import load_spec
+    from launchyard_pipelines.local import RunRequest, execute_run
+    from launchyard_pipelines.plan import list_steps
+    from launchyard_pipelines.progress import RunDisplay, print_summary
+
+    settings = load_settings()
+    spec = load_spec(path, set_ or ())
+    console = Console(stderr=as_json)
+    base_dir = path if path.is_dir() else path.parent
+    request = RunRequest(spec=spec, base_dir=base_dir.resolve(), from_step=from_, release=release)
+    planned = [name for name in list_steps(spec) if release or name != "deploy"]
+    console.print(f"[bold]{spec.product}[/bold]  {spec.kind}  {spec.data.source}", highlight=False, soft_wrap=True)
+    with RunDisplay(console, planned) as display:
+        record = execute_run(request, settings, display.show)
+    print_summary(console, record, str(path))
+    if as_json:
+        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+    raise typer.Exit(record.exit_code)
+
+
+def compile_(
+    path: SpecPath,
+    set_: Overrides = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
+    spec_uri: Annotated[
+        str | None, typer.Option(help="Where the cluster finds the spec; default: the path of the snapshot written here.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Image of every step, best pinned by digest.")] = None,
+) -> None:
+    """Write the pipeline for a Kubeflow Pipelines cluster."""
+    from rich.console import Console
+
+    from launchyard.settings import load_settings
+    from launchyard.spec.load import load_spec
+    from launchyard_pipelines.build import build_pipeline, compile_pipeline
+    from launchyard_pipelines.plan import PipelineOptions
+    from launchyard_pipelines.snapshot import write_snapshot
+
+    settings = load_settings()
+    spec = load_spec(path, set_ or ())
+    snapshot = write_snapshot(spec, (path if path.is_dir() else path.parent).resolve(), settings)
+    options = PipelineOptions(
+        spec_uri=spec_uri or str(snapshot.path), spec_sha256=snapshot.sha256, image=image or settings.image
+    )
+    compile_pipeline(build_pipeline(spec, options, settings), output)
+    console = Console()
+    console.print(f"wrote    {output}", highlight=False, soft_wrap=True)
+    if spec_uri is not None:
+        console.print(f"upload   {snapshot.path} to {spec_uri}", highlight=False, soft_wrap=True)
+    if "@sha256:" not in str(options.image):
+        console.print(f"note     {options.image} is not pinned by digest: a rebuilt image would reuse old steps")
+    console.print("next     upload it in the Kubeflow Pipelines UI and start a run", highlight=False)

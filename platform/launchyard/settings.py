@@ -36,6 +36,10 @@ class Settings(BaseModel):
     max_download_bytes: int = Field(20 * 2**30, gt=0, description="Largest download that is accepted, bytes.")
     timeout_s: float = Field(60.0, gt=0, description="Longest wait for one network answer, seconds.")
 
+    image: str = Field("launchyard/launchyard:0.1.0", description="Image of every pipeline step on a cluster.")
+    webhook_url: str | None = Field(None, description="URL that the end of each run is posted to as JSON.")
+    run_dir: Path | None = Field(None, description="Folder of the run that this process is a step of; set by runners.")
+
     @property
     def root(self) -> Path:
         """The absolute home folder of this namespace."""

@@ -1,0 +1,163 @@
+"""The pipeline: the only place that knows the order of the steps.
+
+prepare -> [tune] -> train -> evaluate -> register -> deploy        exit handler: finish
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from kfp import compiler, dsl
+
+import launchyard
+from launchyard.settings import Settings
+from launchyard.spec.blocks import Product, Resource
+from launchyard_pipelines import components
+from launchyard_pipelines.plan import PipelineOptions, list_reusable
+from launchyard_pipelines.reuse import are_sources_fixed
+
+RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+EDITABLE_TYPES = (bool, int, float, str)
+
+
+@cache
+def compute_code_version() -> str:
+    """Return the package's version and a digest of its source: a step is not reused after a change of code."""
+    digest = hashlib.sha256()
+    for name in ("launchyard", "launchyard_pipelines"):
+        folder = Path(str(import_module(name).__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{launchyard.__version__}+{digest.hexdigest()[:12]}"
+
+
+def list_editable(spec: Product) -> list[inspect.Parameter]:
+    """Return one typed pipeline parameter per plain value under ``train``, with the spec's value as default."""
+    return [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation=type_)
+        for name in type(spec.train).model_fields
+        if (type_ := _find_plain_type(spec, name)) and (value := getattr(spec.train, name)) is not None
+    ]
+
+
+def _find_plain_type(spec: Product, name: str) -> type | None:
+    """Return the one plain type of a ``train`` field, None when it is a block or may be several things."""
+    annotation = type(spec.train).model_fields[name].annotation
+    if get_origin(annotation) is Literal and all(isinstance(value, str) for value in get_args(annotation)):
+        return str
+    return annotation if annotation in EDITABLE_TYPES else None
+
+
+def describe_parameters(spec: Product, editable: list[inspect.Parameter]) -> str:
+    """Return the pipeline's docstring; KFP shows its ``Args`` beside the fields of a new run."""
+    fields = type(spec.train).model_fields
+    lines = [
+        f"{type(spec).__doc__}",
+        "",
+        "Args:",
+        "    spec_uri: Where the product spec is.",
+        "    spec_sha256: Digest of the spec; a run stops when the file is another.",
+        "    sources: State of sources that may change; another value prepares anew.",
+        "    champion: Digest of the bundle to compare with; empty: the one that serves now.",
+        "    release: Whether a model that passes all gates goes to serving.",
+        *(f"    {parameter.name}: {fields[parameter.name].description}" for parameter in editable),
+    ]
+    return "\n".join(lines)
+
+
+def build_pipeline(spec: Product, options: PipelineOptions, settings: Settings) -> Any:
+    """Return the KFP pipeline of a product; ``train``'s plain values are its parameters."""
+    editable = list_editable(spec)
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    fixed = [
+        inspect.Parameter("spec_uri", positional, default=options.spec_uri, annotation=str),
+        inspect.Parameter("spec_sha256", positional, default=options.spec_sha256, annotation=str),
+        inspect.Parameter("sources", positional, default=options.sources, annotation=str),
+        inspect.Parameter("champion", positional, default=options.champion, annotation=str),
+        inspect.Parameter("release", positional, default=True, annotation=bool),
+    ]
+
+    def flow(**inputs: Any) -> None:
+        _connect_steps(spec, options, settings, inputs, [parameter.name for parameter in editable])
+
+    flow.__signature__ = inspect.Signature([*fixed, *editable])  # type: ignore[attr-defined]
+    flow.__doc__ = describe_parameters(spec, editable)
+    return dsl.pipeline(name=f"{settings.namespace}-{spec.product}", description=f"{spec.kind}: {spec.product}")(flow)
+
+
+def _connect_steps(
+    spec: Product, options: PipelineOptions, settings: Settings, inputs: dict[str, Any], editable: list[str]
+) -> None:
+    """Create the tasks and connect outputs to inputs."""
+    common = {
+        "spec_uri": inputs["spec_uri"],
+        "spec_sha256": inputs["spec_sha256"],
+        "overrides": [f"train.{name}={inputs[name]}" for name in editable],
+        "code_version": compute_code_version(),
+    }
+    add = _TaskFactory(spec, options, settings)
+    exit_task = add("finish", None, product=spec.product)
+    with dsl.ExitHandler(exit_task, name="run"):
+        prepared = add("prepare", spec.resources.prepare, sources=inputs["sources"], **common)
+        data = {"dataset": prepared.outputs["dataset"], "fingerprint": prepared.outputs["Output"]}
+        searched = {}
+        if spec.tune is not None:
+            searched["search"] = add("tune", spec.resources.tune, **common, **data).outputs["search"]
+        trained = add("train", spec.resources.train, **common, **data, **searched)
+        evaluated = add(
+            "evaluate",
+            spec.resources.evaluate,
+            candidate=trained.outputs["candidate"],
+            champion=inputs["champion"],
+            **common,
+            **data,
+        )
+        bundle = evaluated.outputs["bundle"]
+        registered = add("register", None, run_id=RUN_ID, bundle=bundle)
+        with dsl.If(inputs["release"] == True, name="release"):  # noqa: E712 - KFP builds the condition from ==
+            add("deploy", None, run_id=RUN_ID, version=registered.outputs["Output"], bundle=bundle)
+
+
+class _TaskFactory:
+    """Creates tasks with what is the same for all: caching, environment, resources."""
+
+    def __init__(self, spec: Product, options: PipelineOptions, settings: Settings) -> None:
+        self._reusable = list_reusable(spec, options.from_step)
+        if not options.sources and not are_sources_fixed(spec):
+            self._reusable -= {"prepare"}
+        self._namespace = settings.namespace
+        self._image = options.image
+
+    def __call__(self, name: str, resource: Resource | None, **inputs: Any) -> dsl.PipelineTask:
+        component: Callable[..., dsl.PipelineTask] = getattr(components, name)
+        task = component(**inputs)
+        task.set_caching_options(name in self._reusable)
+        task.set_env_variable("LAUNCHYARD_NAMESPACE", self._namespace)
+        if self._image is not None:
+            task.set_container_image(self._image)
+        if resource is not None:
+            _request_resources(task, resource)
+        return task
+
+
+def _request_resources(task: dsl.PipelineTask, resource: Resource) -> None:
+    """Ask the cluster for what a step needs; local execution ignores it."""
+    if resource.cpus is not None:
+        task.set_cpu_request(str(resource.cpus * resource.workers))
+    if resource.memory is not None:
+        task.set_memory_limit(resource.memory)
+    if resource.gpus:
+        task.set_accelerator_type(resource.gpu_type or "nvidia.com/gpu")
+        task.set_accelerator_limit(resource.gpus * resource.workers)
+
+
+def compile_pipeline(pipeline: Any, path: Path) -> None:
+    """Write the pipeline as KFP YAML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(pipeline, str(path))

@@ -1,0 +1,103 @@
+"""The pipeline's components: one import and one call each, so that KFP carries no logic of its own.
+
+KFP copies each function's source into the compiled pipeline, so annotations must be real objects and
+every name that a body uses is imported inside it.
+"""
+
+from kfp import dsl
+
+IMAGE = "python:3.11"
+"""Replaced by the settings' image when compiled for a cluster; a laptop runs steps in its own environment."""
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def prepare(
+    spec_uri: str, spec_sha256: str, overrides: list, code_version: str, sources: str, dataset: dsl.Output[dsl.Dataset]
+) -> str:
+    """Fetch, check, clean and split the rows; returns the data fingerprint."""
+    from launchyard_pipelines.steps import prepare as step
+    from launchyard_pipelines.steps.reference import SpecReference
+
+    return step.prepare(SpecReference(spec_uri, spec_sha256, overrides), dataset)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def tune(
+    spec_uri: str,
+    spec_sha256: str,
+    overrides: list,
+    code_version: str,
+    fingerprint: str,
+    dataset: dsl.Input[dsl.Dataset],
+    search: dsl.Output[dsl.Artifact],
+):
+    """Search for the best training configuration."""
+    from launchyard_pipelines.steps import tune as step
+    from launchyard_pipelines.steps.reference import SpecReference
+
+    step.tune(SpecReference(spec_uri, spec_sha256, overrides), fingerprint, dataset, search)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train(
+    spec_uri: str,
+    spec_sha256: str,
+    overrides: list,
+    code_version: str,
+    fingerprint: str,
+    dataset: dsl.Input[dsl.Dataset],
+    candidate: dsl.Output[dsl.Model],
+    search: dsl.Input[dsl.Artifact] = None,
+):
+    """Train the model on the training rows and choose by the validation rows."""
+    from launchyard_pipelines.steps import train as step
+    from launchyard_pipelines.steps.reference import SpecReference
+
+    step.train(SpecReference(spec_uri, spec_sha256, overrides), fingerprint, dataset, search, candidate)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    spec_uri: str,
+    spec_sha256: str,
+    overrides: list,
+    code_version: str,
+    fingerprint: str,
+    champion: str,
+    dataset: dsl.Input[dsl.Dataset],
+    candidate: dsl.Input[dsl.Model],
+    bundle: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.HTML],
+):
+    """Measure the files that will be served, write the bundle and its report; fails when a gate refuses."""
+    from launchyard_pipelines.steps import evaluate as step
+    from launchyard_pipelines.steps.reference import SpecReference
+
+    outputs = step.EvaluateOutputs(bundle, metrics, confusion, report)
+    step.evaluate(SpecReference(spec_uri, spec_sha256, overrides), dataset, candidate, outputs)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def register(run_id: str, bundle: dsl.Input[dsl.Model]) -> int:
+    """Keep the bundle under a version number; returns the version."""
+    from launchyard_pipelines.steps import register as step
+
+    return step.register(run_id, bundle)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def deploy(run_id: str, version: int, bundle: dsl.Input[dsl.Model]):
+    """Make the version the champion: replicas follow the rollout record."""
+    from launchyard_pipelines.steps import deploy as step
+
+    step.deploy(run_id, version, bundle)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def finish(product: str, status: dsl.PipelineTaskFinalStatus):
+    """Tell how the run ended and remove what it left behind; runs after a failure too."""
+    from launchyard_pipelines.steps import finish as step
+
+    step.finish(product, status.state, status.error_message)

@@ -1,0 +1,110 @@
+"""What a run tells while it runs: one JSON line per event, appended by steps, followed by the command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from launchyard.errors import GateRefused, LaunchyardError
+from launchyard.settings import Settings
+
+EVENTS_NAME = "events.jsonl"
+PROGRESS_INTERVAL_S = 0.5
+
+EventType = Literal["started", "progress", "succeeded", "refused", "failed"]
+
+
+class Event(BaseModel):
+    """One thing that happened in a step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    type: EventType
+    seconds: float = 0.0
+    message: str = ""
+    data: dict[str, Any] = {}
+
+
+def append_event(run_dir: Path | None, event: Event) -> None:
+    """Append ``event`` to the run's events, whole or not at all; without a run folder print it as a log line."""
+    line = event.model_dump_json() + "\n"
+    if run_dir is None:
+        os.write(1, line.encode())
+        return
+    descriptor = os.open(run_dir / EVENTS_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+class EventReader:
+    """Reads a run's events as they are appended."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / EVENTS_NAME
+        self._offset = 0
+
+    def read_new(self) -> list[Event]:
+        """Return the events that came since the last call; a line that is still being written waits."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        return [Event.model_validate_json(line) for line in whole.splitlines() if line]
+
+
+@dataclass
+class StepReport:
+    """What a running step says of itself: progress on the way, results at its end."""
+
+    step: str
+    run_dir: Path | None
+    data: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
+    _last_progress_s: float = 0.0
+
+    def progress(self, done: float, total: float, message: str = "") -> None:
+        """Tell how far the step is; more than two calls a second are dropped, but never the last one."""
+        now_s = time.monotonic()
+        if done < total and now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
+            return
+        self._last_progress_s = now_s
+        data = {"done": done, "total": total}
+        append_event(self.run_dir, Event(step=self.step, type="progress", message=message, data=data))
+
+
+@contextmanager
+def reported_step(step: str, settings: Settings) -> Iterator[StepReport]:
+    """Run a block as the step ``step``: its start, end, refusal or failure become events; errors pass on."""
+    report = StepReport(step, settings.run_dir)
+    started_s = time.monotonic()
+    append_event(settings.run_dir, Event(step=step, type="started"))
+
+    def end(type_: EventType, message: str) -> None:
+        seconds = round(time.monotonic() - started_s, 3)
+        event = Event(step=step, type=type_, seconds=seconds, message=message, data=report.data)
+        append_event(settings.run_dir, event)
+
+    try:
+        yield report
+    except GateRefused as err:
+        end("refused", str(err))
+        raise
+    except LaunchyardError as err:
+        end("failed", str(err))
+        raise
+    except Exception as err:
+        end("failed", f"{type(err).__name__}: {err}")
+        raise
+    end("succeeded", report.message)

@@ -1,0 +1,45 @@
+"""When a finished step may stand in for a new one: what its sources are and whether they can change."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from launchyard.spec.blocks import ClassSources, Product, SplitSources
+
+
+def iter_sources(spec: Product) -> Iterator[str]:
+    """Yield every URI that the spec's data and base model come from."""
+    source = spec.data.source
+    if isinstance(source, ClassSources):
+        yield from source.classes.values()
+    elif isinstance(source, SplitSources):
+        yield from (uri for uri in (source.train, source.validation, source.test) if uri is not None)
+    else:
+        yield source
+    yield spec.model.base
+
+
+def is_fixed(uri: str) -> bool:
+    """Return whether a URI always means the same bytes: pinned by digest, or a released package."""
+    return "#sha256=" in uri or uri.startswith("pypi://")
+
+
+def are_sources_fixed(spec: Product) -> bool:
+    """Return whether no source of the spec can change."""
+    return all(is_fixed(uri) for uri in iter_sources(spec))
+
+
+def describe_sources(spec: Product, base_dir: Path) -> str:
+    """Return a text that changes when a local source's files do; always new for a remote source without a pin."""
+    return ";".join(_describe(uri, base_dir) for uri in iter_sources(spec) if not is_fixed(uri))
+
+
+def _describe(uri: str, base_dir: Path) -> str:
+    if "://" in uri and not uri.startswith("file://"):
+        return f"{uri}@{secrets.token_hex(8)}"
+    path = base_dir / uri.removeprefix("file://").partition("?")[0]
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = (file.stat() for file in files if file.is_file())
+    return f"{uri}@" + ",".join(f"{state.st_size}-{state.st_mtime_ns}" for state in states)

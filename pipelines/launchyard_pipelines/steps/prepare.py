@@ -1,0 +1,22 @@
+"""The prepare step: source rows become a checked, split data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launchyard.data.prepare import prepare_dataset
+from launchyard.settings import load_settings
+from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps.reference import Artifact, SpecReference
+
+
+def prepare(reference: SpecReference, dataset: Artifact) -> str:
+    """Write the prepared data set; returns its fingerprint."""
+    settings = load_settings()
+    with reported_step("prepare", settings) as report:
+        spec = reference.load()
+        base_dir = Path(reference.uri).parent
+        manifest = prepare_dataset(spec, settings, base_dir=base_dir, output_dir=Path(dataset.path))
+        report.message = ", ".join(f"{count:,} {split}" for split, count in manifest.num_rows.items()) + " rows"
+        report.data = {"fingerprint": manifest.fingerprint, "warnings": list(manifest.warnings)}
+        return manifest.fingerprint

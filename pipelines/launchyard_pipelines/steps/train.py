@@ -1,0 +1,69 @@
+"""The train step: a prepared data set becomes a candidate model."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from launchyard.evaluation import TuneRecord
+from launchyard.search import apply_trial
+from launchyard.settings import Settings, load_settings
+from launchyard.sources import fetch
+from launchyard.spec.blocks import Product
+from launchyard.spec.load import dump_spec
+from launchyard.training.context import TrainJob, TrainProgress
+from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.ray_train import fit
+from launchyard_pipelines.steps.reference import Artifact, SpecReference
+
+TUNE_NAME = "tune.json"
+
+
+def train(
+    reference: SpecReference, fingerprint: str, dataset: Artifact, search: Artifact | None, candidate: Artifact
+) -> None:
+    """Train with the spec's (or the search's best) configuration and leave the candidate folder.
+
+    An interrupted training of the same configuration on the same rows is continued.
+    """
+    settings = load_settings()
+    with reported_step("train", settings) as report:
+        spec = apply_search(reference.load(), search)
+        job = make_job(spec, settings, reference, dataset, Path(candidate.path))
+        storage_dir = find_storage(settings, spec, fingerprint)
+
+        def show(progress: TrainProgress) -> None:
+            rate = f"loss {progress.loss:.3f}, {progress.samples_per_second:.0f} samples/s"
+            report.progress(progress.step, progress.num_steps, rate)
+
+        record = fit(job, storage_dir=storage_dir, resources=spec.resources.train, on_progress=show)
+        if search is not None:
+            shutil.copyfile(search.path, Path(candidate.path) / TUNE_NAME)
+        shutil.rmtree(storage_dir, ignore_errors=True)
+        report.message = f"{record.num_steps} steps, {record.samples_per_second:.0f} samples/s"
+        if record.resumed_from_step is not None:
+            report.message += f", resumed from step {record.resumed_from_step}"
+        report.data = {"validation": record.validation, "warnings": list(record.warnings)}
+
+
+def apply_search(spec: Product, search: Artifact | None) -> Product:
+    """Return the spec with the best trial's values in place."""
+    if search is None:
+        return spec
+    record = TuneRecord.model_validate_json(Path(search.path).read_text(encoding="utf-8"))
+    return apply_trial(spec, record.best)
+
+
+def make_job(
+    spec: Product, settings: Settings, reference: SpecReference, dataset: Artifact, output_dir: Path
+) -> TrainJob:
+    """Return the training job with its base model fetched."""
+    base = fetch(spec.model.base, settings, base_dir=Path(reference.uri).parent)
+    return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base.path, output_dir=output_dir)
+
+
+def find_storage(settings: Settings, spec: Product, fingerprint: str) -> Path:
+    """Return the checkpoint folder of this very training: same spec and rows, same folder."""
+    key = hashlib.sha256(f"{dump_spec(spec)}\0{fingerprint}".encode()).hexdigest()[:16]
+    return settings.training_dir(spec.product) / key

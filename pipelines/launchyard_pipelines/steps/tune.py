@@ -1,0 +1,38 @@
+"""The tune step: a search over the spec's ``tune.parameters``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launchyard.atomic import write_text
+from launchyard.errors import RunError
+from launchyard.evaluation import TrialResult
+from launchyard.settings import load_settings
+from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.ray_tune import search as run_search
+from launchyard_pipelines.steps.reference import Artifact, SpecReference
+from launchyard_pipelines.steps.train import find_storage, make_job
+
+
+def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: Artifact) -> None:
+    """Search within the budget and leave the record of all trials; an interrupted search is continued."""
+    settings = load_settings()
+    with reported_step("tune", settings) as report:
+        spec = reference.load()
+        if spec.tune is None:
+            raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
+        budget = spec.tune.trials or 0
+        storage_dir = find_storage(settings, spec, f"{fingerprint}-tune")
+        job = make_job(spec, settings, reference, dataset, storage_dir / "best")
+        finished: list[TrialResult] = []
+
+        def show(trial: TrialResult) -> None:
+            finished.append(trial)
+            values = ", ".join(f"{key.split('.')[-1]}={value}" for key, value in trial.parameters.items())
+            metric = "-" if trial.metric is None else f"{trial.metric:.4f}"
+            report.progress(len(finished), max(budget, len(finished)), f"trial {trial.number}: {metric} ({values})")
+
+        record = run_search(job, storage_dir=storage_dir, on_trial=show)
+        write_text(Path(search.path), record.model_dump_json(indent=2))
+        report.message = f"{len(record.trials)} trials, best {record.metric} {record.best_metric:.4f}"
+        report.data = {"best": record.best}
