@@ -86,7 +86,8 @@ def check_format(folder: Path, name: str) -> None:
     if suffix not in SAFE_SUFFIXES:
         raise BundleError(
             f"{folder}: {name}: '{suffix or name}' is not a format that a bundle may hold, because loading it could "
-            f"run code. Save weights as .safetensors, .onnx, .gguf or .npz. Allowed: {', '.join(sorted(SAFE_SUFFIXES))}."
+            "run code. Save weights as .safetensors, .onnx, .gguf or .npz. "
+            f"Allowed: {', '.join(sorted(SAFE_SUFFIXES))}."
         )
     offset, signature = SIGNATURES.get(suffix, (0, b""))
     with (folder / name).open("rb") as file:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -31,9 +32,8 @@ def hold_product(settings: Settings, product: str, run_id: str) -> Iterator[None
     try:
         lock.acquire()
     except Timeout as err:
-        holder = holder_path.read_text(encoding="utf-8") if holder_path.is_file() else "{}"
         raise RunError(
-            f"{product}: another run of this product is going on: {_describe_holder(holder)}. "
+            f"{product}: another run of this product is going on: {_describe_holder(holder_path)}. "
             "Wait until it ends, or stop it."
         ) from err
     try:
@@ -45,8 +45,9 @@ def hold_product(settings: Settings, product: str, run_id: str) -> Iterator[None
         lock.release()
 
 
-def _describe_holder(text: str) -> str:
-    holder = json.loads(text)
-    if not holder:
-        return "it has only just begun"
+def _describe_holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "it has only just begun or is about to end"
     return f"run {holder['run_id']}, process {holder['pid']}, since {holder['started']}"

@@ -1,0 +1,99 @@
+"""Commands on what serves: ``status``, ``promote``, ``rollback`` and ``history``."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launchyard.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from launchyard.rollout import RolloutRecord
+
+ProductArgument = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    app.command(epilog="Examples:  launchyard status;  launchyard status review-sentiment --json")(status)
+    app.command(epilog="Examples:  launchyard promote review-sentiment;  launchyard promote review-sentiment 3")(
+        promote
+    )
+    app.command(epilog="Examples:  launchyard rollback review-sentiment;  launchyard rollback review-sentiment --to 2")(
+        rollback
+    )
+    app.command(epilog="Example:  launchyard history review-sentiment --json")(history)
+
+
+def status(
+    product: Annotated[
+        str | None, typer.Argument(help="Name of the product; default: all.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what serves, since when, how good it is and how it came to serve."""
+    from launchyard.cli import registry_views
+    from launchyard.records import Records
+
+    records = Records(load_settings())
+    if product is None:
+        registry_views.show_products(records, as_json=as_json)
+    else:
+        registry_views.show_product(records, product, as_json=as_json)
+
+
+def promote(
+    product: ProductArgument,
+    version: Annotated[int | None, typer.Argument(help="Version; default: the newest.", show_default=False)] = None,
+    reason: ReasonOption = "promoted by hand",
+) -> None:
+    """Make a version serve; refused (exit code 3) when one of its gates did not pass."""
+    from launchyard.records import Records
+    from launchyard.release import release
+
+    settings = load_settings()
+    chosen = version if version is not None else Records(settings).list_versions(product)[-1].version
+    _announce(settings, release(settings, product, chosen, actor=_find_actor(), reason=reason))
+
+
+def rollback(
+    product: ProductArgument,
+    to: Annotated[int | None, typer.Option("--to", help="Version; default: what served before.")] = None,
+    reason: ReasonOption = "rolled back by hand",
+) -> None:
+    """Go back to the version that served before; repeated, further back. Forward again: promote."""
+    from launchyard.release import roll_back
+
+    settings = load_settings()
+    _announce(settings, roll_back(settings, product, to=to, actor=_find_actor(), reason=reason))
+
+
+def history(product: ProductArgument, as_json: JsonOption = False) -> None:
+    """Show every change of what served: when, who, from which version to which, and why."""
+    from launchyard.cli import registry_views
+    from launchyard.records import Records
+
+    registry_views.show_history(Records(load_settings()), product, as_json=as_json)
+
+
+def _announce(settings: Settings, record: RolloutRecord) -> None:
+    """Say what serves now and then, because it takes seconds, bring MLflow's alias up to date where there is MLflow."""
+    if record.champion is not None:
+        typer.echo(f"{record.product}: version {record.champion.version} serves (revision {record.revision}).")
+    if find_spec("mlflow") is not None:
+        from launchyard.registry import Registry
+
+        Registry(settings).mirror_aliases(record)
+
+
+def _find_actor() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

@@ -1,0 +1,140 @@
+"""What ``status`` and ``history`` show: a JSON document for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from launchyard.bundle import GateRecord
+from launchyard.evaluation import Measure
+from launchyard.records import Records, VersionRecord
+from launchyard.rollout import Decision, RolloutRecord, start_rollout
+
+NUM_RECENT = 5
+"""Decisions that status shows; history shows all."""
+
+
+def show_products(records: Records, *, as_json: bool) -> None:
+    """Show one line for each product of the namespace."""
+    products = [_describe_product(records, product) for product in records.list_products()]
+    if as_json:
+        _show_json({"products": products})
+        return
+    if not products:
+        typer.echo("Nothing is registered here yet. Start with: launchyard run PATH")
+        return
+    table = Table("product", "serves", "since", "gates", "versions", "feedback")
+    for found in products:
+        serves = found["serves"]
+        table.add_row(
+            found["product"],
+            f"version {serves['version']}" if serves else "nothing",
+            _format_time(datetime.fromisoformat(found["since"])) if serves else "",
+            f"{sum(gate['passed'] for gate in serves['gate']['gates'])} passed" if serves else "",
+            str(found["num_versions"]),
+            str(found["num_feedback"]),
+        )
+    Console().print(table)
+
+
+def show_product(records: Records, product: str, *, as_json: bool) -> None:
+    """Show what serves a product, its metrics and gates, and the last decisions.
+
+    Raises:
+        RegistryError: nothing was ever registered under that name.
+    """
+    decisions = records.history(product)[-NUM_RECENT:]
+    document = _describe_product(records, product)
+    if as_json:
+        _show_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
+        return
+    console = Console()
+    if document["serves"] is None:
+        newest = document["num_versions"]
+        console.print(f"{product}: nothing serves. {newest} versions are registered: launchyard promote {product}")
+        return
+    serving = VersionRecord.model_validate(document["serves"])
+    since = _format_time(datetime.fromisoformat(document["since"]))
+    console.print(f"{product}: version {serving.version} serves since {since}, revision {document['revision']}.")
+    console.print(
+        f"Bundle {serving.digest[:12]}, run {serving.run_id}, feedback on {document['num_feedback']} answers."
+    )
+    console.print(_tabulate_metrics(serving.metrics))
+    console.print(_tabulate_gates(serving.gate))
+    console.print(_tabulate_decisions(decisions))
+
+
+def show_history(records: Records, product: str, *, as_json: bool) -> None:
+    """Show all decisions on a product, oldest first.
+
+    Raises:
+        RegistryError: nothing was ever registered under that name.
+    """
+    records.list_versions(product)
+    decisions = records.history(product)
+    if as_json:
+        document = [decision.model_dump(mode="json") for decision in decisions]
+        _show_json({"product": product, "decisions": document})
+        return
+    Console().print(_tabulate_decisions(decisions))
+
+
+def _describe_product(records: Records, product: str) -> dict[str, Any]:
+    versions = {version.version: version for version in records.list_versions(product)}
+    record: RolloutRecord = records.find_rollout(product) or start_rollout("", product)
+    serving = versions[record.champion.version] if record.champion else None
+    return {
+        "product": product,
+        "revision": record.revision,
+        "since": record.decision.time.isoformat() if record.decision else None,
+        "serves": serving.model_dump(mode="json") if serving else None,
+        "num_versions": len(versions),
+        "num_feedback": records.count_feedback(product),
+    }
+
+
+def _tabulate_metrics(metrics: dict[str, Measure]) -> Table:
+    table = Table("metric", "value", "interval", "n", title="On the test rows", title_justify="left")
+    for name, measure in metrics.items():
+        interval = f"{measure.low:.4f} to {measure.high:.4f}"
+        table.add_row(name, f"{measure.value:.4f}", interval, str(measure.n))
+    return table
+
+
+def _tabulate_gates(gate: GateRecord) -> Table:
+    table = Table("gate", "rule", "value", "", title="Gates", title_justify="left")
+    for result in gate.gates:
+        verdict = Text("passed", "green") if result.passed else Text("failed", "red")
+        value = "undefined" if result.value is None else f"{result.value:.4f}"
+        table.add_row(result.metric, result.rule, value, verdict)
+    return table
+
+
+def _tabulate_decisions(decisions: Sequence[Decision]) -> Table:
+    table = Table("revision", "time", "who", "what", "version", "why", title="Decisions", title_justify="left")
+    for decision in decisions:
+        before = "" if decision.before is None else f"{decision.before} -> "
+        table.add_row(
+            str(decision.revision),
+            _format_time(decision.time),
+            decision.actor,
+            decision.action,
+            f"{before}{decision.after.version}",
+            decision.reason,
+        )
+    return table
+
+
+def _format_time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _show_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,217 @@
+"""The tables behind :mod:`launchyard.records`, how they are opened and how they move to a newer schema.
+
+SQLite on a laptop, PostgreSQL on a cluster. SQLite runs with a write-ahead log (readers never wait) and
+``synchronous=FULL``: what a commit acknowledged is on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from launchyard.errors import RegistryError
+
+BUSY_TIMEOUT_S = 30.0
+"""Longest wait for another writer of the same SQLite file."""
+MIGRATION_LOCK = 0x6C61756E636879
+"""PostgreSQL advisory lock that only one process migrates under: 'launchy' in ASCII."""
+WRITES = "launchyard_writes"
+
+METADATA = MetaData()
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, kept as UTC in a column without a zone: SQLite has none with one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the naive UTC time that is stored."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the aware time that was stored."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+SCHEMA = Table("launchyard_schema", METADATA, Column("version", Integer, primary_key=True))
+
+VERSIONS = Table(
+    "launchyard_versions",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("product", String(40), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("namespace", "product", "digest"),
+)
+
+ROLLOUTS = Table(
+    "launchyard_rollouts",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("product", String(40), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+DECISIONS = Table(
+    "launchyard_decisions",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("product", String(40), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+)
+
+FEEDBACK = Table(
+    "launchyard_feedback",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("output_id", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("product", String(40), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("predicted_at", UtcTime, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("label", Text),
+    Column("rating", Float),
+    Column("comment", Text),
+    Index("launchyard_feedback_by_product", "namespace", "product", "received_at"),
+)
+
+KEYS = Table(
+    "launchyard_keys",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+Migration = Callable[[Connection], None]
+
+MIGRATIONS: Sequence[Migration] = (METADATA.create_all,)
+"""Step n brings a database from schema n to n + 1. A released step is never edited: a change is a new step."""
+
+
+def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Engine:
+    """Return an engine on the records at ``url``, created or brought to this version's schema when needed.
+
+    Raises:
+        RegistryError: the database is of no known sort, cannot be reached, or is newer than this version reads.
+    """
+    try:
+        parsed = make_url(url)
+        engine = create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as err:
+        raise RegistryError(
+            f"LAUNCHYARD_DATABASE_URL: cannot be used: {err}. Give sqlite:/// or postgresql+psycopg://."
+        ) from err
+    try:
+        if engine.dialect.name == "sqlite":
+            _open_sqlite(engine, parsed, migrations)
+        elif engine.dialect.name == "postgresql":
+            with engine.begin() as connection:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+                migrate(connection, migrations)
+        else:
+            raise RegistryError(
+                f"LAUNCHYARD_DATABASE_URL: {engine.dialect.name} is not supported. Use SQLite or PostgreSQL."
+            )
+    except (DBAPIError, OSError) as err:
+        reason = err.orig if isinstance(err, DBAPIError) else err.strerror
+        raise RegistryError(
+            f"{describe_url(engine)}: the records cannot be opened: {reason}. Check that the database runs."
+        ) from err
+    return engine
+
+
+def describe_url(engine: Engine) -> str:
+    """Return the engine's URL without its password, for messages."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+def migrate(connection: Connection, migrations: Sequence[Migration]) -> None:
+    """Apply the steps that the database has not seen; the caller keeps other processes out.
+
+    Raises:
+        RegistryError: the database has seen more steps than there are.
+    """
+    current = 0
+    if inspect(connection).has_table(SCHEMA.name):
+        current = connection.execute(select(SCHEMA.c.version)).scalar_one()
+    if current > len(migrations):
+        raise RegistryError(
+            f"{describe_url(connection.engine)}: the records have schema version {current}, "
+            f"this launchyard reads up to {len(migrations)}. Upgrade launchyard."
+        )
+    for step in migrations[current:]:
+        step(connection)
+    if current < len(migrations):
+        connection.execute(SCHEMA.delete())
+        connection.execute(SCHEMA.insert().values(version=len(migrations)))
+
+
+def _open_sqlite(engine: Engine, url: URL, migrations: Sequence[Migration]) -> None:
+    if url.database in (None, "", ":memory:"):
+        raise RegistryError("LAUNCHYARD_DATABASE_URL: a database in memory forgets what it acknowledged. Give a file.")
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    path = Path(str(url.database))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The signing key and people's comments are in it: nobody else on the machine may read it.
+    path.touch(mode=0o600)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        # Outside a transaction, and under the lock: SQLite does not wait for others when it changes this mode.
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            raw.close()
+        with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+            migrate(connection, migrations)
+
+
+def _configure_sqlite(connection: Any, _: object) -> None:
+    """Prepare a new driver connection; its own transaction control is off, SQLAlchemy begins them."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin; a writer takes the write lock at once, because one that read first could not wait for it later."""
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

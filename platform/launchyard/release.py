@@ -1,0 +1,61 @@
+"""Changing what serves: read the rollout record, apply a rule, write it back unless somebody was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from launchyard.bundle_store import BundleStore
+from launchyard.errors import RegistryError
+from launchyard.records import Records
+from launchyard.rollout import Cause, RolloutRecord, promote, rollback, start_rollout
+from launchyard.settings import Settings
+
+MAX_TRIES = 20
+"""Tries to write a record that others keep changing; a person or a run changes it a few times a day."""
+
+
+def release(
+    settings: Settings, product: str, version: int, *, actor: str, run_id: str | None = None, reason: str = "promoted"
+) -> RolloutRecord:
+    """Make ``version`` serve and return the record; released again, nothing changes.
+
+    Raises:
+        GateRefused: a gate of the version did not pass.
+        BundleError: its bundle does not verify.
+        RegistryError: there is no such product or version.
+    """
+    records = Records(settings)
+    cause = Cause(actor=actor, reason=reason, now=datetime.now(UTC), run_id=run_id)
+    candidate = records.get_version(product, version).release
+    return _change(settings, records, product, lambda record: promote(record, candidate, cause))
+
+
+def roll_back(
+    settings: Settings, product: str, *, to: int | None = None, actor: str, reason: str = "rolled back"
+) -> RolloutRecord:
+    """Make an earlier champion serve again, the one before or version ``to``, and return the record.
+
+    Raises:
+        RegistryError: there is no such product or no such earlier champion.
+        BundleError: its bundle does not verify.
+    """
+    records = Records(settings)
+    records.list_versions(product)
+    cause = Cause(actor=actor, reason=reason, now=datetime.now(UTC))
+    return _change(settings, records, product, lambda record: rollback(record, records.history(product), cause, to=to))
+
+
+def _change(
+    settings: Settings, records: Records, product: str, rule: Callable[[RolloutRecord], RolloutRecord]
+) -> RolloutRecord:
+    """Apply ``rule`` to the record until it is written; the new champion's bundle is verified before."""
+    store = BundleStore(settings)
+    for _ in range(MAX_TRIES):
+        current = records.find_rollout(product) or start_rollout(settings.namespace, product)
+        changed = rule(current)
+        if changed.champion is not None:
+            store.open(changed.champion.bundle_uri)
+        if changed == current or records.write_rollout(changed, current.revision):
+            return changed
+    raise RegistryError(f"{product}: the rollout record kept changing, {MAX_TRIES} times. Look at its history first.")
