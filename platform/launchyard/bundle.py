@@ -17,28 +17,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, Field, RootModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from launchyard import atomic
 from launchyard.bundle_files import FileEntry, check_format, hash_file, list_files
 from launchyard.dataset import MANIFEST_NAME as DATASET_NAME
 from launchyard.dataset import DatasetManifest, Record, SourceRecord
-from launchyard.errors import BundleError, RequestError
+from launchyard.errors import BundleError
 from launchyard.evaluation import Evaluation, GateResult, Measure
-from launchyard.kind import Predictor, get_kind
+from launchyard.kind import get_kind
 from launchyard.spec.blocks import Product
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "bundle.json"
 SPEC_NAME = "spec.json"
-EXAMPLES_NAME = "examples.json"
 NOT_SEALED = frozenset({"seal"})
 NOT_IDENTITY = frozenset({"seal", "digest", "run_id", "created"})
 EVALUATION_NAME = "evaluation.json"
@@ -87,20 +85,6 @@ class BundleManifest(Record):
     created: AwareDatetime
     digest: str = Field(description="Identity of the content: all of the above but run_id and created.")
     seal: str = Field(description="Digest of all of the above.")
-
-
-class Example(Record):
-    """One row of ``examples.json``."""
-
-    input: Any = Field(description="A raw request input, redacted.")
-    expected: dict[str, Any] = Field(description="What the predictor answered when the bundle was made.")
-    tolerance: float = Field(ge=0, description="Largest absolute difference of any number in the answer.")
-
-
-class Examples(RootModel[tuple[Example, ...]]):
-    """The content of ``examples.json``: at least one example, or there is no test."""
-
-    root: tuple[Example, ...] = Field(min_length=1)
 
 
 def write_manifest(
@@ -214,47 +198,6 @@ def read_spec(folder: Path) -> Product:
     return parse_file(folder, SPEC_NAME, kind.spec)
 
 
-def self_test(predictor: Predictor, folder: Path) -> None:
-    """Check that ``predictor`` answers the examples of the bundle in ``folder`` as it did when that was made.
-
-    Raises:
-        BundleError: an answer differs; the message names the example and the difference.
-    """
-    path = folder / EXAMPLES_NAME
-    examples = parse_file(folder, EXAMPLES_NAME, Examples).root
-    try:
-        outputs = predictor.predict([predictor.parse(example.input) for example in examples])
-    except RequestError as err:
-        raise BundleError(f"{path}: the model refuses an example: {err} Make the bundle again.") from err
-    for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
-        difference = find_difference(example.expected, output, example.tolerance)
-        if difference is not None:
-            raise BundleError(
-                f"{path}: self-test failed: example {number}: {difference}. "
-                "This machine computes other answers than those that were measured; make the bundle again."
-            )
-
-
-def find_difference(expected: Any, actual: Any, tolerance: float, where: str = "answer") -> str | None:
-    """Return in words where two JSON values differ, numbers by more than ``tolerance``, or None.
-
-    >>> find_difference({"p": 0.5}, {"p": 0.7}, 0.1)
-    'answer.p is 0.7, expected 0.5 within 0.1'
-    """
-    if _are_numbers(expected, actual):
-        if math.isclose(expected, actual, rel_tol=0, abs_tol=tolerance):
-            return None
-        return f"{where} is {actual:g}, expected {expected:g} within {tolerance:g}"
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping) and expected.keys() == actual.keys():
-        parts = [(f"{where}.{key}", expected[key], actual[key]) for key in expected]
-    elif _are_lists(expected, actual) and len(expected) == len(actual):
-        parts = [(f"{where}[{index}]", expected[index], actual[index]) for index in range(len(expected))]
-    else:
-        return None if expected == actual else f"{where} is {actual!r}, expected {expected!r}"
-    differences = (find_difference(left, right, tolerance, path) for path, left, right in parts)
-    return next((difference for difference in differences if difference), None)
-
-
 def parse_file(folder: Path, name: str, model: type[AnyModel]) -> AnyModel:
     """Return the JSON file ``name`` in ``folder`` as a ``model``.
 
@@ -334,11 +277,3 @@ def _write(path: Path, text: str) -> None:
         atomic.write_text(path, text)
     except OSError as err:
         raise BundleError(f"{path}: cannot be written: {err.strerror}. Free some space and run again.") from err
-
-
-def _are_numbers(*values: Any) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _are_lists(*values: Any) -> bool:
-    return all(isinstance(value, list | tuple) for value in values)
