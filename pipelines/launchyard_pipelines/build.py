@@ -5,36 +5,22 @@ prepare -> [tune] -> train -> evaluate -> register -> deploy        exit handler
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from kfp import compiler, dsl
 
-import launchyard
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, Resource
 from launchyard_pipelines import components
+from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.plan import PipelineOptions, list_reusable
 from launchyard_pipelines.reuse import are_sources_fixed
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 EDITABLE_TYPES = (bool, int, float, str)
-
-
-@cache
-def compute_code_version() -> str:
-    """Return the package's version and a digest of its source: a step is not reused after a change of code."""
-    digest = hashlib.sha256()
-    for name in ("launchyard", "launchyard_pipelines"):
-        folder = Path(str(import_module(name).__file__)).parent
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{launchyard.__version__}+{digest.hexdigest()[:12]}"
 
 
 def list_editable(spec: Product) -> list[inspect.Parameter]:
@@ -95,33 +81,33 @@ def _connect_steps(
     spec: Product, options: PipelineOptions, settings: Settings, inputs: dict[str, Any], editable: list[str]
 ) -> None:
     """Create the tasks and connect outputs to inputs."""
-    common = {
-        "spec_uri": inputs["spec_uri"],
-        "spec_sha256": inputs["spec_sha256"],
+    reference = {
+        "uri": inputs["spec_uri"],
+        "sha256": inputs["spec_sha256"],
         "overrides": [f"train.{name}={inputs[name]}" for name in editable],
         "code_version": compute_code_version(),
     }
     add = _TaskFactory(spec, options, settings)
     exit_task = add("finish", None, product=spec.product)
     with dsl.ExitHandler(exit_task, name="run"):
-        prepared = add("prepare", spec.resources.prepare, sources=inputs["sources"], **common)
+        prepared = add("prepare", spec.resources.prepare, sources=inputs["sources"], spec=reference)
         data = {"dataset": prepared.outputs["dataset"], "fingerprint": prepared.outputs["Output"]}
         searched = {}
         if spec.tune is not None:
-            searched["search"] = add("tune", spec.resources.tune, **common, **data).outputs["search"]
-        trained = add("train", spec.resources.train, **common, **data, **searched)
+            searched["search"] = add("tune", spec.resources.tune, spec=reference, **data).outputs["search"]
+        trained = add("train", spec.resources.train, spec=reference, **data, **searched)
         evaluated = add(
             "evaluate",
             spec.resources.evaluate,
             candidate=trained.outputs["candidate"],
             champion=inputs["champion"],
-            **common,
+            run_id=RUN_ID,
+            spec=reference,
             **data,
         )
-        bundle = evaluated.outputs["bundle"]
-        registered = add("register", None, run_id=RUN_ID, bundle=bundle)
+        registered = add("register", None, bundle=evaluated.outputs["bundle"])
         with dsl.If(inputs["release"] == True, name="release"):  # noqa: E712 - KFP builds the condition from ==
-            add("deploy", None, run_id=RUN_ID, version=registered.outputs["Output"], bundle=bundle)
+            add("deploy", None, product=spec.product, version=registered.outputs["Output"], run_id=RUN_ID)
 
 
 class _TaskFactory:

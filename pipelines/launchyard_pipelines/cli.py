@@ -12,6 +12,10 @@ SpecPath = Annotated[Path, typer.Argument(metavar="PATH", help="product.yaml, or
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the spec; may be repeated.")
 ]
+FromStep = Annotated[
+    str | None,
+    typer.Option("--from", metavar="STEP", help="Do this step and all later ones again; go on with a broken one."),
+]
 
 RUN_EPILOG = """
 Examples:
@@ -41,17 +45,15 @@ def add_commands(app: typer.Typer) -> None:
 def run(
     path: SpecPath,
     set_: Overrides = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", metavar="STEP", help="Do this step and all later ones again; continue a broken one.")
-    ] = None,
-    release: Annotated[bool, typer.Option("--deploy/--no-deploy", help="Whether a passing model goes to serving.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, all else on stderr.")] = False,
+    from_: FromStep = None,
+    release: Annotated[bool, typer.Option("--deploy/--no-deploy", help="Let a passing model serve.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")] = False,
 ) -> None:
     """Run the whole pipeline here: data to deployed model, one line a step."""
+    from launchyard.spec.load import load_spec
     from rich.console import Console
 
     from launchyard.settings import load_settings
-    from launchyard.spec.load import load_spec
     from launchyard_pipelines.local import RunRequest, execute_run
     from launchyard_pipelines.plan import list_steps
     from launchyard_pipelines.progress import RunDisplay, print_summary
@@ -76,15 +78,16 @@ def compile_(
     set_: Overrides = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
     spec_uri: Annotated[
-        str | None, typer.Option(help="Where the cluster finds the spec; default: the path of the snapshot written here.")
+        str | None,
+        typer.Option(help="Where the cluster finds the spec; default: the path of the snapshot written here."),
     ] = None,
     image: Annotated[str | None, typer.Option(help="Image of every step, best pinned by digest.")] = None,
 ) -> None:
     """Write the pipeline for a Kubeflow Pipelines cluster."""
+    from launchyard.spec.load import load_spec
     from rich.console import Console
 
     from launchyard.settings import load_settings
-    from launchyard.spec.load import load_spec
     from launchyard_pipelines.build import build_pipeline, compile_pipeline
     from launchyard_pipelines.plan import PipelineOptions
     from launchyard_pipelines.snapshot import write_snapshot

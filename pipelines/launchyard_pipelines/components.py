@@ -11,22 +11,17 @@ IMAGE = "python:3.11"
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def prepare(
-    spec_uri: str, spec_sha256: str, overrides: list, code_version: str, sources: str, dataset: dsl.Output[dsl.Dataset]
-) -> str:
+def prepare(spec: dict, sources: str, dataset: dsl.Output[dsl.Dataset]) -> str:
     """Fetch, check, clean and split the rows; returns the data fingerprint."""
     from launchyard_pipelines.steps import prepare as step
     from launchyard_pipelines.steps.reference import SpecReference
 
-    return step.prepare(SpecReference(spec_uri, spec_sha256, overrides), dataset)
+    return step.prepare(SpecReference(**spec), dataset)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def tune(
-    spec_uri: str,
-    spec_sha256: str,
-    overrides: list,
-    code_version: str,
+    spec: dict,
     fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     search: dsl.Output[dsl.Artifact],
@@ -35,15 +30,12 @@ def tune(
     from launchyard_pipelines.steps import tune as step
     from launchyard_pipelines.steps.reference import SpecReference
 
-    step.tune(SpecReference(spec_uri, spec_sha256, overrides), fingerprint, dataset, search)
+    step.tune(SpecReference(**spec), fingerprint, dataset, search)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
-    spec_uri: str,
-    spec_sha256: str,
-    overrides: list,
-    code_version: str,
+    spec: dict,
     fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     candidate: dsl.Output[dsl.Model],
@@ -53,17 +45,15 @@ def train(
     from launchyard_pipelines.steps import train as step
     from launchyard_pipelines.steps.reference import SpecReference
 
-    step.train(SpecReference(spec_uri, spec_sha256, overrides), fingerprint, dataset, search, candidate)
+    step.train(SpecReference(**spec), fingerprint, dataset, search, candidate)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
-    spec_uri: str,
-    spec_sha256: str,
-    overrides: list,
-    code_version: str,
+    spec: dict,
     fingerprint: str,
     champion: str,
+    run_id: str,
     dataset: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
     bundle: dsl.Output[dsl.Model],
@@ -76,23 +66,23 @@ def evaluate(
     from launchyard_pipelines.steps.reference import SpecReference
 
     outputs = step.EvaluateOutputs(bundle, metrics, confusion, report)
-    step.evaluate(SpecReference(spec_uri, spec_sha256, overrides), dataset, candidate, outputs)
+    step.evaluate(SpecReference(**spec), run_id, dataset, candidate, outputs)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def register(run_id: str, bundle: dsl.Input[dsl.Model]) -> int:
+def register(bundle: dsl.Input[dsl.Model]) -> int:
     """Keep the bundle under a version number; returns the version."""
     from launchyard_pipelines.steps import register as step
 
-    return step.register(run_id, bundle)
+    return step.register(bundle)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def deploy(run_id: str, version: int, bundle: dsl.Input[dsl.Model]):
+def deploy(product: str, version: int, run_id: str):
     """Make the version the champion: replicas follow the rollout record."""
     from launchyard_pipelines.steps import deploy as step
 
-    step.deploy(run_id, version, bundle)
+    step.deploy(product, version, run_id)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -31,7 +31,12 @@ class RunDisplay:
         self._planned = planned
         self._shown: set[str] = set()
         self._task: TaskID | None = None
-        columns = (TextColumn("  {task.description:<10}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("  {task.description:<10}"),
+            BarColumn(24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._progress = Progress(*columns, console=console, transient=True)
 
     def __enter__(self) -> Self:
@@ -52,8 +57,8 @@ class RunDisplay:
             self._mark_reused_before(event.step)
             self._task = self._progress.add_task(event.step, total=None, note="")
         elif event.type == "progress" and self._task is not None:
-            done, total = event.data["done"], event.data["total"]
-            self._progress.update(self._task, completed=done, total=total, note=event.message)
+            completed, total = event.data.get("done", 0), event.data.get("total")
+            self._progress.update(self._task, completed=completed, total=total, note=event.message)
         elif event.type != "progress":
             self._end_step(event)
 
@@ -85,17 +90,15 @@ def build_metrics_table(record: RunRecord) -> Table:
     gates: dict[str, list[GateResult]] = {}
     for gate in record.gates:
         gates.setdefault(gate.metric, []).append(gate)
-    test = record.metrics.get("test", {})
-    for name, value in test.items():
+    validation = record.metrics.get("validation", {})
+    for name, value in record.metrics.get("test", {}).items():
         low, high = record.intervals["test"][name]
-        validation = record.metrics.get("validation", {}).get(name)
-        shown = " ".join(_format_gate(gate) for gate in gates.pop(name, []))
-        interval = f"{low:.3f} - {high:.3f}"
-        table.add_row(
-            name, f"{value:.3f}", interval, f"{record.n['test']:,}", "" if validation is None else f"{validation:.3f}", shown
-        )
+        on_validation = f"{validation[name]:.3f}" if name in validation else ""
+        verdicts = "\n".join(_format_gate(gate) for gate in gates.pop(name, []))
+        table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}", f"{record.n['test']:,}", on_validation, verdicts)
     for name, others in gates.items():
-        table.add_row(name, f"{others[0].value:.3f}", "", "", "", " ".join(_format_gate(gate) for gate in others))
+        shown = "" if others[0].value is None else f"{others[0].value:.3f}"
+        table.add_row(name, shown, "", "", "", "\n".join(_format_gate(gate) for gate in others))
     return table
 
 

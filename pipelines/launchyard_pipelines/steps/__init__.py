@@ -1,1 +1,1 @@
-"""What each step of the pipeline does, as plain functions over the core; one module a step, so each loads only its own."""
+"""What each step of the pipeline does, as plain functions; a module a step, so that each loads only its own."""

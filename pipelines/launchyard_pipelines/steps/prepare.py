@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from launchyard.data.prepare import prepare_dataset
+
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.steps.reference import Artifact, SpecReference

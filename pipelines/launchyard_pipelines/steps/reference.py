@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from launchyard.spec.load import load_spec
+
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
-from launchyard.spec.load import load_spec
 
 
 class Artifact(Protocol):
@@ -26,6 +27,8 @@ class SpecReference:
     uri: str
     sha256: str
     overrides: Sequence[str]
+    code_version: str
+    """Part of what a step is reused by: new code, new result."""
 
     def load(self) -> Product:
         """Return the spec.

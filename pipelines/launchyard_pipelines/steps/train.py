@@ -6,12 +6,13 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from launchyard.spec.load import dump_spec
+
 from launchyard.evaluation import TuneRecord
 from launchyard.search import apply_trial
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
-from launchyard.spec.load import dump_spec
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_train import fit

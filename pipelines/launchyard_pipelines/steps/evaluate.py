@@ -1,0 +1,148 @@
+"""The evaluate step: the files that will be served are measured, judged, recorded and shown."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from launchyard.bundle import GateRecord, write_manifest
+from launchyard.bundle_store import BundleStore
+from launchyard.dataset import load_manifest
+from launchyard.errors import GateRefused
+from launchyard.evaluate import Champion, EvaluateJob, evaluate_candidate
+from launchyard.evaluation import Evaluation, TrainingRecord, TuneRecord
+from launchyard.figures import HeatmapFigure
+from launchyard.records import Records
+from launchyard.report import Lineage, ReportInputs, write_report
+from launchyard.settings import Settings, load_settings
+from launchyard.sources import fetch
+from launchyard.spec.blocks import Product
+from launchyard.threads import count_serving_threads
+from launchyard_pipelines.code_version import compute_code_version
+from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_run_id
+from launchyard_pipelines.steps.train import TUNE_NAME
+
+TRAINING_NAME = "training.json"
+EVALUATION_NAME = "evaluation.json"
+
+
+class MetricsArtifact(Artifact, Protocol):
+    """KFP's scalar metrics."""
+
+    def log_metric(self, metric: str, value: float) -> None:
+        """Record one value."""
+        ...
+
+
+class ConfusionArtifact(Artifact, Protocol):
+    """KFP's classification metrics."""
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None:
+        """Record counts of truth (rows) by answer (columns)."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvaluateOutputs:
+    """What the step leaves for the next steps and for the KFP UI."""
+
+    bundle: Artifact
+    metrics: MetricsArtifact
+    confusion: ConfusionArtifact
+    report: Artifact
+
+
+def evaluate(
+    reference: SpecReference, run_id: str, dataset: Artifact, candidate: Artifact, outputs: EvaluateOutputs
+) -> None:
+    """Measure the candidate, write its bundle and report.
+
+    Raises:
+        GateRefused: a gate did not pass; bundle and report are written all the same.
+    """
+    settings = load_settings()
+    with reported_step("evaluate", settings) as report:
+        spec = reference.load()
+        bundle_dir = Path(outputs.bundle.path)
+        job = EvaluateJob(
+            spec=spec,
+            dataset_dir=Path(dataset.path),
+            candidate_dir=Path(candidate.path),
+            bundle_dir=bundle_dir,
+            threads=count_serving_threads(spec),
+            champion=find_champion(settings, spec.product),
+        )
+        evaluation = evaluate_candidate(job, report.note)
+        base_model = fetch(spec.model.base, settings, base_dir=Path.cwd()).record
+        lineage = Lineage(
+            run_id=find_run_id(settings, run_id),
+            created=datetime.now(UTC),
+            code_version=compute_code_version(),
+            spec_sha256=reference.sha256,
+            base_model=base_model,
+        )
+        report_path = write_report(bundle_dir, read_inputs(spec, bundle_dir, evaluation, lineage))
+        manifest = write_manifest(
+            bundle_dir,
+            spec,
+            namespace=settings.namespace,
+            run_id=lineage.run_id,
+            code_version=lineage.code_version,
+            base_model=base_model,
+        )
+        show_in_kfp(evaluation, report_path, outputs)
+        report.data = {
+            "bundle": str(bundle_dir),
+            "report": str(report_path),
+            "evaluation": str(bundle_dir / EVALUATION_NAME),
+            "warnings": list(evaluation.notes),
+        }
+        check_gates(manifest.gate)
+        report.message = f"all {len(evaluation.gates)} gates passed"
+
+
+def find_champion(settings: Settings, product: str) -> Champion | None:
+    """Return the version that serves now, with its verified bundle; None before the first release."""
+    rollout = Records(settings).find_rollout(product)
+    if rollout is None or rollout.champion is None:
+        return None
+    bundle_dir, _ = BundleStore(settings).open(rollout.champion.bundle_uri)
+    return Champion(version=rollout.champion.version, bundle_dir=bundle_dir)
+
+
+def read_inputs(spec: Product, bundle_dir: Path, evaluation: Evaluation, lineage: Lineage) -> ReportInputs:
+    """Return what the launch report is made from: the records in a bundle folder."""
+    training, tuning = bundle_dir / TRAINING_NAME, bundle_dir / TUNE_NAME
+    return ReportInputs(
+        spec=spec,
+        dataset=load_manifest(bundle_dir),
+        training=TrainingRecord.model_validate_json(training.read_text("utf-8")) if training.is_file() else None,
+        tuning=TuneRecord.model_validate_json(tuning.read_text("utf-8")) if tuning.is_file() else None,
+        evaluation=evaluation,
+        lineage=lineage,
+    )
+
+
+def show_in_kfp(evaluation: Evaluation, report_path: Path, outputs: EvaluateOutputs) -> None:
+    """Fill the artifacts that the KFP UI shows: metrics, confusion matrix, report."""
+    for name, measure in evaluation.metrics["test"].items():
+        outputs.metrics.log_metric(name, measure.value)
+    for figure in evaluation.figures:
+        if isinstance(figure, HeatmapFigure) and figure.rows == figure.columns:
+            matrix = [[int(value) for value in row] for row in figure.values]
+            outputs.confusion.log_confusion_matrix(list(figure.rows), matrix)
+    shutil.copyfile(report_path, outputs.report.path)
+
+
+def check_gates(gate: GateRecord) -> None:
+    """Return when every gate passed.
+
+    Raises:
+        GateRefused: one did not; the message names each.
+    """
+    if not gate.passed:
+        raise GateRefused(f"refused: {gate.failures}. The report says more; nothing was registered or deployed.")

@@ -1,0 +1,53 @@
+"""The register step: a bundle that passed its gates gets a version number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launchyard.bundle import open_bundle, parse_file
+from launchyard.errors import RunError
+from launchyard.evaluation import Evaluation
+from launchyard.records import Records
+from launchyard.registry import Registry
+from launchyard.settings import load_settings
+from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps.evaluate import EVALUATION_NAME
+from launchyard_pipelines.steps.reference import Artifact
+
+
+def register(bundle: Artifact) -> int:
+    """Store the bundle and return its version; the same content again keeps its number.
+
+    Raises:
+        RunError: the champion changed since the bundle was compared with it.
+    """
+    settings = load_settings()
+    with reported_step("register", settings) as report:
+        bundle_dir = Path(bundle.path)
+        manifest = open_bundle(bundle_dir)
+        evaluation = parse_file(bundle_dir, EVALUATION_NAME, Evaluation)
+        check_champion_unchanged(evaluation, Records(settings), manifest.product)
+        registered = Registry(settings).register(bundle_dir)
+        report.message = f"version {registered.version}"
+        report.data = {
+            "version": registered.version,
+            "bundle": str(registered.path),
+            "report": str(registered.path / "report.html"),
+            "evaluation": str(registered.path / EVALUATION_NAME),
+        }
+        return registered.version
+
+
+def check_champion_unchanged(evaluation: Evaluation, records: Records, product: str) -> None:
+    """Return when the bundle was measured against what serves now.
+
+    Raises:
+        RunError: something else serves by now, so the comparison no longer holds.
+    """
+    rollout = records.find_rollout(product)
+    serving = rollout.champion.version if rollout is not None and rollout.champion is not None else None
+    if serving != evaluation.champion_version:
+        raise RunError(
+            f"{product}: version {serving or 'none'} serves now, but this model was compared with version "
+            f"{evaluation.champion_version or 'none'}. Run again with --from evaluate."
+        )

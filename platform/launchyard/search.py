@@ -1,0 +1,77 @@
+"""What a search over spec keys means: the space, and the spec that a trial stands for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from launchyard.errors import SpecError, TrainError
+from launchyard.evaluation import TrialResult, TuneRecord
+from launchyard.kind import get_kind
+from launchyard.spec.blocks import Product, Tune
+
+Value = bool | int | float | str | None
+"""One candidate value of a spec key."""
+
+
+def apply_trial(spec: Product, parameters: Mapping[str, Value]) -> Product:
+    """Return ``spec`` with the values of a trial in place and without its ``tune`` block, checked as a whole.
+
+    Raises:
+        SpecError: a key does not exist or a value does not fit it.
+    """
+    document = spec.model_dump(mode="json") | {"tune": None}
+    for key, value in parameters.items():
+        *path, last = key.split(".")
+        block: Any = document
+        for part in path:
+            block = block[part]
+        block[last] = value
+    try:
+        return get_kind(spec.kind).spec.model_validate(document)
+    except ValidationError as err:
+        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in err.errors())
+        raise SpecError(f"tune.parameters: a trial does not fit the spec: {problems}. Narrow the search.") from err
+
+
+def takes_integers(spec: Product, key: str) -> bool:
+    """Return whether the spec key, such as ``train.epochs``, holds whole numbers only."""
+    block: Any = spec
+    *path, last = key.split(".")
+    for part in path:
+        block = getattr(block, part)
+    adapter: TypeAdapter[Any] = TypeAdapter(type(block).model_fields[last].rebuild_annotation())
+    try:
+        adapter.validate_python(1.5)
+    except ValidationError as err:
+        return any(found["type"] == "int_from_float" for found in err.errors())
+    return False
+
+
+def choose_best(tune: Tune, trials: Iterable[TrialResult]) -> TrialResult:
+    """Return the trial with the best metric; one that was trained to its end goes before one that was stopped.
+
+    Raises:
+        TrainError: no trial has a metric; the message gives the trials' own words.
+    """
+    measured = [trial for trial in trials if trial.metric is not None]
+    completed = [trial for trial in measured if trial.status == "completed"]
+    if not measured:
+        raise TrainError("tune: no trial came as far as a validation. Widen the budget or narrow tune.parameters.")
+    sign = 1 if tune.mode == "max" else -1
+    return max(completed or measured, key=lambda trial: (sign * float(trial.metric or 0.0), -trial.number))
+
+
+def make_record(tune: Tune, trials: Iterable[TrialResult]) -> TuneRecord:
+    """Return the record of a search: all trials in order, and which one won."""
+    ordered = tuple(sorted(trials, key=lambda trial: trial.number))
+    best = choose_best(tune, ordered)
+    return TuneRecord(
+        metric=tune.metric,
+        mode=tune.mode,
+        best=best.parameters,
+        best_metric=float(best.metric or 0.0),
+        trials=ordered,
+    )
