@@ -1,0 +1,45 @@
+"""Stand-ins for the world around the core, for tests of kinds and of the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launchyard.training.context import TrainProgress
+
+
+@dataclass
+class LocalContext:
+    """The surroundings of a training in this very process: a :class:`~launchyard.training.context.TrainContext`.
+
+    Checkpoints stay where the training wrote them, below ``scratch_dir``; a second context on the same
+    folder resumes from the newest one, as after a crash.
+    """
+
+    scratch_dir: Path
+    rank: int = 0
+    world_size: int = 1
+    device: str = "cpu"
+    threads: int = 1
+    on_report: Callable[[Mapping[str, float]], None] | None = None
+    """Called by each report once its checkpoint is safe; may raise, as a search does that stops a trial."""
+    reports: list[Mapping[str, float]] = field(default_factory=list)
+    shown: list[TrainProgress] = field(default_factory=list)
+
+    def latest_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint that was reported."""
+        marker = self.scratch_dir / "latest"
+        return Path(marker.read_text(encoding="utf-8")) if marker.is_file() else None
+
+    def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
+        """Keep the metrics, and remember the checkpoint as the newest."""
+        self.reports.append(metrics)
+        if checkpoint_dir is not None:
+            (self.scratch_dir / "latest").write_text(str(checkpoint_dir), encoding="utf-8")
+        if self.on_report is not None:
+            self.on_report(metrics)
+
+    def progress(self, progress: TrainProgress) -> None:
+        """Keep what would be shown."""
+        self.shown.append(progress)

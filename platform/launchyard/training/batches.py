@@ -1,0 +1,91 @@
+"""Which rows make which step: pure functions of sizes, seed and epoch, the same on every worker and after a resume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launchyard.spec.blocks import Train
+
+BATCHES_PER_POOL = 50
+"""Most batches that are drawn from one pool of rows: large enough to find rows of like length, small beside an epoch."""
+POOLS_PER_EPOCH = 4
+"""Fewest pools in an epoch, so that batches differ from epoch to epoch on small data too."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a training and where it is interrupted by an evaluation."""
+
+    num_rows: int
+    batch_size: int
+    steps_per_epoch: int
+    num_steps: int
+    evaluation_steps: frozenset[int]
+    """Numbers of finished steps after which the model is validated; the last step is always one."""
+
+
+def plan_steps(train: Train, num_rows: int) -> Plan:
+    """Return the plan of training on ``num_rows`` rows; the last batch of an epoch may be smaller."""
+    steps_per_epoch = math.ceil(num_rows / train.batch_size)
+    num_steps = steps_per_epoch * train.epochs
+    if train.max_steps is not None:
+        num_steps = min(num_steps, train.max_steps)
+    parts = train.evaluations_per_epoch
+    ends = {max(1, round(steps_per_epoch * part / parts)) for part in range(1, train.epochs * parts + 1)}
+    return Plan(
+        num_rows=num_rows,
+        batch_size=train.batch_size,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=num_steps,
+        evaluation_steps=frozenset(end for end in ends if end < num_steps) | {num_steps},
+    )
+
+
+def order_rows(num_rows: int, *, seed: int, epoch: int) -> NDArray[np.intp]:
+    """Return a permutation of the rows that depends on nothing but its arguments."""
+    return np.random.default_rng((seed, epoch)).permutation(num_rows)
+
+
+def order_batches(
+    lengths_R: NDArray[np.int64], batch_size: int, *, seed: int, epoch: int, grouped: bool
+) -> list[NDArray[np.intp]]:
+    """Return the batches of one epoch; each row is in exactly one.
+
+    ``grouped`` puts rows of like length together: rows are shuffled into pools, each pool is sorted by
+    length and cut into batches, and the batches are shuffled. The one smaller batch comes last either way.
+    """
+    order_R = order_rows(len(lengths_R), seed=seed, epoch=epoch)
+    full = len(order_R) // batch_size * batch_size
+    if not grouped:
+        return [order_R[start : start + batch_size] for start in range(0, len(order_R), batch_size)]
+    pool = batch_size * min(BATCHES_PER_POOL, max(full // batch_size // POOLS_PER_EPOCH, 1))
+    batches = []
+    for start in range(0, full, pool):
+        rows = order_R[start : min(start + pool, full)]
+        rows = rows[np.argsort(lengths_R[rows], kind="stable")]
+        batches += [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
+    shuffle = np.random.default_rng((seed, epoch, 1)).permutation(len(batches))
+    rest = [order_R[full:]] if full < len(order_R) else []
+    return [batches[index] for index in shuffle] + rest
+
+
+def slice_batch(rows_B: NDArray[np.intp], *, rank: int, world_size: int, slices: int) -> list[NDArray[np.intp]]:
+    """Return this worker's part of a global batch, in at most ``slices`` slices of about equal size.
+
+    Workers take turns through the batch, so that each gets rows of all its lengths. A worker for which no
+    row is left gets an empty list.
+    """
+    own = rows_B[rank::world_size]
+    return [part for part in np.array_split(own, min(slices, len(own)))] if len(own) else []
+
+
+def pack_by_length(
+    lengths_V: NDArray[np.int64], batch_size: int, *, rank: int, world_size: int
+) -> list[NDArray[np.intp]]:
+    """Return this worker's part of all rows in batches of like length, for passes whose order does not matter."""
+    own = np.argsort(lengths_V, kind="stable")[rank::world_size]
+    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]

@@ -1,0 +1,43 @@
+"""What a product kind gives the training loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+
+class Task(Protocol):
+    """A model, its rows and its loss. Rows are named by their position in the training or validation split.
+
+    Array legend: R training rows, V validation rows, B rows of one forward pass, K numbers per answer.
+    Randomness comes from torch's global generator alone: the loop seeds it anew for each step.
+    """
+
+    model: nn.Module
+    """On the worker's device; what is to be trained requires a gradient."""
+    metric: str
+    """The validation metric that chooses the best weights; more is better."""
+    loss_metric: str
+    """The validation metric that decides between equal scores; less is better."""
+    train_lengths_R: NDArray[np.int64]
+    """Cost of each training row, such as its tokens: rows of like cost can share a batch."""
+    validation_lengths_V: NDArray[np.int64]
+    weights_R: NDArray[np.float64]
+    """Weight of each training row in the mean loss of its batch."""
+
+    def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
+        """Return the sum over ``rows_B`` of weight times loss, on ``model`` (perhaps a wrapper of ``self.model``)."""
+        ...
+
+    def answer(self, rows_B: NDArray[np.intp]) -> torch.Tensor:
+        """Return the model's answers to validation rows as ``answers_BK``."""
+        ...
+
+    def measure(self, answers_VK: NDArray[np.float32]) -> dict[str, float]:
+        """Return the metrics of the answers to all validation rows; the two named above are among them."""
+        ...
