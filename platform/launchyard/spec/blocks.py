@@ -6,11 +6,15 @@ the JSON schema and the editor's completion show.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from launchyard.uri import parse_uri
 
 
 class Block(BaseModel):
@@ -30,19 +34,14 @@ def check_uri(uri: str) -> str:
     """Return ``uri`` unchanged.
 
     Raises:
-        ValueError: it is empty, or its scheme is none that a resolver exists for.
+        ValueError: it is empty, malformed, or of a scheme that no resolver exists for.
     """
-    schemes = ("file", "pypi", "hf", "s3", "https", "http", "sql", "mlflow")
-    scheme, separator, _ = uri.partition("://")
-    if not uri.strip():
-        raise ValueError("a source must not be empty. Give a path or a URI")
-    if separator and scheme not in schemes:
-        raise ValueError(f"'{scheme}://' is not a source. Use a path or one of {', '.join(s + '://' for s in schemes)}")
+    parse_uri(uri)
     return uri
 
 
 SourceUri = Annotated[str, AfterValidator(check_uri)]
-"""A path, or a URI: ``file pypi hf s3 https sql mlflow``; ``#sha256=<hex>`` pins its content."""
+"""A path, or a URI: ``file pypi hf s3 https sql``; ``#sha256=<hex>`` pins its content."""
 
 
 class SplitSources(Block):
@@ -218,18 +217,18 @@ class Tune(Block):
 RULE = re.compile(r"^\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?(?:[eE]-?\d+)?)\s*$")
 
 
-def check_rule(rule: str) -> str:
+def check_rule(rule: object) -> object:
     """Return a gate's rule unchanged.
 
     Raises:
         ValueError: it is not an operator and a number, such as ``>= 0.8``.
     """
-    if not RULE.match(rule):
+    if not isinstance(rule, str) or not RULE.match(rule):
         raise ValueError(f"'{rule}' is not a rule. Write an operator and a number, such as '>= 0.80'")
     return rule
 
 
-GateRule = Annotated[str, AfterValidator(check_rule)]
+GateRule = Annotated[str, BeforeValidator(check_rule)]
 
 
 class Comparison(Block):
@@ -332,7 +331,8 @@ class Product(Block):
 
     api: Literal["launchyard/v1"] = Field(description="Version of this format.")
     product: str = Field(
-        pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", description="Name: a DNS label of at most 40 characters."
+        pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$",
+        description="Name: a letter, then letters, digits and '-', lower case, at most 40 characters.",
     )
     kind: str = Field(description="What sort of product it is.")
     data: Data
@@ -342,3 +342,12 @@ class Product(Block):
     evaluate: Evaluate = Field(Evaluate(), description="Measures and gates.")
     serve: Serve = Field(Serve(), description="How the endpoint answers.")
     resources: Resources = Field(Resources(), description="What each step and replica gets.")
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Return the spec that plain values describe, read strictly: ``'3'`` is not 3, and true is not 1.
+
+        Raises:
+            pydantic.ValidationError: values are missing, unknown or wrong.
+        """
+        return cls.model_validate_json(json.dumps(document), strict=True)  # in JSON a list may become a tuple

@@ -1,0 +1,158 @@
+"""What only a whole spec can answer: which metrics exist, which keys a search may vary, which keys have no effect."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import ValidationError
+
+from launchyard.kind import Kind
+from launchyard.spec.blocks import Choice, Data, Product, Range, SplitSources, Tune
+from launchyard.spec.keys import Key, Path, find_key, find_nearest, split_path
+from launchyard.spec.problems import Problem, find_problems, show
+
+LATENCY_METRICS = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+"""Measured for every kind; gates may name them."""
+
+SCALARS = (bool, int, float, str, types.NoneType)
+
+
+def check_product(spec: Product, kind: Kind) -> list[Problem]:
+    """Return every problem of a spec whose keys are right one by one."""
+    return [*_check_metrics(spec, kind), *_check_search(spec, kind), *_find_ineffective(spec)]
+
+
+def _check_metrics(spec: Product, kind: Kind) -> Iterator[Problem]:
+    """Yield each metric that is named and that the kind does not report."""
+    evaluate = spec.evaluate
+    for name in evaluate.gates:
+        if name not in LATENCY_METRICS:
+            yield from _check_metric(name, ("evaluate", "gates", name), kind, extra=LATENCY_METRICS)
+    if evaluate.beat_baseline is not None:
+        yield from _check_metric(evaluate.beat_baseline.metric, ("evaluate", "beat_baseline", "metric"), kind)
+    if evaluate.beat_champion is not None:
+        yield from _check_metric(evaluate.beat_champion.metric, ("evaluate", "beat_champion", "metric"), kind)
+
+
+def _check_metric(name: str, path: Path, kind: Kind, extra: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Yield a problem when ``name`` is no metric of the kind."""
+    if kind.find_direction(name) is not None:
+        return
+    known = [metric.replace("[*]", "[<label>]") for metric in (*kind.metrics, *extra)]
+    near = get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    yield Problem(path, f"'{name}' is not a metric of {kind.name}.{hint} Known metrics: {', '.join(known)}")
+
+
+def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
+    """Yield what is wrong with the search as a whole."""
+    tune = spec.tune
+    if tune is None:
+        return
+    yield from _check_metric(tune.metric, ("tune", "metric"), kind)
+    direction = kind.find_direction(tune.metric)
+    if direction not in (None, tune.mode):
+        better = "more" if direction == "max" else "less"
+        yield Problem(("tune", "mode"), f"{better} {tune.metric} is better, got {tune.mode}. Write mode: {direction}")
+    for name, candidates in tune.parameters.items():
+        path = ("tune", "parameters", name)
+        yield from (Problem(path, text) for text in _check_parameter(spec, name, candidates))
+
+
+def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> Iterator[str]:
+    """Yield what is wrong with one searched key: it does not exist, is a block, or cannot have a candidate value."""
+    path = split_path(type(spec), name)
+    key = find_key(type(spec), path)
+    if key is None:
+        nearest = find_nearest(type(spec), path)
+        yield f"'{name}' is not a key of the spec" + (f". Did you mean '{nearest}'?" if nearest else "")
+        return
+    options = _scalar_types(key)
+    if not options - {types.NoneType}:
+        yield f"'{name}' is not a single value, so it cannot be searched. Name one of the keys inside it"
+        return
+    if isinstance(candidates, Choice):
+        values: list[Any] = list(candidates.values)
+    elif not options & {int, float}:
+        yield f"'{name}' is not a number, so it has no range. List candidates: {{values: [...]}}"
+        return
+    else:
+        values = [candidates.min, candidates.max]
+        if float not in options:
+            fractional = [end for end in (*values, candidates.step or 1) if end != int(end)]
+            if fractional:
+                yield f"'{name}' takes whole numbers, got {fractional[0]:g}"
+                return
+            values = [int(end) for end in values]
+    yield from (text for value in values for text in _check_candidate(spec, name, path, value))
+
+
+def _check_candidate(spec: Product, name: str, path: tuple[str, ...], value: Any) -> Iterator[str]:
+    """Yield why the spec would be wrong with ``value`` at the searched key."""
+    document: dict[str, Any] = spec.model_dump(mode="json")
+    node = document
+    for parent in path[:-1]:
+        node[parent] = node[parent] or {}
+        node = node[parent]
+    node[path[-1]] = value
+    try:
+        type(spec).from_document(document)
+    except ValidationError as err:
+        for problem in find_problems(err, document, type(spec)):
+            yield f"candidate {show(value)} for '{name}': {problem.text}"
+
+
+def _scalar_types(key: Key) -> set[type]:
+    """Return the types of single value that a key may have."""
+    return set(_iter_scalars(key.field.annotation))
+
+
+def _iter_scalars(annotation: Any) -> Iterator[type]:
+    """Yield the scalar types in a type."""
+    if annotation in SCALARS:
+        yield annotation
+    elif get_origin(annotation) is Literal:
+        yield from {type(value) for value in get_args(annotation)}
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for argument in get_args(annotation):
+            yield from _iter_scalars(argument)
+
+
+def _find_ineffective(spec: Product) -> Iterator[Problem]:
+    """Yield each key that was changed from its default although nothing reads it in this spec."""
+    yield from _find_ineffective_sizes(spec.data)
+    train, serve = spec.train, spec.serve
+    searched: Mapping[str, object] = spec.tune.parameters if isinstance(spec.tune, Tune) else {}
+    if train.optimizer in ("adamw", "adam") and "train.optimizer" not in searched and _is_set(train, "momentum"):
+        yield _ineffective(("train", "momentum"), f"the optimizer {train.optimizer} has none")
+    if serve.runtime != "auto" and _is_set(serve, "runtime_tolerance"):
+        yield _ineffective(("serve", "runtime_tolerance"), f"the runtime is set to {serve.runtime}")
+    if spec.tune is None and _is_set(spec.resources, "tune"):
+        yield _ineffective(("resources", "tune"), "there is no 'tune' block")
+    for name in type(spec.resources).model_fields:
+        resource = getattr(spec.resources, name)
+        if resource.gpu_type is not None and resource.gpus == 0:
+            yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
+
+
+def _find_ineffective_sizes(data: Data) -> Iterator[Problem]:
+    """Yield each split size that has no effect because that split has a source of its own."""
+    source = data.source
+    if not isinstance(source, SplitSources):
+        return
+    for name in ("validation", "test"):
+        if getattr(source, name) is not None and _is_set(data.split, name):
+            yield _ineffective(("data", "split", name), f"data.source.{name} gives these rows")
+
+
+def _is_set(block: Any, name: str) -> bool:
+    """Return whether a key has another value than its default."""
+    return bool(getattr(block, name) != type(block).model_fields[name].default)
+
+
+def _ineffective(path: Path, reason: str) -> Problem:
+    """Return the problem of a key without effect."""
+    return Problem(path, f"has no effect: {reason}. Remove it")
