@@ -1,0 +1,222 @@
+"""Rows of a fetched source as Arrow tables, in constant memory.
+
+Known are csv, tsv, jsonl and parquet, each also gzipped, and folders of such files. Every table of a source has the
+same columns and types, whatever its size; see ``delimited`` and ``jsonl`` for what decides the types.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from launchyard.errors import SourceError
+from launchyard.sources.delimited import DelimitedFile
+from launchyard.sources.jsonl import JsonLinesFile
+from launchyard.sources.request import describe_nearest
+from launchyard.sources.resolve import Fetched
+from launchyard.sources.rows import unify_schemas
+from launchyard.sources.text import is_gzip, iter_bytes, iter_lines
+from launchyard.uri import FORMATS
+
+SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+MAX_EXPANDED_BYTES = 20 * 2**30
+"""Largest file that a gzipped parquet file may expand to: it is read from its end, so it must lie whole on disk."""
+READ_AHEAD_BYTES = 1 << 20
+
+
+class TableFile(Protocol):
+    """One file of rows."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
+
+    def read_schema(self, columns: tuple[str, ...] | None) -> pa.Schema:
+        """Return the types of at least the wanted columns, and the names of all."""
+        ...
+
+    def iter_tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield the columns of ``schema``, in tables of any length."""
+        ...
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """One parquet file, read page by page."""
+
+    path: Path
+    shown: str
+
+    def read_schema(self, columns: tuple[str, ...] | None) -> pa.Schema:
+        """Return the file's schema."""
+        with self._open() as file:
+            return file.schema_arrow.remove_metadata()
+
+    def iter_tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield the columns of ``schema``, cast to its types."""
+        with self._open() as file:
+            for batch in file.iter_batches(columns=schema.names):
+                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        try:
+            with (
+                self._open_plain() as source,
+                pq.ParquetFile(
+                    # Pre-buffering would load whole row groups, which some writers make as large as the file.
+                    source,
+                    pre_buffer=False,
+                    buffer_size=READ_AHEAD_BYTES,
+                ) as file,
+            ):
+                yield file
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
+            raise SourceError(f"{self.shown}: {self.path.name} cannot be read as parquet: {err}") from err
+
+    @contextmanager
+    def _open_plain(self) -> Iterator[IO[bytes]]:
+        if not is_gzip(self.path):
+            with self.path.open("rb") as file:
+                yield file
+            return
+        # Has no name, so nothing raw stays behind.
+        with tempfile.TemporaryFile() as expanded:
+            size_bytes = 0
+            for chunk in iter_bytes(self.path, self.shown):
+                size_bytes += len(chunk)
+                if size_bytes > MAX_EXPANDED_BYTES:
+                    raise SourceError(
+                        f"{self.shown}: {self.path.name} expands to more than {MAX_EXPANDED_BYTES:,} bytes. Store "
+                        "parquet without gzip: it compresses by itself."
+                    )
+                expanded.write(chunk)
+            yield expanded
+
+
+def iter_tables(fetched: Fetched, columns: tuple[str, ...] | None, *, batch_rows: int = 20_000) -> Iterator[pa.Table]:
+    """Yield a source's rows, in order, in tables of ``batch_rows`` rows; the last may be shorter.
+
+    Args:
+        fetched: A file, or a folder of files of one format, taken in the order of their names.
+        columns: The columns to load, in this order; None loads all.
+        batch_rows: Rows of each table.
+
+    Raises:
+        SourceError: it holds no table, lacks a column, has no row, or a row is damaged.
+    """
+    shown = fetched.record.uri
+    files = [_open_table(path, fetched) for path in _find_tables(fetched)]
+    schemas = [file.read_schema(columns) for file in files]
+    if columns is not None:
+        _check_columns(files, schemas, columns, shown)
+    names = columns if columns is not None else tuple(dict.fromkeys(name for s in schemas for name in s.names))
+    schema = unify_schemas((pa.schema([f for f in s if f.name in names]) for s in schemas), shown)
+    wanted = pa.schema([schema.field(name) for name in names])
+    num_rows = 0
+    for table in _rebatch((table for file in files for table in file.iter_tables(wanted)), batch_rows):
+        num_rows += table.num_rows
+        yield table
+    if not num_rows:
+        raise SourceError(f"{shown}: holds no rows. Check that it is the right source.")
+
+
+def iter_class_tables(classes: Mapping[str, Fetched], *, batch_rows: int = 20_000) -> Iterator[pa.Table]:
+    """Yield the lines of one text file per class, class by class, as columns ``text`` and ``label``.
+
+    Blank lines are no rows.
+
+    Raises:
+        SourceError: a file has no line, is a folder, or is not of its encoding.
+    """
+    for label, fetched in classes.items():
+        shown = fetched.record.uri
+        if fetched.path.is_dir():
+            raise SourceError(f"{shown}: a folder, where class '{label}' needs a text file. Name the file.")
+        lines = iter_lines(fetched.path, fetched.encoding, shown)
+        is_empty = True
+        while texts := list(islice(lines, batch_rows)):
+            is_empty = False
+            yield pa.table({"text": texts, "label": [label] * len(texts)}, schema=CLASS_SCHEMA)
+        if is_empty:
+            raise SourceError(f"{shown}: holds no line of class '{label}'. Check that it is the right source.")
+
+
+CLASS_SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string())])
+
+
+def _find_tables(fetched: Fetched) -> list[Path]:
+    if fetched.path.is_file():
+        return [fetched.path]
+    files = sorted(path for path in fetched.path.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
+    tables = [path for path in files if fetched.format or _find_format(path)]
+    if not tables:
+        nearest = describe_nearest("", (path.name for path in files))
+        raise SourceError(f"{fetched.record.uri}: no table in this folder. {nearest} Known: {', '.join(SUFFIXES)}.")
+    formats = sorted({found for path in tables if (found := fetched.format or _find_format(path))})
+    if len(formats) > 1:
+        raise SourceError(
+            f"{fetched.record.uri}: files of more than one format in this folder: {', '.join(formats)}. "
+            "Name one file, or a folder of one format."
+        )
+    return tables
+
+
+def _find_format(path: Path) -> str | None:
+    name = path.name.lower().removesuffix(".gz")
+    return SUFFIXES.get(Path(name).suffix)
+
+
+def _open_table(path: Path, fetched: Fetched) -> TableFile:
+    shown = fetched.record.uri
+    found = fetched.format or _find_format(path)
+    if found == "csv":
+        return DelimitedFile(path, fetched.encoding, shown, ",")
+    if found == "tsv":
+        return DelimitedFile(path, fetched.encoding, shown, "\t")
+    if found == "jsonl":
+        return JsonLinesFile(path, fetched.encoding, shown)
+    if found == "parquet":
+        return ParquetFile(path, shown)
+    raise SourceError(
+        f"{shown}: '{path.name}' does not say what it is. Known endings: {', '.join(SUFFIXES)}, each also with .gz. "
+        f"Or add #format=<name> to the source, one of {', '.join(FORMATS)}."
+    )
+
+
+def _check_columns(
+    files: Iterable[TableFile], schemas: Iterable[pa.Schema], columns: tuple[str, ...], shown: str
+) -> None:
+    for file, schema in zip(files, schemas, strict=True):
+        missing = [name for name in columns if name not in schema.names]
+        if missing:
+            nearest = describe_nearest(missing[0], schema.names)
+            raise SourceError(f"{shown}: no column '{missing[0]}' in {file.path.name}. {nearest}")
+
+
+def _rebatch(tables: Iterable[pa.Table], batch_rows: int) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of ``batch_rows``."""
+    pending: list[pa.Table] = []
+    num_pending = 0
+    for table in tables:
+        start = 0
+        while start < table.num_rows:
+            piece = table.slice(start, batch_rows - num_pending)
+            start += piece.num_rows
+            num_pending += piece.num_rows
+            pending.append(piece)
+            if num_pending == batch_rows:
+                # A copy, because a slice would keep its whole block in memory.
+                yield pa.concat_tables(pending).combine_chunks()
+                pending, num_pending = [], 0
+    if pending:
+        yield pa.concat_tables(pending).combine_chunks()
