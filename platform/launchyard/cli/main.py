@@ -9,7 +9,7 @@ import click
 import typer
 from rich.console import Console
 
-from launchyard.cli import registry_commands, spec_commands
+from launchyard.cli import cache_commands, registry_commands, spec_commands
 from launchyard.errors import LaunchyardError
 from launchyard.settings import set_offline_defaults
 
@@ -34,6 +34,7 @@ def build_app() -> typer.Typer:
     )
     spec_commands.add_commands(app)
     registry_commands.add_commands(app)
+    cache_commands.add_commands(app)
     for entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda found: found.name):
         entry.load()(app)
     return app

@@ -131,11 +131,15 @@ class Cache:
         found = (self._find(path.stem) for path in (self.root / "index").glob("*.json"))
         return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.uri)
 
+    def size_bytes(self) -> int:
+        """Return the room that the cache takes, downloads in progress included."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+
     def clear(self) -> int:
         """Delete everything that is not being fetched at this moment; return how many bytes that freed."""
         if not self.root.is_dir():
             return 0
-        before = _size_of(self.root)
+        before = self.size_bytes()
         # Index first: a reader then fetches anew rather than find an entry without its bytes.
         with self._admission():
             for name in ("index", "objects"):
@@ -147,7 +151,7 @@ class Cache:
                     shutil.rmtree(workspace, ignore_errors=True)
             except TimeoutError:
                 continue
-        return before - _size_of(self.root)
+        return before - self.size_bytes()
 
     def _make_folders(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -256,10 +260,6 @@ def hash_file(path: Path) -> str:
 def _hash_state(path: str, inode: int, size_bytes: int, mtime_ns: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _delete(path: Path) -> None:

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from launchyard.errors import SourceError
 from launchyard.sources.archive import open_archive
 from launchyard.sources.cache import Cache, Download, Entry, Wanted, digest_of, list_files
@@ -97,8 +99,8 @@ def _run_pip(command: list[str], workspace: Path, request: Request) -> str | Non
 def _explain(request: Request, location: PypiLocation, output: str) -> str:
     if _FULL.search(output):
         return f"{request.uri}: the disk is full. Free some space, or set LAUNCHYARD_HOME to a folder with more."
-    found = ", ".join(_VERSIONS.findall(output)).split(", ")
-    versions = [version for version in dict.fromkeys(found) if version not in ("", "none")]
+    found = {text for texts in _VERSIONS.findall(output) for text in texts.split(", ") if text not in ("", "none")}
+    versions = sorted(found, key=_order_version)
     if versions:
         return (
             f"{request.uri}: {location.distribution} has no version {location.version} that can be fetched. "
@@ -113,6 +115,13 @@ def _explain(request: Request, location: PypiLocation, output: str) -> str:
             f"{location.version}. Check both, and `pip config list`."
         )
     return f"{request.uri}: pip could not fetch the package: {errors[-1].removeprefix('ERROR: ')}"
+
+
+def _order_version(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version("0")
 
 
 def _size_below(folder: Path) -> int:
