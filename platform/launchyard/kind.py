@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from launchyard.dataset import DatasetManifest
-    from launchyard.evaluation import RuntimeCandidate
+    from launchyard.evaluation import Abstention, RuntimeCandidate
     from launchyard.figures import Figure
     from launchyard.spec.blocks import Product
     from launchyard.training.context import TrainContext, TrainJob
@@ -53,9 +53,16 @@ class Recipe(Protocol):
     def convert(self, batch: pa.Table) -> pa.Table:
         """Return the examples of one batch, row by row: pure, order kept, nulls kept as nulls.
 
+        The batch holds the source columns and ``data.columns.ROW_NUMBER``. Masked personal data is counted in columns
+        named ``data.intake.REDACTED`` and the pattern, which preparation sums up and leaves out.
+
         Raises:
-            DataError: a value cannot become an example; the message names it.
+            DataError: a value cannot become an example; the message names it and its row.
         """
+        ...
+
+    def inspect(self, sample: pa.Table) -> list[str]:
+        """Return what looks wrong about some training examples, though a model can be trained on them."""
         ...
 
 
@@ -104,6 +111,14 @@ class Evaluator(Protocol):
 
     def figures(self, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
         """Return what the launch report shows of these answers, worst rows included."""
+        ...
+
+    def measure_abstention(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> Abstention | None:
+        """Return how often and how well the bundle's model is sure of its answer; None when it always is."""
+        ...
+
+    def choose_examples(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
+        """Return the positions of a few rows, each answer far from turning into another: for the self-test."""
         ...
 
 

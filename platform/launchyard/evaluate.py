@@ -1,0 +1,270 @@
+"""Evaluation: a trained candidate becomes a measured bundle.
+
+The files that are measured here are the files that serving loads: export and calibration come first, then every figure.
+Rows: ``validation`` is chosen on (runtime, temperature, thresholds), ``test`` is reported and judged by the gates.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from launchyard.atomic import new_folder, write_text
+from launchyard.bundle import EVALUATION_NAME
+from launchyard.dataset import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
+from launchyard.drift import write_baseline
+from launchyard.errors import BundleError
+from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
+from launchyard.gates import judge_prior, judge_rival, judge_rule
+from launchyard.kind import Better, Evaluator, ExportJob, Kind, Output, Predictor, get_kind
+from launchyard.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
+from launchyard.metrics.latency import describe_latency, measure_latency, time_calls
+from launchyard.self_test import EXAMPLES_NAME, Example, Examples
+from launchyard.spec.blocks import Comparison, Product
+
+CANDIDATE_FILES = ("preprocess.json", "training.json", "tune.json")
+EXAMPLE_TOLERANCE = 0.02
+"""How far a number in an answer may lie off on another machine: rounding differs, int8 kernels differ more."""
+ANSWER_ROWS = 1024
+"""Rows that are held as Python objects at a time."""
+MAX_TIMED_ROWS = 500
+MAX_SLICES = 20
+"""Most values of one slice column that are measured; the commonest are."""
+NUM_STAGES = 6
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Progress = Callable[[float, float, str], None]
+"""Called with stages done, all stages, and what comes next."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves now."""
+
+    version: int
+    bundle_dir: Path
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """One evaluation: where the parts are and where the bundle goes."""
+
+    spec: Product
+    dataset_dir: Path
+    candidate_dir: Path
+    """What training left: ``model/``, ``preprocess.json``, ``training.json``, perhaps ``tune.json``."""
+    bundle_dir: Path
+    threads: int
+    """CPU threads of one serving replica: latency is measured with as many."""
+    champion: Champion | None = None
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """What a model is compared with, measured on the same test rows with the same resamples."""
+
+    prior: Measured
+    baseline: Measured
+    champion: Measured | None
+
+
+def evaluate_candidate(job: EvaluateJob, on_progress: Progress) -> Evaluation:
+    """Write a whole bundle but its manifest and report to ``job.bundle_dir``; return what was measured.
+
+    A model that a gate refuses gets its bundle too, so that it can be looked at; the caller refuses to register it.
+
+    Raises:
+        BundleError: the candidate (or the champion's bundle) cannot be loaded, or the disk is full.
+        DataError: there is no prepared data set.
+    """
+    try:
+        with new_folder(job.bundle_dir) as folder:
+            copy_candidate(job, folder)
+            evaluation = _Evaluation(job, folder, on_progress).run()
+            write_text(folder / EVALUATION_NAME, evaluation.model_dump_json(indent=2) + "\n")
+    except OSError as err:
+        if err.errno in DISK_IS_FULL:
+            raise BundleError(f"{job.bundle_dir}: the disk is full. Free some space and run again.") from err
+        raise
+    return evaluation
+
+
+def copy_candidate(job: EvaluateJob, folder: Path) -> None:
+    """Copy what a bundle takes from the candidate and the data set into ``folder``.
+
+    Raises:
+        BundleError: the candidate holds no model.
+    """
+    model_dir = job.candidate_dir / "model"
+    if not model_dir.is_dir():
+        raise BundleError(f"{job.candidate_dir}: no trained model here. Run the train step first.")
+    shutil.copytree(model_dir, folder / "model")
+    for name in CANDIDATE_FILES:
+        if (job.candidate_dir / name).is_file():
+            shutil.copyfile(job.candidate_dir / name, folder / name)
+    shutil.copyfile(job.dataset_dir / MANIFEST_NAME, folder / MANIFEST_NAME)
+
+
+class _Evaluation:
+    """The steps of one evaluation, which share rows, evaluator and resamples."""
+
+    def __init__(self, job: EvaluateJob, folder: Path, on_progress: Progress) -> None:
+        self.job = job
+        self.folder = folder
+        self.on_progress = on_progress
+        self.spec = job.spec
+        self.kind: Kind = get_kind(job.spec.kind)
+        self.dataset = load_manifest(job.dataset_dir)
+        self.rows: dict[SplitName, pa.Table] = {split: read_split(job.dataset_dir, split) for split in SPLITS}
+        self.evaluator: Evaluator = self.kind.load_evaluator(job.spec, self.dataset)
+        self.bootstrap = Bootstrap(job.spec.evaluate.bootstrap, job.spec.evaluate.confidence)
+        self.notes: list[str] = []
+        self.num_told = 0
+
+    def run(self) -> Evaluation:
+        """Return everything that is measured, the bundle's other files written on the way."""
+        runtimes = self._export()
+        predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
+        test, validation = self.rows["test"], self.rows["validation"]
+        self._tell(f"answering {validation.num_rows} validation and {test.num_rows} test rows")
+        chosen_on, outputs = answer(predictor, validation), answer(predictor, test)
+        self._write_baseline(predictor)
+        self._write_examples(predictor, chosen_on)
+        self._tell("measuring")
+        model = self._measure(test, outputs)
+        rivals = self._measure_rivals()
+        latencies_B = self._time(predictor)
+        measures = model.measures | measure_latency(latencies_B, self.bootstrap)
+        self._note_undefined(measures)
+        return Evaluation(
+            metrics={"validation": self._measure(validation, chosen_on).measures, "test": measures},
+            baseline_name=self.evaluator.baseline_name,
+            baseline=rivals.baseline.measures,
+            prior=rivals.prior.measures,
+            champion_version=self.job.champion.version if self.job.champion else None,
+            champion=rivals.champion.measures if rivals.champion else {},
+            slices=tuple(self._measure_slices(test, outputs)),
+            latency=describe_latency(latencies_B, self.job.threads),
+            runtimes=runtimes,
+            abstention=self.evaluator.measure_abstention(self.folder, test, outputs),
+            gates=tuple(self._judge(Measured(measures, model.samples), rivals)),
+            figures=tuple(self.evaluator.figures(test, outputs)),
+            notes=tuple(self.notes),
+        )
+
+    def _tell(self, message: str) -> None:
+        self.on_progress(self.num_told, NUM_STAGES, message)
+        self.num_told += 1
+
+    def _export(self) -> tuple[RuntimeCandidate, ...]:
+        export = self.kind.load_export_function()
+        if export is None:
+            return ()
+        self._tell("exporting and choosing the fastest runtime")
+        job = ExportJob(self.spec, self.folder, self.rows["validation"], self.job.threads)
+        return export(job)
+
+    def _measure(self, rows: pa.Table, outputs: Sequence[Output]) -> Measured:
+        return measure(self.evaluator.score(rows, outputs), self.bootstrap)
+
+    def _measure_rivals(self) -> _Rivals:
+        train, test = self.rows["train"], self.rows["test"]
+        champion = None
+        if self.job.champion is not None:
+            self._tell(f"answering the same rows with the champion, version {self.job.champion.version}")
+            predictor = self.kind.load_predictor(self.job.champion.bundle_dir, threads=self.job.threads)
+            champion = self._measure(test, answer(predictor, test))
+        self._tell(f"training the baseline: {self.evaluator.baseline_name}")
+        return _Rivals(
+            prior=self._measure(test, self.evaluator.answer_prior(train, test)),
+            baseline=self._measure(test, self.evaluator.answer_baseline(train, test)),
+            champion=champion,
+        )
+
+    def _time(self, predictor: Predictor) -> NDArray[np.float64]:
+        self._tell("timing single predictions")
+        inputs = make_inputs(predictor, self.rows["test"].slice(0, MAX_TIMED_ROWS))
+        return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
+
+    def _measure_slices(self, rows: pa.Table, outputs: Sequence[Output]) -> Iterator[SliceResult]:
+        columns = {name: [str(value) for value in rows[name].to_pylist()] for name in self.spec.evaluate.slices}
+        for name, values in (self.evaluator.slices(rows) | columns).items():
+            counts = Counter(values)
+            if len(counts) > MAX_SLICES:
+                self.notes.append(f"Of the {len(counts)} values of {name} the {MAX_SLICES} commonest are measured.")
+            for value, _ in counts.most_common(MAX_SLICES):
+                index = [number for number, found in enumerate(values) if found == value]
+                measures = self._measure(rows.take(index), [outputs[number] for number in index]).measures
+                # One slice's metric per label is more figures than anybody reads.
+                overall = {metric: found for metric, found in measures.items() if "[" not in metric}
+                yield SliceResult(slice=name, value=value, metrics=overall)
+
+    def _judge(self, model: Measured, rivals: _Rivals) -> Iterator[GateResult]:
+        wanted = self.spec.evaluate
+        for metric, rule in wanted.gates.items():
+            yield judge_rule(metric, rule, model.measures)
+        if wanted.beat_prior:
+            metric = self.evaluator.prior_metric
+            yield judge_prior(metric, self._better(metric), *self._compare(model, rivals.prior, metric))
+        if wanted.beat_baseline:
+            yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, self.evaluator.baseline_name)
+        if wanted.beat_champion and rivals.champion and self.job.champion:
+            name = f"champion v{self.job.champion.version}"
+            yield self._judge_rival(model, rivals.champion, wanted.beat_champion, name)
+
+    def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: str) -> GateResult:
+        value, difference = self._compare(model, other, wanted.metric)
+        better = self._better(wanted.metric)
+        return judge_rival(wanted.metric, better, value, difference, rival=rival, tolerance=wanted.tolerance)
+
+    def _compare(self, model: Measured, other: Measured, metric: str) -> tuple[Measure | None, Measure | None]:
+        return model.measures.get(metric), paired_difference(model, other, metric, self.bootstrap)
+
+    def _better(self, metric: str) -> Better:
+        return self.kind.find_direction(metric) or "max"
+
+    def _note_undefined(self, measures: Mapping[str, Measure]) -> None:
+        missing = [name for name in self.kind.metrics if "[" not in name and name not in measures]
+        if missing:
+            self.notes.append(f"{', '.join(missing)}: undefined on these test rows, such as when they have one label.")
+
+    def _write_baseline(self, predictor: Predictor) -> None:
+        rows = [predictor.parse(raw) for raw in make_inputs(predictor, self.rows["validation"])]
+        write_baseline(self.folder, [predictor.describe(row) for row in rows])
+
+    def _write_examples(self, predictor: Predictor, outputs: Sequence[Output]) -> None:
+        rows = self.rows["validation"]
+        chosen = self.evaluator.choose_examples(rows, outputs)
+        inputs = make_inputs(predictor, rows.take(chosen))
+        examples = Examples(
+            tuple(
+                Example(input=raw, expected=dict(outputs[number]), tolerance=EXAMPLE_TOLERANCE)
+                for raw, number in zip(inputs, chosen, strict=True)
+            )
+        )
+        write_text(self.folder / EXAMPLES_NAME, examples.model_dump_json(indent=2) + "\n")
+
+
+def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:
+    """Return the predictor's outputs for example rows, which go the whole way of a request."""
+    outputs: list[Output] = []
+    for start in range(0, rows.num_rows, ANSWER_ROWS):
+        inputs = make_inputs(predictor, rows.slice(start, ANSWER_ROWS))
+        outputs += predictor.predict([predictor.parse(raw) for raw in inputs])
+    return outputs
+
+
+def make_inputs(predictor: Predictor, rows: pa.Table) -> list[dict[str, Any]]:
+    """Return raw request inputs that say what example rows say."""
+    names = [name for name in predictor.input_schema.model_fields if name in rows.column_names]
+    inputs: list[dict[str, Any]] = rows.select(names).to_pylist()
+    return inputs

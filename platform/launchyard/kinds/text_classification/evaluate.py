@@ -1,0 +1,119 @@
+"""How text classifiers are measured.
+
+Shapes: B rows, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from launchyard.dataset import DatasetManifest
+from launchyard.evaluation import Abstention
+from launchyard.figures import Figure
+from launchyard.kind import Output
+from launchyard.kinds.text_classification import TextClassification, baseline, charts
+from launchyard.kinds.text_classification.predict import PredictorConfig
+from launchyard.metrics.bootstrap import Bootstrap, measure
+from launchyard.metrics.classification import ClassificationScores
+from launchyard.spec.blocks import Product
+
+NUM_EXAMPLES = 8
+
+
+class TextEvaluator:
+    """Scores, rivals, slices and figures of a text classification product."""
+
+    prior_metric = "recall_macro"
+    baseline_name = baseline.NAME
+
+    def __init__(self, spec: Product, dataset: DatasetManifest) -> None:
+        """Measure against the labels of ``dataset``."""
+        self.spec = cast(TextClassification, spec)
+        self.labels = dataset.labels
+
+    def score(self, rows: pa.Table, outputs: Sequence[Output]) -> ClassificationScores:
+        """Return the scores of ``outputs`` against the labels in ``rows``; a label that an output lacks has 0."""
+        number = {label: index for index, label in enumerate(self.labels)}
+        truth_B = np.array([number[label] for label in rows["label"].to_pylist()])
+        probabilities_BC = np.array([[output["scores"].get(label, 0.0) for label in self.labels] for output in outputs])
+        return ClassificationScores(truth_B, probabilities_BC, self.labels)
+
+    def answer_prior(self, train: pa.Table, rows: pa.Table) -> list[Output]:
+        """Return the training labels' frequencies as the answer to every row."""
+        frequencies_BC = baseline.answer_prior(train["label"].to_pylist(), self.labels, rows.num_rows)
+        return _make_outputs(frequencies_BC, self.labels)
+
+    def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
+        """Return the answers of logistic regression on TF-IDF of words, or of characters where words have no spaces."""
+        probabilities_BC, labels = baseline.answer_baseline(
+            train["text"].to_pylist(),
+            train["label"].to_pylist(),
+            rows["text"].to_pylist(),
+            language=self.spec.data.language,
+        )
+        return _make_outputs(probabilities_BC, labels)
+
+    def slices(self, rows: pa.Table) -> dict[str, list[str]]:
+        """Return each row's label and its third by text length."""
+        return {"label": rows["label"].to_pylist(), "text length": length_thirds(rows["text"].to_pylist())}
+
+    def figures(self, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+        """Return confusion matrix, per-label F1, precision-recall, reliability, confidence, worst and unsure rows."""
+        scores = self.score(rows, outputs)
+        bootstrap = Bootstrap(self.spec.evaluate.bootstrap, self.spec.evaluate.confidence)
+        return charts.draw(scores, rows["text"].to_pylist(), measure(scores, bootstrap).measures)
+
+    def measure_abstention(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> Abstention | None:
+        """Return coverage and accuracy of the rows that the model is sure of; None when it never abstains."""
+        config = PredictorConfig.load(bundle_dir)
+        if config.min_confidence is None:
+            return None
+        answered_B = np.array([not output["abstained"] for output in outputs])
+        correct_B = self.score(rows, outputs).correct_B[answered_B]
+        return Abstention(
+            threshold=config.min_confidence,
+            temperature=config.temperature,
+            coverage=float(answered_B.mean()),
+            accuracy=float(correct_B.mean()) if len(correct_B) else 0.0,
+            n=len(correct_B),
+        )
+
+    def choose_examples(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
+        """Return the surest answers, the first of each label before the second of any."""
+        surest_first = sorted(range(rows.num_rows), key=lambda index: -outputs[index]["confidence"])
+        num_before: dict[str, int] = {}
+        turn: dict[int, int] = {}
+        for index in surest_first:
+            label = outputs[index]["label"]
+            turn[index] = num_before[label] = num_before.get(label, 0) + 1
+        return sorted(surest_first, key=lambda index: turn[index])[:NUM_EXAMPLES]
+
+
+def length_thirds(texts: Sequence[str]) -> list[str]:
+    """Return the third by number of characters that each text is in, such as ``up to 54 characters``.
+
+    >>> length_thirds(["a", "bb", "ccc"])
+    ['up to 1 characters', '2 to 2 characters', '3 characters or more']
+    """
+    lengths = [len(text) for text in texts]
+    ordered = sorted(lengths)
+    low, high = ordered[(len(ordered) - 1) // 3], ordered[2 * (len(ordered) - 1) // 3]
+    if low == high:
+        return ["any length"] * len(texts)
+    names = (f"up to {low} characters", f"{low + 1} to {high} characters", f"{high + 1} characters or more")
+    return [names[(length > low) + (length > high)] for length in lengths]
+
+
+def _make_outputs(probabilities_BC: NDArray[np.float64], labels: Sequence[str]) -> list[Output]:
+    return [_make_output(dict(zip(labels, row, strict=True))) for row in probabilities_BC.tolist()]
+
+
+def _make_output(scores: Mapping[str, float]) -> Output:
+    label = max(scores, key=lambda name: scores[name])
+    return {"label": label, "scores": scores, "confidence": scores[label], "abstained": False}
