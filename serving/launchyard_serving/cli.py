@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
+
+from launchyard.settings import load_settings
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add this package's commands to the command line."""
+    app.command("serve")(serve_products)
+
+
+def serve_products(
+    products: Annotated[list[str] | None, typer.Argument(help="Products to serve; default: all deployed.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: LAUNCHYARD_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default: LAUNCHYARD_PORT.")] = None,
+) -> None:
+    """Serve deployed products over HTTP on this machine until Ctrl-C."""
+    from launchyard_serving.foreground import Foreground
+    from launchyard_serving.products import read_served_specs
+    from launchyard_serving.session import open_session
+
+    settings = load_settings()
+    specs = read_served_specs(settings, products or [])
+    with open_session(host or settings.host, port or settings.port) as session:
+        foreground = Foreground(session.url, list(specs))
+        foreground.announce()
+        # Only now: ray reads the environment, which the session has just set, when it is imported.
+        from launchyard_serving.cluster import check_applications, serve_applications
+        from launchyard_serving.deployment import plan_applications
+
+        with serve_applications(session, plan_applications(settings, specs)):
+            foreground.run(check_applications)

@@ -1,0 +1,84 @@
+"""The Serve applications: one for each product, and one for the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ray import serve
+from ray.serve import Application, RunTarget
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from starlette.applications import Starlette
+
+from launchyard.settings import Settings
+from launchyard.spec.blocks import Product
+from launchyard.threads import count_serving_threads
+from launchyard_serving.index import build_index
+from launchyard_serving.model import WAITING_BATCHES
+from launchyard_serving.replica import build_replica
+
+INDEX_NAME = "-index"
+"""Name of the index application; no product can be called so."""
+
+FLOOD_RETRY_S = 1.0
+
+
+def plan_applications(settings: Settings, specs: Mapping[str, Product]) -> list[RunTarget]:
+    """Return the applications that serve the products in ``specs``, the index last."""
+    targets = [
+        RunTarget(bind_product(settings, spec), name=name, route_prefix=f"/{name}") for name, spec in specs.items()
+    ]
+    index = RunTarget(bind_index(list(specs)), name=INDEX_NAME, route_prefix="/")
+    return [*targets, index]
+
+
+def bind_product(settings: Settings, spec: Product) -> Application:
+    """Return the application of one product: one deployment, so that a request takes one hop."""
+    product, threads = spec.product, count_serving_threads(spec)
+
+    def build() -> Starlette:
+        return build_replica(settings, product, threads=threads)
+
+    return _bind(build, spec.product, **_scale(spec))
+
+
+def bind_index(products: Sequence[str]) -> Application:
+    """Return the application that lists ``products``."""
+
+    def build() -> Starlette:
+        return build_index(products)
+
+    return _bind(build, "index")
+
+
+def _scale(spec: Product) -> dict[str, object]:
+    """Return the options of a product's deployment that follow from its spec.
+
+    The replica's own queue turns rows away first, with a problem document; Serve's bound is for floods of
+    requests of which not even the bodies can be held.
+    """
+    replicas, batch_size = spec.serve.replicas, spec.serve.max_batch_size
+    ongoing = 2 * WAITING_BATCHES * batch_size
+    options: dict[str, object] = {
+        "max_ongoing_requests": ongoing,
+        "max_queued_requests": ongoing,
+        "backpressure_config": BackpressureConfig(status_code=429, retry_after_s=FLOOD_RETRY_S),
+        "graceful_shutdown_timeout_s": spec.serve.timeout_s + 5,
+    }
+    if replicas.max > replicas.min:
+        options["autoscaling_config"] = AutoscalingConfig(
+            min_replicas=replicas.min, max_replicas=replicas.max, target_ongoing_requests=2 * batch_size
+        )
+    else:
+        options["num_replicas"] = replicas.min
+    return options
+
+
+def _bind(build: Callable[[], Starlette], name: str, **options: object) -> Application:
+    deployment = serve.deployment(serve.ingress(build)()).options(
+        name=name,
+        # Cores are shared by the threads that each model computes on; Ray's own count of them would only delay starts.
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_wait_loop_s=0.1,
+        **options,
+    )
+    return deployment.bind()

@@ -1,0 +1,195 @@
+"""The HTTP application of one product, the same for every kind; knows nothing of Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from launchyard.errors import RequestError
+from launchyard.identity import IdentitySigner
+from launchyard.kind import Output, Row, get_kind
+from launchyard.records import Feedback, Records
+from launchyard_serving.batching import MicroBatcher, QueueFull
+from launchyard_serving.body import (
+    MAX_FEEDBACK_BYTES,
+    MEDIA_TYPE,
+    FeedbackBody,
+    InputsBody,
+    parse_body,
+    parse_rows,
+    read_body,
+)
+from launchyard_serving.follow import Follower
+from launchyard_serving.model import ServedModel
+from launchyard_serving.openapi import describe_product
+from launchyard_serving.problems import EXCEPTION_HANDLERS, Problem
+
+SMALL_BODY_BYTES = 16 * 2**10
+"""Bodies up to this size are parsed on the event loop: that takes less time than the way to a thread and back."""
+
+INPUTS_EXAMPLE = '{"inputs": [...]}'
+FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comment")'
+
+PAGE_NAME = "page.html"
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
+"""The playground page is one file: it may run what stands in it and talk to this server, nothing else."""
+
+
+class ProductEndpoint:
+    """Answers the requests on one product with the model that its follower holds at that moment."""
+
+    def __init__(self, product: str, follower: Follower, signer: IdentitySigner, records: Records) -> None:
+        self._product = product
+        self._follower = follower
+        self._signer = signer
+        self._records = records
+
+    def build_app(self) -> Starlette:
+        """Return the ASGI application; its start waits for the first try to load the champion."""
+        routes = [
+            Route("/predict", self.predict, methods=["POST"]),
+            Route("/explain", self.explain, methods=["POST"]),
+            Route("/feedback", self.feedback, methods=["POST"]),
+            Route("/ready", self.ready),
+            Route("/schema", self.schema),
+            Route("/openapi.json", self.openapi),
+            Route("/", self.page),
+        ]
+        return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=self._follow)
+
+    @contextlib.asynccontextmanager
+    async def _follow(self, _app: Starlette) -> AsyncIterator[None]:
+        await self._follower.update()
+        following = asyncio.create_task(self._follower.run())
+        try:
+            yield
+        finally:
+            following.cancel()
+
+    async def predict(self, request: Request) -> Response:
+        """Answer ``POST predict``."""
+        model = self._get_model()
+        return await self._answer(request, model, model.predictions)
+
+    async def explain(self, request: Request) -> Response:
+        """Answer ``POST explain``: predictions, and what in each input speaks for them."""
+        model = self._get_model()
+        return await self._answer(request, model, model.explanations)
+
+    async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher) -> Response:
+        serve = model.spec.serve
+        body = await read_body(request, serve.max_body_bytes)
+        try:
+            async with asyncio.timeout(serve.timeout_s):
+                outputs = await queue.submit(await _parse_inputs(body, model))
+        except TimeoutError as err:
+            raise Problem(
+                HTTPStatus.GATEWAY_TIMEOUT,
+                f"not answered within the {serve.timeout_s:g} s of serve.timeout_s. Send fewer inputs, or raise it.",
+            ) from err
+        except QueueFull as err:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"too many inputs wait already. Try again in {err.retry_after_s} s.",
+                retry_after_s=err.retry_after_s,
+            ) from err
+        return _json({"model": model.identity, "outputs": self._sign(outputs, model.release.version)})
+
+    def _sign(self, outputs: Sequence[Output], version: int) -> list[dict[str, Any]]:
+        return [{"id": self._signer.sign(version), **output} for output in outputs]
+
+    async def feedback(self, request: Request) -> Response:
+        """Answer ``POST feedback``; when it answers 200, the feedback is on disk."""
+        body = await read_body(request, MAX_FEEDBACK_BYTES)
+        said = parse_body(body, FeedbackBody, FEEDBACK_EXAMPLE)
+        self._check_label(said.label)
+        try:
+            output = self._signer.verify(said.id)
+        except RequestError as err:
+            raise Problem(HTTPStatus.FORBIDDEN, str(err)) from err
+        feedback = Feedback(
+            output_id=said.id,
+            product=self._product,
+            version=output.version,
+            predicted_at=output.predicted_at,
+            label=said.label,
+            rating=said.rating,
+            comment=said.comment,
+        )
+        await asyncio.to_thread(self._records.add_feedback, feedback)
+        return _json({"id": said.id, "stored": True})
+
+    def _check_label(self, label: str | None) -> None:
+        labels = self._get_model().labels if label is not None else ()
+        if labels and label not in labels:
+            detail = f"label: '{label}' is none of this product's labels. Use one of: {', '.join(labels)}."
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[{"pointer": "/label", "detail": "unknown label"}]
+            )
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer ``GET ready``: 200 once a model answers, and whether the champion is another that was refused."""
+        model = self._get_model()
+        return _json({"ready": True, "model": model.identity, "refused": self._follower.refusal})
+
+    async def schema(self, _request: Request) -> Response:
+        """Answer ``GET schema``: the JSON schemas of one input and one output."""
+        model = self._get_model()
+        return _json(
+            {
+                "product": self._product,
+                "kind": model.spec.kind,
+                "input": model.predictor.input_schema.model_json_schema(),
+                "output": model.predictor.output_schema.model_json_schema(mode="serialization"),
+            }
+        )
+
+    async def openapi(self, _request: Request) -> Response:
+        """Answer ``GET openapi.json``."""
+        model = self._get_model()
+        return _json(describe_product(self._product, model))
+
+    async def page(self, _request: Request) -> Response:
+        """Answer ``GET /``: the kind's playground page."""
+        return FileResponse(find_page(self._get_model().spec.kind), media_type="text/html", headers=PAGE_HEADERS)
+
+    def _get_model(self) -> ServedModel:
+        model = self._follower.model
+        if model is None:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{self._product}: no model answers: {self._follower.refusal}",
+                retry_after_s=1,
+            )
+        return model
+
+
+def find_page(kind: str) -> Path:
+    """Return the path of a kind's playground page."""
+    return get_kind(kind).folder / PAGE_NAME
+
+
+async def _parse_inputs(body: bytes, model: ServedModel) -> list[Row]:
+    def parse() -> list[Row]:
+        inputs = parse_body(body, InputsBody, INPUTS_EXAMPLE).inputs
+        return parse_rows(inputs, model.predictor, model.spec.serve.max_inputs)
+
+    return parse() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(parse)
+
+
+def _json(content: object) -> Response:
+    return Response(to_json(content), media_type=MEDIA_TYPE)

@@ -1,0 +1,106 @@
+"""The OpenAPI document of one product, from its kind's input and output schemas."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from launchyard_serving.body import MEDIA_TYPE as JSON
+from launchyard_serving.body import FeedbackBody, InputsBody
+from launchyard_serving.model import ServedModel
+from launchyard_serving.problems import MEDIA_TYPE as PROBLEM
+
+OPENAPI_VERSION = "3.1.0"
+REF = "#/components/schemas/{model}"
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong and what to do."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+
+READING_PROBLEMS = (HTTPStatus.SERVICE_UNAVAILABLE,)
+BODY_PROBLEMS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+MODEL_PROBLEMS = (*BODY_PROBLEMS, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT)
+
+
+def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
+    """Return the OpenAPI document of ``product`` while ``model`` serves it."""
+    schemas: dict[str, Any] = {"Problem": PROBLEM_SCHEMA}
+    item = _define(schemas, "Input", model.predictor.input_schema, "validation")
+    output = _define(schemas, "Output", model.predictor.output_schema, "serialization")
+    inputs = _define(schemas, "Inputs", InputsBody, "validation")
+    schemas["Inputs"]["properties"]["inputs"]["items"] = item
+    schemas["Inputs"]["properties"]["inputs"] |= {"minItems": 1, "maxItems": model.spec.serve.max_inputs}
+    feedback = _define(schemas, "Feedback", FeedbackBody, "validation")
+    answers = _object({"model": _object({"version": {"type": "integer"}, "digest": {"type": "string"}})})
+    answers["properties"]["outputs"] = {
+        "type": "array",
+        "items": {"allOf": [_object({"id": {"type": "string"}}), output]},
+    }
+    schemas["Answers"] = answers
+    answer_ref = {"$ref": REF.format(model="Answers")}
+    anything = {"type": "object"}
+    return {
+        "openapi": OPENAPI_VERSION,
+        "info": {"title": product, "version": str(model.release.version), "description": model.spec.kind},
+        "servers": [{"url": f"/{product}"}],
+        "paths": {
+            "/predict": {"post": _post("One output per input.", inputs, answer_ref, MODEL_PROBLEMS)},
+            "/explain": {"post": _post("Outputs, and what speaks for them.", inputs, answer_ref, MODEL_PROBLEMS)},
+            "/feedback": {
+                "post": _post("Say what was right.", feedback, anything, (*BODY_PROBLEMS, HTTPStatus.FORBIDDEN))
+            },
+            "/ready": {"get": _operation("Whether a model answers, and which.", anything, READING_PROBLEMS)},
+            "/schema": {"get": _operation("The schemas of an input and an output.", anything, READING_PROBLEMS)},
+        },
+        "components": {"schemas": schemas},
+    }
+
+
+def _define(schemas: dict[str, Any], name: str, model: type[BaseModel], mode: Any) -> dict[str, str]:
+    """Put the schema of ``model``, and those it refers to, under ``schemas``; return a reference to it."""
+    schema = model.model_json_schema(mode=mode, ref_template=REF)
+    schemas.update(schema.pop("$defs", {}))
+    schemas[name] = schema
+    return {"$ref": REF.format(model=name)}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _post(
+    summary: str, body: dict[str, str], answer: dict[str, Any], problems: tuple[HTTPStatus, ...]
+) -> dict[str, Any]:
+    content = {JSON: {"schema": body}}
+    return {**_operation(summary, answer, problems), "requestBody": {"required": True, "content": content}}
+
+
+def _operation(summary: str, answer: dict[str, Any], problems: tuple[HTTPStatus, ...]) -> dict[str, Any]:
+    problem = {PROBLEM: {"schema": {"$ref": REF.format(model="Problem")}}}
+    responses: dict[str, Any] = {"200": {"description": "OK", "content": {JSON: {"schema": answer}}}}
+    for status in problems:
+        responses[str(status.value)] = {"description": status.phrase, "content": problem}
+    return {"summary": summary, "responses": responses}
