@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 DEBIAN_PACKAGES := chromium fonts-dejavu-core fonts-noto-cjk postgresql redis-server
 
 .DEFAULT_GOAL := help
-.PHONY: help install system-deps demo test test-unit test-integration lint typecheck bench docs lock clean
+.PHONY: help install system-deps demo test test-unit test-integration lint typecheck bench docs golden lock clean
 
 help:  ## list the tasks
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: install  ## every measure of benchmarks/ (about an hour)
 
 docs: install  ## write the generated reference anew: docs/spec.md and the JSON schema
 	@$(BIN)/python -m launchyard.spec.reference
+
+golden: install  ## write the golden files anew after a change that is meant
+	@WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/unit/test_pipeline.py
 
 lock: install  ## write requirements.lock from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

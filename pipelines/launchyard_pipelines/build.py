@@ -15,7 +15,6 @@ from kfp import compiler, dsl
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, Resource
 from launchyard_pipelines import components
-from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.plan import PipelineOptions, list_reusable
 from launchyard_pipelines.reuse import are_sources_fixed
 
@@ -69,7 +68,8 @@ def build_pipeline(spec: Product, options: PipelineOptions, settings: Settings) 
         inspect.Parameter("release", positional, default=True, annotation=bool),
     ]
 
-    def flow(**inputs: Any) -> None:
+    def flow(*channels: Any) -> None:
+        inputs = dict(zip([parameter.name for parameter in (*fixed, *editable)], channels, strict=True))
         _connect_steps(spec, options, settings, inputs, [parameter.name for parameter in editable])
 
     flow.__signature__ = inspect.Signature([*fixed, *editable])  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def _connect_steps(
         "uri": inputs["spec_uri"],
         "sha256": inputs["spec_sha256"],
         "overrides": [f"train.{name}={inputs[name]}" for name in editable],
-        "code_version": compute_code_version(),
+        "code_version": options.code_version,
     }
     add = _TaskFactory(spec, options, settings)
     exit_task = add("finish", None, product=spec.product)

@@ -50,10 +50,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")] = False,
 ) -> None:
     """Run the whole pipeline here: data to deployed model, one line a step."""
-    from launchyard.spec.load import load_spec
     from rich.console import Console
 
     from launchyard.settings import load_settings
+    from launchyard.spec.load import load_spec
     from launchyard_pipelines.local import RunRequest, execute_run
     from launchyard_pipelines.plan import list_steps
     from launchyard_pipelines.progress import RunDisplay, print_summary
@@ -84,11 +84,12 @@ def compile_(
     image: Annotated[str | None, typer.Option(help="Image of every step, best pinned by digest.")] = None,
 ) -> None:
     """Write the pipeline for a Kubeflow Pipelines cluster."""
-    from launchyard.spec.load import load_spec
     from rich.console import Console
 
     from launchyard.settings import load_settings
+    from launchyard.spec.load import load_spec
     from launchyard_pipelines.build import build_pipeline, compile_pipeline
+    from launchyard_pipelines.code_version import compute_code_version
     from launchyard_pipelines.plan import PipelineOptions
     from launchyard_pipelines.snapshot import write_snapshot
 
@@ -96,7 +97,10 @@ def compile_(
     spec = load_spec(path, set_ or ())
     snapshot = write_snapshot(spec, (path if path.is_dir() else path.parent).resolve(), settings)
     options = PipelineOptions(
-        spec_uri=spec_uri or str(snapshot.path), spec_sha256=snapshot.sha256, image=image or settings.image
+        spec_uri=spec_uri or str(snapshot.path),
+        spec_sha256=snapshot.sha256,
+        code_version=compute_code_version(),
+        image=image or settings.image,
     )
     compile_pipeline(build_pipeline(spec, options, settings), output)
     console = Console()

@@ -16,6 +16,7 @@ from launchyard.records import Records
 from launchyard.run_lock import hold_product
 from launchyard.settings import PREFIX, Settings
 from launchyard.spec.blocks import Product
+from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import Event, EventReader
 from launchyard_pipelines.plan import PLAN_NAME, PipelineOptions, RunPlan, list_reusable, list_steps
 from launchyard_pipelines.reuse import describe_sources
@@ -71,6 +72,7 @@ def write_plan(request: RunRequest, settings: Settings, run_dir: Path) -> None:
     options = PipelineOptions(
         spec_uri=str(snapshot.path),
         spec_sha256=snapshot.sha256,
+        code_version=compute_code_version(),
         sources=describe_sources(request.spec, request.base_dir),
         champion="" if rollout is None or rollout.champion is None else rollout.champion.digest,
         from_step=request.from_step,

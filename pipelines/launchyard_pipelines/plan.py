@@ -21,6 +21,8 @@ class PipelineOptions:
 
     spec_uri: str
     spec_sha256: str
+    code_version: str
+    """Part of what a step is reused by: new code, new result."""
     sources: str = ""
     """State of sources that can change, as far as whoever starts the run can see it."""
     champion: str = ""

@@ -1,0 +1,237 @@
+"""A search on Ray Tune: Optuna proposes, ASHA stops the weak, each trial trains in a process that is kept.
+
+A trial trains in its own process instead of starting a Ray Train run inside it: on two cores that saves the
+12 s that each nested run spends on starting its workers, and the search itself is what runs in parallel (see
+docs/adr-0005-trials.md).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+from optuna.samplers import TPESampler
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+from launchyard.errors import RunError, SpecError
+from launchyard.evaluation import TrialResult, TuneRecord
+from launchyard.kind import get_kind
+from launchyard.search import Value, apply_trial, make_record, takes_integers
+from launchyard.spec.blocks import Choice, Product, Range, Tune
+from launchyard.training.context import TrainJob, TrainProgress
+from launchyard_pipelines.local_ray import local_ray
+
+EXPERIMENT = "search"
+EPOCH = "epoch"
+BEST = "best"
+FINISHED = "finished"
+UNBOUNDED_TRIALS = 10_000
+"""Trials that a search with only a time budget may reach."""
+
+
+@dataclass
+class TrialContext:
+    """The surroundings of a training that is a trial: alone, without checkpoints, reporting to the search."""
+
+    settings: Tune
+    threads: int
+    device: str
+    scratch_dir: Path
+    evaluations_per_epoch: int
+    rank: int = 0
+    world_size: int = 1
+    evaluations: int = 0
+    best: float | None = None
+    """The best value of the search's metric so far: training keeps the weights that reached it."""
+
+    def latest_checkpoint(self) -> Path | None:
+        """Return None: a trial that was cut off starts anew."""
+        return None
+
+    def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
+        """Give this evaluation's metrics to the search, which may end the trial here.
+
+        Raises:
+            SpecError: the search's metric is none that training validates by.
+        """
+        if checkpoint_dir is not None:
+            shutil.rmtree(checkpoint_dir)
+        if self.settings.metric not in metrics:
+            known = ", ".join(name for name in metrics if name != "step")
+            raise SpecError(f"tune.metric: training does not measure '{self.settings.metric}'. It measures: {known}.")
+        value = metrics[self.settings.metric]
+        better = max if self.settings.mode == "max" else min
+        self.best = value if self.best is None else better(self.best, value)
+        self.evaluations += 1
+        self.tell(finished=False)
+
+    def tell(self, *, finished: bool) -> None:
+        """Report how far the trial is and the best it reached."""
+        epoch = self.evaluations / self.evaluations_per_epoch
+        tune.report({EPOCH: epoch, BEST: self.best, FINISHED: finished})
+
+    def progress(self, progress: TrainProgress) -> None:
+        """Leave the steps within a trial untold: the search's table has a line per trial."""
+
+
+class TrialWatch(tune.Callback):  # type: ignore[misc] - ray carries no types
+    """Tells of each trial when it ends.
+
+    A search is saved with its callbacks, so this one holds nothing of the process it was made in: whoever
+    continues the search sets ``listener`` anew.
+    """
+
+    listener: ClassVar[Callable[[TrialResult], None]]
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell of a trial that finished or was stopped."""
+        self._tell(trials, trial, failed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell of a trial that failed."""
+        self._tell(trials, trial, failed=True)
+
+    def _tell(self, trials: list[Trial], trial: Trial, *, failed: bool) -> None:
+        TrialWatch.listener(describe_trial(trials.index(trial) + 1, trial.config, trial.last_result, failed=failed))
+
+
+def describe_trial(
+    number: int, config: Mapping[str, Value] | None, result: Mapping[str, Any] | None, *, failed: bool
+) -> TrialResult:
+    """Return the record of one trial from its last report; a trial that never reported has no metric."""
+    result = result or {}
+    ended = "completed" if result.get(FINISHED) else "stopped"
+    return TrialResult(
+        number=number,
+        parameters=dict(config or {}),
+        metric=result.get(BEST),
+        epochs=result.get(EPOCH, 0.0),
+        status="failed" if failed else ended,
+        seconds=round(result.get("time_total_s", 0.0), 2),
+    )
+
+
+def search(job: TrainJob, *, storage_dir: Path, on_trial: Callable[[TrialResult], None]) -> TuneRecord:
+    """Search ``job.spec.tune`` and return all trials with the best of them.
+
+    The search is saved in ``storage_dir`` after each trial; called again with the same folder it goes on there.
+
+    Raises:
+        TrainError: no trial came as far as a validation.
+        RunError: the spec has no ``tune`` block.
+    """
+    settings = require_tune(job.spec)
+    TrialWatch.listener = on_trial
+    resource = job.spec.resources.tune
+    with local_ray(num_cpus=count_cores(), num_gpus=resource.gpus * settings.concurrent):
+        results = _make_tuner(job, storage_dir).fit()
+        trials = [
+            describe_trial(number, result.config, result.metrics, failed=result.error is not None)
+            for number, result in enumerate(results, start=1)
+        ]
+    return make_record(settings, trials)
+
+
+def count_cores() -> int:
+    """Return the CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def require_tune(spec: Product) -> Tune:
+    """Return the spec's search.
+
+    Raises:
+        RunError: it has none.
+    """
+    if spec.tune is None:
+        raise RunError(f"{spec.product}: the spec has no tune block, so there is nothing to search.")
+    return spec.tune
+
+
+def _make_tuner(job: TrainJob, storage_dir: Path) -> tune.Tuner:
+    """Return the tuner of a new search, or the one that continues what ``storage_dir`` holds."""
+    settings = require_tune(job.spec)
+    trainable = _make_trainable(job)
+    saved = storage_dir / EXPERIMENT
+    if tune.Tuner.can_restore(str(saved)):
+        return tune.Tuner.restore(str(saved), trainable, resume_unfinished=True, restart_errored=False)
+    sampler = OptunaSearch(metric=BEST, mode=settings.mode, sampler=TPESampler(seed=settings.seed))
+    return tune.Tuner(
+        trainable,
+        param_space={key: _make_domain(job.spec, key) for key in settings.parameters},
+        tune_config=tune.TuneConfig(
+            metric=BEST,
+            mode=settings.mode,
+            num_samples=settings.trials or UNBOUNDED_TRIALS,
+            time_budget_s=None if settings.minutes is None else settings.minutes * 60,
+            search_alg=ConcurrencyLimiter(sampler, max_concurrent=settings.concurrent),
+            scheduler=make_scheduler(settings, job.spec.train.epochs),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name=EXPERIMENT, storage_path=str(storage_dir), callbacks=[TrialWatch()], verbose=0),
+    )
+
+
+def make_scheduler(settings: Tune, epochs: int) -> ASHAScheduler:
+    """Return ASHA over epochs (Li et al. 2020, Algorithm 2)."""
+    return ASHAScheduler(
+        time_attr=EPOCH,
+        grace_period=min(settings.grace_epochs, epochs),
+        max_t=max(epochs, 1),
+        reduction_factor=settings.reduction_factor,
+    )
+
+
+def _make_trainable(job: TrainJob) -> Any:
+    resource = job.spec.resources.tune
+    cpus = resource.cpus or max(1, count_cores() // require_tune(job.spec).concurrent)
+    threads = max(1, math.floor(cpus))
+    return tune.with_resources(
+        tune.with_parameters(_run_trial, job=job, threads=threads), {"CPU": cpus, "GPU": resource.gpus}
+    )
+
+
+def _run_trial(config: dict[str, Value], job: TrainJob, threads: int) -> None:
+    """Train one trial from the start to where the search ends it."""
+    spec = apply_trial(job.spec, config)
+    train = get_kind(spec.kind).load_train_function()
+    if train is None:
+        raise RunError(f"{spec.kind}: this kind does not train, so it has nothing to tune.")
+    with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+        context = TrialContext(
+            settings=require_tune(job.spec),
+            threads=threads,
+            device="cuda:0" if ray.get_gpu_ids() else "cpu",
+            scratch_dir=Path(folder),
+            evaluations_per_epoch=spec.train.evaluations_per_epoch,
+        )
+        train(context, replace(job, spec=spec, output_dir=Path(folder) / "output"))
+        context.tell(finished=True)
+
+
+def _make_domain(spec: Product, key: str) -> Any:
+    """Return Ray Tune's search domain of one spec key."""
+    candidates: Range | Choice = require_tune(spec).parameters[key]
+    if isinstance(candidates, Choice):
+        return tune.choice(list(candidates.values))
+    if takes_integers(spec, key):
+        low, high = int(candidates.min), int(candidates.max)
+        if candidates.log:
+            return tune.lograndint(low, high + 1)
+        return tune.qrandint(low, high, int(candidates.step or 1))
+    if candidates.log:
+        return tune.loguniform(candidates.min, candidates.max)
+    if candidates.step is not None:
+        return tune.quniform(candidates.min, candidates.max, candidates.step)
+    return tune.uniform(candidates.min, candidates.max)
