@@ -16,10 +16,13 @@ OFFLINE_DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""Set for this process and its children unless the user has set them: nothing reports home."""
+"""Set for this process and its children unless the user has set them: nothing reports home.
+
+Ray reads ``RAY_AUTH_MODE`` when it is imported, so it is set here and not where Ray is started."""
 
 
 class Settings(BaseModel):
@@ -39,6 +42,7 @@ class Settings(BaseModel):
     image: str = Field("launchyard/launchyard:0.1.0", description="Image of every pipeline step on a cluster.")
     webhook_url: str | None = Field(None, description="URL that the end of each run is posted to as JSON.")
     run_dir: Path | None = Field(None, description="Folder of the run that this process is a step of; set by runners.")
+    debug: bool = Field(False, description="Show the traceback of an unexpected error.")
 
     @property
     def root(self) -> Path:
