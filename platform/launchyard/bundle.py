@@ -103,7 +103,7 @@ def write_manifest(
     _write(folder / SPEC_NAME, render_spec(spec))
     files = _describe_files(folder)
     sources = (*dataset.sources, *([base_model] if base_model else []))
-    manifest = _seal(
+    manifest = seal_manifest(
         BundleManifest(
             namespace=namespace,
             product=spec.product,
@@ -213,7 +213,7 @@ def parse_file(folder: Path, name: str, model: type[AnyModel]) -> AnyModel:
         raise BundleError(f"{folder / name}: does not fit: {problems}. Make the bundle again.") from err
 
 
-def _seal(manifest: BundleManifest) -> BundleManifest:
+def seal_manifest(manifest: BundleManifest) -> BundleManifest:
     """Return ``manifest`` with its two digests filled in."""
     identified = manifest.model_copy(update={"digest": _digest(manifest.model_dump(mode="json"), NOT_IDENTITY)})
     return identified.model_copy(update={"seal": _digest(identified.model_dump(mode="json"), NOT_SEALED)})

@@ -22,6 +22,8 @@ TIME_BYTES = 6
 NONCE_BYTES = 8
 MAC_BYTES = 16
 TOKEN_CHARACTERS = (TIME_BYTES + NONCE_BYTES + MAC_BYTES) * 4 // 3
+MAX_VERSION_DIGITS = 9
+MALFORMED = "id: is not the id of an answer. Send the 'id' that a prediction came with."
 MAX_SKEW_MS = 60_000
 """How far the clock of the replica that answered may be ahead of ours."""
 
@@ -54,15 +56,15 @@ class IdentitySigner:
         Raises:
             RequestError: it is malformed, forged, from the future, or the id of another product's answer.
         """
-        names, _, token = text.rpartition(".")
-        namespace, product, version = _split_names(names)
-        payload = _decode_token(token)
-        signed = PURPOSE + names.encode() + payload[:-MAC_BYTES]
+        namespace, product, version, payload = _split(text)
+        signed = PURPOSE + text.rpartition(".")[0].encode() + payload[:-MAC_BYTES]
         if not hmac.compare_digest(payload[-MAC_BYTES:], self._mac(signed)):
             raise RequestError("id: was not given out by this server. Send the id of an answer unchanged.")
-        if (namespace, product) != (self._namespace, self._product):
+        if namespace != self._namespace:
+            raise RequestError(f"id: belongs to namespace '{namespace}', not to '{self._namespace}'. Send it there.")
+        if product != self._product:
             raise RequestError(
-                f"id: belongs to an answer of '{product}', not of '{self._product}'. Send it to /{product}/."
+                f"id: belongs to an answer of '{product}', not of '{self._product}'. Send it to /{product}/feedback."
             )
         time_ms = int.from_bytes(payload[:TIME_BYTES], "big")
         if time_ms > time.time_ns() // 1_000_000 + MAX_SKEW_MS:
@@ -79,22 +81,16 @@ class IdentitySigner:
         return hmac.digest(self._key, message, "sha256")[:MAC_BYTES]
 
 
-def _split_names(names: str) -> tuple[str, str, int]:
-    parts = names.split(".")
-    if len(parts) != 3 or not (parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 10):
-        raise RequestError(_malformed())
-    return parts[0], parts[1], int(parts[2])
-
-
-def _decode_token(token: str) -> bytes:
-    if len(token) != TOKEN_CHARACTERS or not token.isascii():
-        raise RequestError(_malformed())
-    payload = urlsafe_b64decode(token)
-    # Characters outside the alphabet are skipped in decoding; only the one spelling that we write is ours.
+def _split(text: str) -> tuple[str, str, int, bytes]:
+    """Return namespace, product, version and payload of what looks like an id; nothing is verified yet."""
+    namespace, product, version, token = text.split(".") if text.isascii() and text.count(".") == 3 else ("",) * 4
+    if not version.isdigit() or len(version) > MAX_VERSION_DIGITS or len(token) != TOKEN_CHARACTERS:
+        raise RequestError(MALFORMED)
+    try:
+        payload = urlsafe_b64decode(token)
+    except ValueError as err:
+        raise RequestError(MALFORMED) from err
+    # Decoding skips characters outside the alphabet; only the one spelling that we write is ours.
     if urlsafe_b64encode(payload).decode() != token:
-        raise RequestError(_malformed())
-    return payload
-
-
-def _malformed() -> str:
-    return "id: is not the id of an answer. Send the 'id' that a prediction came with."
+        raise RequestError(MALFORMED)
+    return namespace, product, int(version), payload
