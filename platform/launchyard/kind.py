@@ -123,7 +123,10 @@ class Evaluator(Protocol):
 
 
 class Predictor(Protocol):
-    """A trained model as serving loads it: rows in, outputs out, batched by the platform."""
+    """A trained model as serving loads it: rows in, outputs out, batched by the platform.
+
+    Serving calls ``parse``, ``predict`` and ``explain`` in threads of their own, so they may overlap with each other.
+    """
 
     input_schema: type[BaseModel]
     output_schema: type[BaseModel]
