@@ -68,7 +68,7 @@ def redact_text(text: str, patterns: tuple[Redaction, ...]) -> tuple[str, dict[s
 
 
 def clean_text(text: str, patterns: tuple[Redaction, ...]) -> tuple[str, dict[str, int]]:
-    """Return ``text`` in Unicode form NFC and redacted, and replacements per pattern; cleaning twice changes nothing."""
+    """Return ``text`` in form NFC and redacted, and replacements per pattern; cleaning twice changes nothing."""
     return redact_text(unicodedata.normalize("NFC", text), patterns)
 
 

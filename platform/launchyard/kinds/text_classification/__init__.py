@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,20 +11,21 @@ from pydantic import Field, model_validator
 from launchyard.kind import Kind
 from launchyard.spec.blocks import Block, Data, Model, Product, Train, Unit
 
+Bin = tuple[float | None, float | None]
+
+
+def _sort_bins(bins: dict[str, Bin]) -> list[tuple[str, Bin]]:
+    return sorted(bins.items(), key=lambda item: -math.inf if item[1][0] is None else item[1][0])
+
 
 class LabelRule(Block):
     """How a column becomes a label: as it is, by ``map``, or by ``bins`` of a number."""
 
     column: str = Field("label", description="Column that holds the label.")
     map: dict[str, str] | None = Field(None, description="Value -> label; rows of other values are an error.")
-    bins: dict[str, tuple[float | None, float | None]] | None = Field(
+    bins: dict[str, Bin] | None = Field(
         None, description="Label -> (low, high], null is unbounded; a value in no bin is an error."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_a_column_name(cls, value: object) -> object:
-        return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:
@@ -31,6 +34,9 @@ class LabelRule(Block):
         for label, (low, high) in (self.bins or {}).items():
             if low is not None and high is not None and low >= high:
                 raise ValueError(f"bin '{label}' is empty: low {low:g} is not below high {high:g}")
+        for (left, (_, left_high)), (right, (right_low, _)) in pairwise(_sort_bins(self.bins or {})):
+            if left_high is None or right_low is None or left_high > right_low:
+                raise ValueError(f"bins '{left}' and '{right}' overlap. Let one end where the other begins")
         return self
 
 
@@ -79,9 +85,9 @@ class TextTrain(Train):
 class TextClassification(Product):
     """A text classification product."""
 
-    kind: Literal["text-classification"]
-    data: TextData
-    model: TextModel
+    kind: Literal["text-classification"] = Field(description="What sort of product it is.")
+    data: TextData = Field(description="Where the rows come from and what they must fulfil.")
+    model: TextModel = Field(description="What is trained.")
     train: TextTrain = Field(TextTrain(), description="Optimisation.")
 
 

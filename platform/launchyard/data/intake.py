@@ -1,0 +1,125 @@
+"""Reading the sources of a product: each row becomes an example, is counted, identified and put on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from launchyard.data.columns import ROW_NUMBER
+from launchyard.data.duplicates import GIVEN
+from launchyard.data.identity import identify_rows
+from launchyard.data.spool import Inbox
+from launchyard.dataset import SPLITS, SourceRecord, SplitName
+from launchyard.kind import Recipe
+from launchyard.settings import Settings
+from launchyard.sources import Fetched, fetch
+from launchyard.sources.tables import iter_class_tables, iter_tables
+from launchyard.spec.blocks import ClassSources, Product, SplitSources
+
+MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
+"""Turns source tables into examples, in order. Where one batch ends and the next begins may change on the way."""
+
+REDACTED = "redacted:"
+"""Start of the names of example columns that count masked personal data; the pattern's name follows."""
+
+
+@dataclass
+class Intake:
+    """What was read."""
+
+    sources: list[SourceRecord] = field(default_factory=list)
+    num_read: int = 0
+    num_null: int = 0
+    """Rows left out because a column that every example needs is null or empty."""
+    column_nulls: Counter[str] = field(default_factory=Counter)
+    redactions: Counter[str] = field(default_factory=Counter)
+
+
+def map_in_process(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the examples of each table, computed in this process."""
+    return map(recipe.convert, tables)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the sources of one product."""
+
+    spec: Product
+    settings: Settings
+    base_dir: Path
+    recipe: Recipe
+    map_batches: MapBatches
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """Columns that every example needs: its content, label, and its group or time."""
+        split = self.spec.data.split
+        named = (*self.recipe.content_columns, self.recipe.label_column, split.group, split.time)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def read(self, inbox: Inbox) -> Intake:
+        """Put the examples of all sources into ``inbox`` and return what was read.
+
+        Raises:
+            DataError: a value cannot become an example.
+            SourceError: a source cannot be fetched or read, or holds no rows.
+        """
+        intake = Intake()
+        for given, tables in self._open_sources(intake):
+            for examples in self.map_batches(self.recipe, _number_rows(tables)):
+                complete = self._count(examples, intake)
+                places = pa.array(np.full(complete.num_rows, SPLITS.index(given), dtype=np.uint8))
+                inbox.add(identify_rows(complete, self.recipe.content_columns).append_column(GIVEN, places))
+        return intake
+
+    def _open_sources(self, intake: Intake) -> Iterator[tuple[SplitName, Iterator[pa.Table]]]:
+        """Yield the split that each source is given for (train where none is named) and its rows."""
+        source = self.spec.data.source
+        if isinstance(source, ClassSources):
+            classes = {label: self._fetch(uri, intake) for label, uri in source.classes.items()}
+            yield "train", iter_class_tables(classes)
+            return
+        parts = source if isinstance(source, SplitSources) else SplitSources(train=source, validation=None, test=None)
+        given: dict[SplitName, str | None] = {
+            "train": parts.train,
+            "validation": parts.validation,
+            "test": parts.test,
+        }
+        for name, uri in given.items():
+            if uri is not None:
+                yield name, iter_tables(self._fetch(uri, intake), self.recipe.source_columns())
+
+    def _fetch(self, uri: str, intake: Intake) -> Fetched:
+        fetched = fetch(uri, self.settings, base_dir=self.base_dir)
+        intake.sources.append(fetched.record)
+        return fetched
+
+    def _count(self, examples: pa.Table, intake: Intake) -> pa.Table:
+        """Return the complete rows without the columns that only count."""
+        for name in [name for name in examples.column_names if name.startswith(REDACTED)]:
+            intake.redactions[name.removeprefix(REDACTED)] += pc.sum(examples[name]).as_py() or 0
+            examples = examples.drop_columns(name)
+        is_complete_N = np.ones(examples.num_rows, dtype=bool)
+        for name in examples.column_names:
+            is_valid_N = pc.is_valid(examples[name]).to_numpy()
+            intake.column_nulls[name] += int((~is_valid_N).sum())
+            if name in self.required_columns:
+                is_complete_N &= is_valid_N
+        intake.num_read += examples.num_rows
+        intake.num_null += int((~is_complete_N).sum())
+        return examples.filter(pa.array(is_complete_N))
+
+
+def _number_rows(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the tables of one source with the number of each row."""
+    num_read = 0
+    for table in tables:
+        numbers = np.arange(num_read + 1, num_read + 1 + table.num_rows)
+        num_read += table.num_rows
+        yield table.append_column(ROW_NUMBER, pa.array(numbers))

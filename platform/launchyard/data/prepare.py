@@ -1,0 +1,296 @@
+"""Preparation: from a product's sources to three parquet files and the manifest that says what they are.
+
+The rows pass by four times, from disk to disk: read and identified; freed of duplicates and counted; compared across
+splits; written. In memory there are one bucket of rows and one byte for each row: the split it goes to.
+
+Rows stand in each file in the order of ``row_id``. That is the order of a digest, so it is shuffled with respect
+to anything the rows hold, and it is the same whatever order, file format or batch size they came in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from launchyard.atomic import new_folder
+from launchyard.data.checks import (
+    Totals,
+    check_near_duplicates,
+    check_rows,
+    check_splits,
+    require_checks,
+    warn_of_labels,
+)
+from launchyard.data.duplicates import GIVEN, drop_duplicates
+from launchyard.data.identity import ID_COLUMNS, Fingerprint, format_ids, id_halves
+from launchyard.data.intake import Intake, MapBatches, Reader, map_in_process
+from launchyard.data.near_duplicates import mark_near_duplicates
+from launchyard.data.profile import ColumnProfiler
+from launchyard.data.split import POOL, TRAIN, KeyFile, Partition, make_keys
+from launchyard.data.spool import Inbox, RowStore
+from launchyard.dataset import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
+from launchyard.errors import DataError
+from launchyard.kind import Recipe, get_kind
+from launchyard.settings import Settings
+from launchyard.spec.blocks import Product
+
+MOST_LABELS = 10_000
+ROW_GROUP_ROWS = 20_000
+ROW_GROUP_BYTES = 2**24
+SAMPLE_ROWS = 2_000
+
+
+def prepare_dataset(
+    spec: Product,
+    settings: Settings,
+    *,
+    base_dir: Path,
+    output_dir: Path,
+    map_batches: MapBatches = map_in_process,
+) -> DatasetManifest:
+    """Write the prepared data set of ``spec`` to ``output_dir``, whole or not at all, and return its manifest.
+
+    The same rows and the same spec give the same files, byte for byte, wherever and however often it runs.
+
+    Args:
+        spec: The product.
+        settings: Where sources are cached.
+        base_dir: Folder that relative sources start from.
+        output_dir: Becomes the data set; an older one is replaced.
+        map_batches: What runs the recipe over the source tables.
+
+    Raises:
+        DataError: the rows are not fit to train on; all checks that failed are listed.
+        SourceError: a source cannot be fetched or read.
+    """
+    recipe = get_kind(spec.kind).load_recipe(spec)
+    reader = Reader(spec, settings, base_dir, recipe, map_batches)
+    with new_folder(output_dir) as folder, tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch:
+        cleaned = _clean(reader, spec, Path(scratch))
+        states_N = _divide(cleaned, spec, recipe, Path(scratch))
+        written = _write_splits(cleaned, states_N, recipe, folder)
+        manifest = _describe(spec, recipe, cleaned, written)
+        (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return manifest
+
+
+@dataclass
+class Cleaned:
+    """The distinct rows on disk and what is known of them before they are divided."""
+
+    intake: Intake
+    rows: RowStore
+    keys: KeyFile
+    codes: dict[str, int] = field(default_factory=dict)
+    """Label -> code, in the order of appearance."""
+    label_counts: Counter[str] = field(default_factory=Counter)
+    given_rows: Counter[SplitName] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    checks: list[CheckResult] = field(default_factory=list)
+
+
+def _clean(reader: Reader, spec: Product, scratch: Path) -> Cleaned:
+    """Read all sources and keep what is complete and distinct.
+
+    Raises:
+        DataError: what is left is not enough, or the label has too many values to be one.
+    """
+    inbox = Inbox(scratch)
+    cleaned = Cleaned(reader.read(inbox), RowStore(scratch), KeyFile(scratch / "keys"))
+    label_column = reader.recipe.label_column
+    for bucket in inbox.drain():
+        table, dropped = drop_duplicates(bucket, label_column)
+        cleaned.dropped.update(dropped)
+        cleaned.fingerprint.add(table.drop_columns([GIVEN]))
+        codes_N = _encode_labels(cleaned, table, label_column)
+        given_N = table[GIVEN].to_numpy()
+        cleaned.given_rows.update({name: int((given_N == place).sum()) for place, name in enumerate(SPLITS)})
+        is_stratified = spec.data.split.stratify and not spec.data.split.group and not spec.data.split.time
+        cleaned.keys.append(
+            make_keys(table, spec.data.split), codes_N if is_stratified else np.zeros_like(codes_N), given_N
+        )
+        cleaned.rows.append(table.drop_columns([GIVEN]))
+    cleaned.dropped["null"] = cleaned.intake.num_null
+    totals = Totals(
+        num_read=cleaned.intake.num_read,
+        num_null=cleaned.intake.num_null,
+        num_duplicates=cleaned.dropped["exact_duplicate"],
+        num_rows=cleaned.rows.num_rows,
+        label_counts=None if label_column is None else cleaned.label_counts,
+    )
+    cleaned.checks = check_rows(spec.data.checks, totals)
+    require_checks(cleaned.checks)
+    return cleaned
+
+
+def _encode_labels(cleaned: Cleaned, table: pa.Table, label_column: str | None) -> NDArray[np.int64]:
+    """Return the code of each row's label and count the labels; 0 for a kind without labels."""
+    if label_column is None:
+        return np.zeros(table.num_rows, dtype=np.int64)
+    encoded = pc.cast(table[label_column], pa.string()).combine_chunks().dictionary_encode()
+    labels = encoded.dictionary.to_pylist()
+    codes = [cleaned.codes.setdefault(label, len(cleaned.codes)) for label in labels]
+    if len(cleaned.codes) > MOST_LABELS:
+        raise DataError(
+            f"data.label: has more than {MOST_LABELS:,} different values, such as {labels[0][:40]!r}. "
+            "Choose a column of few values, or group them by map or bins."
+        )
+    indices_N = encoded.indices.to_numpy(zero_copy_only=False)
+    counts = np.bincount(indices_N, minlength=len(labels)).tolist()
+    cleaned.label_counts.update(dict(zip(labels, counts, strict=True)))
+    codes_N: NDArray[np.int64] = np.array(codes, dtype=np.int64)[indices_N]
+    return codes_N
+
+
+def _divide(cleaned: Cleaned, spec: Product, recipe: Recipe, scratch: Path) -> NDArray[np.uint8]:
+    """Return the state of each row: its split, or why it is in none."""
+    near_duplicates = spec.data.checks.near_duplicates
+    partition = Partition(spec.data.split, cleaned.keys, cleaned.given_rows, num_strata=max(1, len(cleaned.codes)))
+    partition.hold_out()
+    num_near = 0
+    if near_duplicates == "drop":
+        num_near = mark_near_duplicates(cleaned.rows, recipe.content_columns, partition.states_N, POOL, scratch)
+    partition.choose_train()
+    if near_duplicates == "fail":
+        num_near = mark_near_duplicates(cleaned.rows, recipe.content_columns, partition.states_N, TRAIN, scratch)
+        cleaned.checks.append(check_near_duplicates(num_near))
+        require_checks(cleaned.checks)
+    cleaned.dropped["near_duplicate"] = num_near
+    cleaned.dropped["not_selected"] = int((partition.states_N == POOL).sum())
+    return partition.states_N
+
+
+@dataclass
+class Written:
+    """What went into the three files."""
+
+    num_rows: dict[SplitName, int]
+    label_counts: dict[SplitName, Counter[str]]
+    split_hash: str
+    profilers: dict[str, ColumnProfiler]
+    sample: pa.Table
+
+
+def _write_splits(cleaned: Cleaned, states_N: NDArray[np.uint8], recipe: Recipe, folder: Path) -> Written:
+    """Write each row to the file of its split."""
+    split_digest = hashlib.sha256()
+    label_counts = {name: Counter[str]() for name in SPLITS}
+    num_rows = dict.fromkeys(SPLITS, 0)
+    profilers: dict[str, ColumnProfiler] = {}
+    writers = {name: SplitWriter(folder / f"{name}.parquet") for name in SPLITS}
+    sample: list[pa.Table] = []
+    for start, table in cleaned.rows.walk():
+        states = states_N[start : start + table.num_rows]
+        split_digest.update(_digest_states(table, states))
+        examples = table.append_column("row_id", format_ids(table)).drop_columns([*ID_COLUMNS])
+        for place, name in enumerate(SPLITS):
+            part = examples.filter(pa.array(states == place))
+            writers[name].add(part)
+            num_rows[name] += part.num_rows
+            if recipe.label_column is not None:
+                label_counts[name].update(part[recipe.label_column].to_pylist())
+            for column in part.drop_columns(["row_id"]).schema:
+                profilers.setdefault(column.name, ColumnProfiler(column.name, column.type)).add(part[column.name])
+            if place == TRAIN and sum(map(len, sample)) < SAMPLE_ROWS:
+                sample.append(part)
+    for writer in writers.values():
+        writer.close()
+    return Written(num_rows, label_counts, split_digest.hexdigest(), profilers, pa.concat_tables(sample))
+
+
+def _digest_states(table: pa.Table, states: NDArray[np.uint8]) -> bytes:
+    """Return the bytes that say which of these rows is in which split, rows in no split left out."""
+    high_N, low_N = id_halves(table)
+    records = np.empty(table.num_rows, np.dtype([("high", "<u8"), ("low", "<u8"), ("state", "u1")]))
+    records["high"], records["low"], records["state"] = high_N, low_N, states
+    return records[states < len(SPLITS)].tobytes()
+
+
+class SplitWriter:
+    """Writes one parquet file in row groups that do not depend on how rows arrive."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[pa.Table] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, table: pa.Table) -> None:
+        """Take in the next rows."""
+        self._waiting.append(table)
+        if sum(part.num_rows for part in self._waiting) >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is waiting and finish the file; without any row it has the columns and no rows."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        table = pa.concat_tables(self._waiting)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table.combine_chunks())
+        self._waiting = []
+
+
+def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written) -> DatasetManifest:
+    """Return the manifest, once the splits have passed their checks."""
+    labels = tuple(sorted(cleaned.codes))
+    counts = {name: {label: written.label_counts[name][label] for label in labels} for name in SPLITS}
+    has_labels = recipe.label_column is not None
+    checks = [*cleaned.checks, *check_splits(written.num_rows, counts if has_labels else None)]
+    require_checks(checks)
+    return DatasetManifest(
+        product=spec.product,
+        kind=spec.kind,
+        fingerprint=cleaned.fingerprint.hexdigest(),
+        split_hash=written.split_hash,
+        num_rows=written.num_rows,
+        labels=labels,
+        label_counts=counts if has_labels else {},
+        dropped={reason: count for reason, count in sorted(cleaned.dropped.items()) if count},
+        redactions=dict(sorted(cleaned.intake.redactions.items())),
+        sources=tuple(cleaned.intake.sources),
+        checks=tuple(checks),
+        profile=tuple(
+            profiler.build(cleaned.intake.num_read, cleaned.intake.column_nulls[name])
+            for name, profiler in written.profilers.items()
+        ),
+        warnings=tuple(_warn(spec, recipe, cleaned, written, counts)),
+    )
+
+
+def _warn(
+    spec: Product,
+    recipe: Recipe,
+    cleaned: Cleaned,
+    written: Written,
+    counts: dict[SplitName, dict[str, int]],
+) -> list[str]:
+    """Return what a person should know before trusting a model of this data."""
+    warnings = [] if recipe.label_column is None else warn_of_labels(counts)
+    if conflicts := cleaned.dropped["conflicting_label"]:
+        warnings.append(
+            f"data.label: {conflicts:,} rows were left out: their text appears with different labels. "
+            "Decide on one label at the source."
+        )
+    asked, got = spec.data.split.train, written.num_rows["train"]
+    if asked >= 1 and got < asked:
+        warnings.append(
+            f"data.split.train: asked for {asked:,} rows, got {got:,}: {cleaned.dropped['near_duplicate']:,} were left "
+            "out because they nearly equal a held-out row. Lower the count, or add rows."
+        )
+    return [*warnings, *recipe.inspect(written.sample)]
