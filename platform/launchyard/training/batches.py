@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from launchyard.spec.blocks import Train
 
 BATCHES_PER_POOL = 50
-"""Most batches that are drawn from one pool of rows: large enough to find rows of like length, small beside an epoch."""
+"""Most batches that are drawn from one pool of rows: enough to find rows of like length."""
 POOLS_PER_EPOCH = 4
 """Fewest pools in an epoch, so that batches differ from epoch to epoch on small data too."""
 
@@ -80,7 +80,7 @@ def slice_batch(rows_B: NDArray[np.intp], *, rank: int, world_size: int, slices:
     row is left gets an empty list.
     """
     own = rows_B[rank::world_size]
-    return [part for part in np.array_split(own, min(slices, len(own)))] if len(own) else []
+    return list(np.array_split(own, min(slices, len(own)))) if len(own) else []
 
 
 def pack_by_length(

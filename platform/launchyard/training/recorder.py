@@ -20,7 +20,10 @@ class Recorder:
     """Adds to a history what a step or a validation showed; rank 0 also writes it for TensorBoard."""
 
     def __init__(self, history: History, num_steps: int, log_dir: Path | None) -> None:
-        """Record into ``history``; after a resume its older entries are written anew and what a killed worker wrote is hidden."""
+        """Record into ``history``.
+
+        After a resume its older entries are written anew, and events that a killed worker wrote are hidden.
+        """
         self.history = history
         self._interval = math.ceil(num_steps / MAX_CURVE_POINTS)
         self._writer = None if log_dir is None else SummaryWriter(str(log_dir), purge_step=0)
@@ -42,7 +45,10 @@ class Recorder:
             self._writer.close()
 
     def add_losses(self, losses: list[float], learning_rate: float, *, last: bool) -> None:
-        """Record the losses of the newest steps; the curve gets a point at its interval and at the ``last`` of a part."""
+        """Record the losses of the newest steps.
+
+        The curve gets a point once per interval, and at the ``last`` step before a validation.
+        """
         step = self.history.step
         self._pending += losses
         if self._pending and (last or step % self._interval == 0):

@@ -106,7 +106,7 @@ def check_tokens(
 
 
 def _count_tokens_per_character(ids: NDArray[np.int32], texts: Sequence[str], max_length: int) -> float:
-    """Return the ratio over all texts; truncated rows count at most ``max_length`` characters, so it is a lower bound."""
+    """Return a lower bound: a long text counts as ``max_length`` characters, whose tokens may be cut off."""
     return len(ids) / max(1, sum(min(len(text), max_length) for text in texts))
 
 
