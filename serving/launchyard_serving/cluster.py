@@ -14,7 +14,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from launchyard.errors import ServerError
-from launchyard_serving.session import LOOPBACK, Session
+from launchyard_serving.session import LOOPBACK, Session, interrupt_on_signals
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Requests do not go through Ray's object store; this is the least it accepts."""
@@ -40,8 +40,8 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
             _node_ip_address=LOOPBACK,
             _temp_dir=str(session.folder),
         )
-        # Ray puts a handler of its own there, which would skip the way out below.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Ray has put a handler of its own on SIGTERM, which would skip the way out below.
+        interrupt_on_signals()
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=HTTPOptions(host=LOOPBACK, port=session.port),

@@ -88,11 +88,18 @@ def open_session(host: str, port: int) -> Iterator[Session]:
     folder = tempfile.mkdtemp(prefix="ly-", dir=parent if len(parent) < MAX_FOLDER_CHARACTERS - 12 else "/tmp")
     session = Session(Path(folder), address, port)
     try:
+        interrupt_on_signals()
         os.environ.update(_describe_environment(session))
         yield session
     finally:
         session.stop_processes()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def interrupt_on_signals() -> None:
+    """Let SIGTERM end the session as Ctrl-C does, and Ctrl-C even where a shell started us with it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def find_free_port() -> int:

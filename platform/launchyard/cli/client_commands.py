@@ -9,7 +9,7 @@ import typer
 from launchyard.settings import load_settings
 
 EPILOG = """
-Examples:  launchyard predict review-sentiment "A warm, funny film.";  launchyard predict review-sentiment --file a.jsonl
+Examples:  launchyard predict review-sentiment "A warm film.";  launchyard predict review-sentiment --file rows.jsonl
 """
 
 
