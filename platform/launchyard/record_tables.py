@@ -6,6 +6,7 @@ SQLite on a laptop, PostgreSQL on a cluster. SQLite runs with a write-ahead log 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,8 +149,9 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Engi
             raise RegistryError(
                 f"LAUNCHYARD_DATABASE_URL: {engine.dialect.name} is not supported. Use SQLite or PostgreSQL."
             )
-    except (DBAPIError, OSError) as err:
-        reason = err.orig if isinstance(err, DBAPIError) else err.strerror
+    except (DBAPIError, sqlite3.Error, OSError) as err:
+        # The driver's own errors come bare while a connection is being prepared.
+        reason = err.orig if isinstance(err, DBAPIError) else err
         raise RegistryError(
             f"{describe_url(engine)}: the records cannot be opened: {reason}. Check that the database runs."
         ) from err

@@ -20,8 +20,8 @@ class Text(BaseModel):
 class LengthPredictor:
     """Answers with a text's length; ``drift`` is added, as another machine's arithmetic would."""
 
-    input_schema = Text
-    output_schema = Text
+    input_schema: type[BaseModel] = Text
+    output_schema: type[BaseModel] = Text
 
     def __init__(self, drift: float = 0.0) -> None:
         self.drift = drift

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from launchyard.settings import Settings
+from records_contract import RecordsContract
+
+pytestmark = pytest.mark.integration
+
+
+def find_tool(name: str) -> str:
+    """Return a server tool's path; Debian keeps them out of PATH, one folder per version."""
+    found = shutil.which(name) or next(
+        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)), None
+    )
+    if found is None:
+        pytest.skip(f"{name} is not installed. Run: make system-deps")
+    return found
+
+
+def run_as_server(command: list[str], folder: Path) -> None:
+    """Run a tool as a user that the server accepts: it refuses to be root."""
+    user = "postgres" if os.geteuid() == 0 else None
+    subprocess.run(
+        command,
+        user=user,
+        group=pwd.getpwnam(user).pw_gid if user else None,
+        extra_groups=[] if user else None,
+        cwd=folder,
+        check=True,
+        timeout=60,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server_folder() -> Iterator[Path]:
+    """A folder that the server's user can reach: pytest's own are closed to everybody but their owner."""
+    with tempfile.TemporaryDirectory(prefix="launchyard-postgres-") as name:
+        if os.geteuid() == 0:
+            shutil.chown(name, "postgres")
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def server_url(server_folder: Path) -> Iterator[str]:
+    """URL of a PostgreSQL server on loopback that lives as long as this module's tests."""
+    initdb, pg_ctl, folder = find_tool("initdb"), find_tool("pg_ctl"), server_folder
+    port = find_free_port()
+    data = str(folder / "data")
+    run_as_server([initdb, "-D", data, "-U", "tester", "-A", "trust", "--no-sync"], folder)
+    options = f"-h 127.0.0.1 -p {port} -k {folder}"
+    run_as_server([pg_ctl, "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start"], folder)
+    try:
+        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    finally:
+        run_as_server([pg_ctl, "-D", data, "-m", "immediate", "stop"], folder)
+
+
+@pytest.fixture
+def settings(server_url: str, tmp_path: Path) -> Settings:
+    """Settings with an empty database of their own."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return Settings(home=tmp_path / "home", database_url=server_url.replace("/postgres", f"/{name}"))
+
+
+class TestRecordsOnPostgres(RecordsContract):
+    """The cluster's database."""
