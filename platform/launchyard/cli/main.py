@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib.metadata import entry_points
+import traceback
+from importlib.metadata import entry_points, version
+from typing import Annotated
 
-import click
 import typer
-from rich.console import Console
 
-from launchyard.cli import cache_commands, registry_commands, spec_commands
+from launchyard.cli import cache_commands, client_commands, registry_commands, spec_commands
 from launchyard.errors import LaunchyardError
-from launchyard.settings import set_offline_defaults
+from launchyard.settings import load_settings, set_offline_defaults
 
 COMMANDS_GROUP = "launchyard.commands"
-EXIT_WRONG_USAGE = 2
+EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 EPILOG = """
-Start with:  launchyard init text-classification my-product;  launchyard run my-product/product.yaml
+Examples:
+
+  launchyard init text-classification my-product
+
+  launchyard run my-product
+
+  launchyard serve my-product
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate.
 """
+
+
+def _show_version(is_asked: bool) -> None:
+    """Print the version and leave, when asked to."""
+    if is_asked:
+        typer.echo(f"launchyard {version('launchyard')}")
+        raise typer.Exit
+
+
+def _accept_global_options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and leave.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def build_app() -> typer.Typer:
@@ -31,27 +56,62 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_accept_global_options)
     spec_commands.add_commands(app)
-    registry_commands.add_commands(app)
-    cache_commands.add_commands(app)
     for entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda found: found.name):
         entry.load()(app)
+    registry_commands.add_commands(app)
+    cache_commands.add_commands(app)
+    client_commands.add_commands(app)
     return app
 
 
 def main() -> None:
-    """Run the command line; never shows a traceback for a mistake of the user's."""
-    set_offline_defaults()
+    """Run the command line and leave the process; no traceback for a mistake of the user's."""
     try:
-        build_app()(standalone_mode=False)
+        set_offline_defaults()
+        build_app()(prog_name="launchyard")
     except LaunchyardError as err:
-        Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(str(err))
+        typer.echo(str(err), err=True)
         sys.exit(err.exit_code)
-    except click.exceptions.Exit as err:
-        sys.exit(err.exit_code)
-    except click.ClickException as err:
-        err.show()
-        sys.exit(EXIT_WRONG_USAGE)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except OSError as err:
+        _show_traceback(err)
+        typer.echo(f"{err.filename or 'launchyard'}: {err.strerror or err}.", err=True)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as err:  # noqa: BLE001 - the outermost boundary: a bug must not look like a crash
+        _report_bug(err)
+        sys.exit(EXIT_FAILED)
+    finally:
+        _flush_stdout()
+
+
+def _report_bug(err: Exception) -> None:
+    """Tell of an error that nobody foresaw, and how to get what a maintainer needs to find it."""
+    _show_traceback(err)
+    typer.echo(
+        f"launchyard: unexpected error: {type(err).__name__}: {err}\n"
+        "This is a bug in Launchyard. Run the command again with LAUNCHYARD_DEBUG=1 and report what it prints.",
+        err=True,
+    )
+
+
+def _show_traceback(err: Exception) -> None:
+    """Print where an error comes from, if wanted; a wrong setting does not hide the error that is being reported."""
+    try:
+        is_wanted = load_settings().debug
+    except LaunchyardError:
+        return
+    if is_wanted:
+        traceback.print_exception(err)
+
+
+def _flush_stdout() -> None:
+    """Write out what is buffered; a reader that has gone, as in ``launchyard kinds | head -1``, is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

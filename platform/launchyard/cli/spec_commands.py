@@ -1,9 +1,104 @@
-"""Commands that need nothing but a spec: ``init`` and ``validate``."""
+"""Commands that need nothing but a spec: ``init``, ``validate``, ``schema`` and ``kinds``."""
 
 from __future__ import annotations
 
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from launchyard.cli.arguments import AsJson, Overrides, SpecPath
+from launchyard.errors import SpecError
+
+INIT_EPILOG = """
+Examples:
+
+  launchyard init text-classification my-product
+
+The folder then holds product.yaml, which works as it is, and product.schema.json for your editor.
+"""
+
+VALIDATE_EPILOG = """
+Examples:
+
+  launchyard validate product.yaml
+
+  launchyard validate my-product --set train.epochs=1 --set data.redact=[email]
+
+Exit codes: 0 the spec is right, 2 it is not.
+"""
+
+SCHEMA_EPILOG = """
+Examples:
+
+  launchyard schema > product.schema.json
+
+Name the file in a spec's first line: # yaml-language-server: $schema=product.schema.json
+"""
+
+KINDS_EPILOG = """
+Examples:
+
+  launchyard kinds
+"""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
+    app.command("init", epilog=INIT_EPILOG)(init)
+    app.command("validate", epilog=VALIDATE_EPILOG)(validate)
+    app.command("schema", epilog=SCHEMA_EPILOG)(schema)
+    app.command("kinds", epilog=KINDS_EPILOG)(kinds)
+
+
+def init(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What sort of product; see: launchyard kinds.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; it names the product.")],
+) -> None:
+    """Start a product: write a spec that works as it is."""
+    from launchyard.kind import get_kind
+    from launchyard.spec.scaffold import create_product
+
+    path = create_product(get_kind(kind), folder)
+    shown = shlex.quote(str(path))
+    typer.echo(f"wrote    {path}")
+    typer.echo(f"next     launchyard validate {shown}")
+    typer.echo(f"         launchyard run {shown}")
+    typer.echo("         then put your own rows under data.source and run it again")
+
+
+def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a spec and say what it will do; every problem is shown at once."""
+    from launchyard.spec.load import load_spec, spec_sha256
+    from launchyard.spec.summary import summarise
+
+    try:
+        spec = load_spec(path, set_ or ())
+    except SpecError as err:
+        if not as_json:
+            raise
+        typer.echo(json.dumps({"valid": False, "errors": str(err).splitlines()}, indent=2, ensure_ascii=False))
+        raise typer.Exit(err.exit_code) from err
+    if as_json:
+        found = {"valid": True, "product": spec.product, "kind": spec.kind, "sha256": spec_sha256(spec), "errors": []}
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for line in summarise(spec, path):
+        typer.echo(line)
+
+
+def schema() -> None:
+    """Print the JSON schema of product.yaml, for editors."""
+    from launchyard.spec.reference import render_json_schema
+
+    typer.echo(render_json_schema(), nl=False)
+
+
+def kinds() -> None:
+    """List the product kinds."""
+    from launchyard.kind import iter_kinds
+
+    for kind in iter_kinds():
+        typer.echo(f"{kind.name:<24} {kind.summary}")

@@ -16,6 +16,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from launchyard.uri import parse_uri
 
+MAX_PRODUCT_LENGTH = 40
+"""Characters of a product's name: it becomes part of Kubernetes names, which end at 63."""
+
 
 class Block(BaseModel):
     """One mapping of the spec: immutable, and an unknown key is an error."""
@@ -112,7 +115,9 @@ Redaction = Literal["email", "phone", "card", "ip"]
 class Data(Block):
     """Where the rows come from. A kind adds what its columns mean."""
 
-    source: SourceUri | SplitSources | ClassSources = Field(description="Where the rows are.")
+    source: SourceUri | SplitSources | ClassSources = Field(
+        description="Where the rows are: a path or URI, one for each split, or a text file for each class."
+    )
     split: Split = Field(Split(), description="How rows are divided into train, validation and test.")
     checks: Checks = Field(Checks(), description="What the rows must fulfil.")
     redact: tuple[Redaction, ...] = Field((), description="Personal data to mask, in training and serving alike.")
@@ -121,7 +126,7 @@ class Data(Block):
 class Model(Block):
     """What is trained. A kind adds its architecture's keys."""
 
-    base: SourceUri = Field(description="The pretrained model to start from.")
+    base: SourceUri = Field(description="The pretrained model to start from: a path or URI.")
 
 
 class EarlyStopping(Block):
@@ -331,13 +336,13 @@ class Product(Block):
 
     api: Literal["launchyard/v1"] = Field(description="Version of this format.")
     product: str = Field(
-        pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$",
-        description="Name: a letter, then letters, digits and '-', lower case, at most 40 characters.",
+        pattern=rf"^[a-z]([-a-z0-9]{{0,{MAX_PRODUCT_LENGTH - 2}}}[a-z0-9])?$",
+        description=f"Name: a letter, then letters, digits and '-'; lower case, up to {MAX_PRODUCT_LENGTH} characters.",
     )
     kind: str = Field(description="What sort of product it is.")
-    data: Data
-    model: Model
-    train: Train
+    data: Data = Field(description="Where the rows come from and what they must fulfil.")
+    model: Model = Field(description="What is trained.")
+    train: Train = Field(description="Optimisation.")
     tune: Tune | None = Field(None, description="Search over keys of model and train.")
     evaluate: Evaluate = Field(Evaluate(), description="Measures and gates.")
     serve: Serve = Field(Serve(), description="How the endpoint answers.")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
 from launchyard.kind import Kind
 from launchyard.spec.blocks import Choice, Data, Product, Range, SplitSources, Tune
-from launchyard.spec.keys import Key, Path, find_key, find_nearest, split_path
-from launchyard.spec.problems import Problem, find_problems, show
+from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, split_path
+from launchyard.spec.problems import Problem, find_problems
 
-LATENCY_METRICS = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
 """Measured for every kind; gates may name them."""
 
 SCALARS = (bool, int, float, str, types.NoneType)
@@ -87,10 +87,10 @@ def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> It
                 yield f"'{name}' takes whole numbers, got {fractional[0]:g}"
                 return
             values = [int(end) for end in values]
-    yield from (text for value in values for text in _check_candidate(spec, name, path, value))
+    yield from (text for value in values for text in _check_candidate(spec, path, value))
 
 
-def _check_candidate(spec: Product, name: str, path: tuple[str, ...], value: Any) -> Iterator[str]:
+def _check_candidate(spec: Product, path: tuple[str, ...], value: Any) -> Iterator[str]:
     """Yield why the spec would be wrong with ``value`` at the searched key."""
     document: dict[str, Any] = spec.model_dump(mode="json")
     node = document
@@ -102,23 +102,16 @@ def _check_candidate(spec: Product, name: str, path: tuple[str, ...], value: Any
         type(spec).from_document(document)
     except ValidationError as err:
         for problem in find_problems(err, document, type(spec)):
-            yield f"candidate {show(value)} for '{name}': {problem.text}"
+            yield f"a candidate {problem.text}"
 
 
 def _scalar_types(key: Key) -> set[type]:
     """Return the types of single value that a key may have."""
-    return set(_iter_scalars(key.field.annotation))
-
-
-def _iter_scalars(annotation: Any) -> Iterator[type]:
-    """Yield the scalar types in a type."""
-    if annotation in SCALARS:
-        yield annotation
-    elif get_origin(annotation) is Literal:
-        yield from {type(value) for value in get_args(annotation)}
-    elif get_origin(annotation) in (Union, types.UnionType):
-        for argument in get_args(annotation):
-            yield from _iter_scalars(argument)
+    found: set[type] = set()
+    for option in iter_options(key.field.annotation):
+        inner = get_args(option)[0] if get_origin(option) is Annotated else option
+        found |= {type(value) for value in get_args(inner)} if get_origin(inner) is Literal else {inner}
+    return found & set(SCALARS)
 
 
 def _find_ineffective(spec: Product) -> Iterator[Problem]:
@@ -139,13 +132,16 @@ def _find_ineffective(spec: Product) -> Iterator[Problem]:
 
 
 def _find_ineffective_sizes(data: Data) -> Iterator[Problem]:
-    """Yield each split size that has no effect because that split has a source of its own."""
-    source = data.source
-    if not isinstance(source, SplitSources):
+    """Yield each fraction that has no effect because splits have sources of their own; a count would cap their rows."""
+    source, split = data.source, data.split
+    if not isinstance(source, SplitSources) or split.train >= 1:
         return
-    for name in ("validation", "test"):
-        if getattr(source, name) is not None and _is_set(data.split, name):
+    given = [name for name in ("validation", "test") if getattr(source, name) is not None]
+    for name in given:
+        if _is_set(split, name):
             yield _ineffective(("data", "split", name), f"data.source.{name} gives these rows")
+    if given and _is_set(split, "train"):
+        yield _ineffective(("data", "split", "train"), "all rows that are not split off are for training")
 
 
 def _is_set(block: Any, name: str) -> bool:

@@ -118,16 +118,14 @@ def split_path(spec: type[BaseModel], text: str) -> tuple[str, ...]:
 
 def _is_free(key: Key | None) -> bool:
     """Return whether the user chooses the keys under this one."""
-    return key is not None and any(get_origin(part) is dict for part in _iter_options(key.field.annotation))
+    return key is not None and any(get_origin(part) is dict for part in iter_options(key.field.annotation))
 
 
-def _iter_options(annotation: Any) -> Iterator[Any]:
+def iter_options(annotation: Any) -> Iterator[Any]:
     """Yield the alternatives of a type; a type without any is its own."""
     if get_origin(annotation) in (Union, types.UnionType):
         for argument in get_args(annotation):
-            yield from _iter_options(argument)
-    elif get_origin(annotation) is Annotated:
-        yield from _iter_options(get_args(annotation)[0])
+            yield from iter_options(argument)
     else:
         yield annotation
 
