@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 
 from launchyard.bundle import BundleManifest, parse_file, read_spec
 from launchyard.bundle_store import BundleStore
@@ -198,8 +199,7 @@ def _iter_chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 def _explaining(settings: Settings) -> Iterator[None]:
     try:
         yield
-    except MlflowException as err:
+    except (MlflowException, SQLAlchemyError) as err:
+        reason = str(err).partition("\n")[0]
         where = "LAUNCHYARD_TRACKING_URL" if settings.tracking_url else settings.mlflow_url
-        raise RegistryError(
-            f"{where}: MLflow failed: {err.message}. Check that it runs, then repeat the step."
-        ) from err
+        raise RegistryError(f"{where}: MLflow failed: {reason}. Check that it runs, then repeat the step.") from err

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from bundle_samples import PRODUCT, write_bundle
+from launchyard.bundle import open_bundle
+from launchyard.bundle_store import BundleStore
+from launchyard.errors import BundleError, RegistryError
+from launchyard.records import Records
+from launchyard.registry import Registry
+from launchyard.release import release
+from launchyard.settings import Settings
+
+NAME = f"default.{PRODUCT}"
+
+
+@pytest.fixture(scope="module")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for this module: building its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def client(mlflow_url: str) -> MlflowClient:
+    client = MlflowClient(mlflow_url, mlflow_url)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            client.delete_run(run.info.run_id)
+    return client
+
+
+@pytest.fixture
+def settings(tmp_path: Path, mlflow_url: str, client: MlflowClient) -> Settings:
+    return Settings(home=tmp_path / "home", tracking_url=mlflow_url)
+
+
+def test_a_registered_bundle_is_shown_in_mlflow_with_all_that_led_to_it(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    registered = Registry(settings).register(write_bundle(tmp_path / "b"))
+
+    assert (registered.version, registered.path) == (1, settings.bundles_dir / registered.digest)
+    (mirrored,) = client.search_model_versions(f"name = '{NAME}'")
+    run = client.get_run(mirrored.run_id)
+    assert mirrored.source == registered.path.as_uri()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "3"
+    assert run.data.params["data.label.bins"] == '{"bad?": [null, 0.0], "好": [0.0, null]}'
+    assert run.data.metrics["test.accuracy"] == 0.9
+    assert run.data.metrics["test.accuracy.low"] == pytest.approx(0.88)
+    curve = client.get_metric_history(mirrored.run_id, "curve.loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.7), (2, 0.5)]
+    assert run.data.tags["launchyard.fingerprint"] == "f1" * 32
+    assert run.data.tags["launchyard.code_version"] == "0.1.0+abc"
+    assert run.data.tags["launchyard.base_model"] == "pypi://tiny==1.0/tiny/model"
+
+
+def test_registering_again_adds_nothing(settings: Settings, client: MlflowClient, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+
+    versions = [Registry(settings).register(bundle).version for _ in range(2)]
+
+    assert versions == [1, 1]
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
+    assert Registry(settings).get_bundle(PRODUCT, 1) == settings.bundles_dir / open_bundle(bundle).digest
+
+
+def test_a_registration_that_was_cut_off_is_completed_by_repeating_it(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    Records(settings).add_version(open_bundle(bundle), BundleStore(settings).add(bundle))
+
+    registered = Registry(settings).register(bundle)
+
+    assert registered.version == 1
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
+
+
+def test_the_champion_alias_follows_the_rollout_record(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    registry = Registry(settings)
+    for weights in (b"one", b"two"):
+        version = registry.register(write_bundle(tmp_path / weights.decode(), weights=weights)).version
+        registry.mirror_aliases(release(settings, PRODUCT, version, actor="ann"))
+
+    champion = client.get_model_version_by_alias(NAME, "champion")
+
+    assert champion.tags["launchyard.version"] == "2"
+
+
+def test_an_alias_is_mirrored_even_after_mlflow_lost_the_version(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    registry = Registry(settings)
+    registry.register(write_bundle(tmp_path / "b"))
+    client.delete_registered_model(NAME)
+
+    registry.mirror_aliases(release(settings, PRODUCT, 1, actor="ann"))
+
+    assert client.get_model_version_by_alias(NAME, "champion").tags["launchyard.version"] == "1"
+
+
+def test_a_model_that_its_gates_refused_is_not_registered(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no passing gate record"):
+        Registry(settings).register(write_bundle(tmp_path / "b", accuracy=0.5))
+
+    assert Records(settings).list_products() == []
+
+
+def test_a_bundle_of_another_namespace_is_refused(settings: Settings, tmp_path: Path) -> None:
+    other = settings.model_copy(update={"namespace": "other"})
+
+    with pytest.raises(RegistryError, match="made for namespace 'default', this is 'other'"):
+        Registry(other).register(write_bundle(tmp_path / "b"))
+
+
+def test_an_mlflow_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    not_a_database = tmp_path / "mlflow.db"
+    not_a_database.write_text("no rows here" * 1000)
+    settings = Settings(home=tmp_path / "home", tracking_url=f"sqlite:///{not_a_database}")
+
+    with pytest.raises(RegistryError, match="LAUNCHYARD_TRACKING_URL: MLflow failed: .*file is not a database"):
+        Registry(settings).register(write_bundle(tmp_path / "b"))
