@@ -20,8 +20,8 @@ import pyarrow.csv as pa_csv
 from launchyard.errors import SourceError
 from launchyard.sources.text import is_gzip, iter_text
 
-BLOCK_BYTES = 8 << 20
-"""Memory of one block; a row may be as long."""
+BLOCK_BYTES = 2 << 20
+"""Longest row; the reader holds about forty blocks at a time."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _describe(error: Exception, bad_rows: list[pa_csv.InvalidRow]) -> str:
         row = bad_rows[0]
         return (
             f"row {row.number} has {row.actual_columns} fields, the header {row.expected_columns}. "
-            'Put fields that hold delimiters in quotes (").'
+            'Put fields that hold delimiters in quotes ("), and close every quote.'
         )
     if "straddl" in str(error):
         return f"a row is longer than {BLOCK_BYTES:,} bytes, or a quote is never closed. Check the quotes."

@@ -20,7 +20,7 @@ from launchyard.errors import SourceError
 from launchyard.sources.rows import unify_schemas
 from launchyard.sources.text import iter_blocks
 
-BLOCK_CHARACTERS = 8 << 20
+BLOCK_CHARACTERS = 4 << 20
 _MIXED = re.compile(r"Column\(/([^)]*)\) (?:changed|was specified)")
 
 
@@ -107,7 +107,7 @@ class JsonLinesFile:
         self._load_rows(block, line)
         match = _MIXED.search(str(error))
         column = f"column '{match[1]}'" if match else "a column"
-        last = line + block.count("\n")
+        last = line + block.rstrip("\n").count("\n")
         return (
             f"{self.shown}: {self.path.name}, lines {line:,} to {last:,}: {column} holds values of more than one "
             "type. Give it one, for example by quoting its numbers."

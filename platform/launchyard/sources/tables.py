@@ -86,7 +86,7 @@ class ParquetFile:
     @contextmanager
     def _open_plain(self) -> Iterator[IO[bytes]]:
         if not is_gzip(self.path):
-            with self.path.open("rb") as file:
+            with pa.OSFile(str(self.path)) as file:
                 yield file
             return
         # Has no name, so nothing raw stays behind.
@@ -126,6 +126,8 @@ def iter_tables(fetched: Fetched, columns: tuple[str, ...] | None, *, batch_rows
     for table in _rebatch((table for file in files for table in file.iter_tables(wanted)), batch_rows):
         num_rows += table.num_rows
         yield table
+        # The allocator would keep the memory of freed blocks, more of it the longer the file is.
+        pa.default_memory_pool().release_unused()
     if not num_rows:
         raise SourceError(f"{shown}: holds no rows. Check that it is the right source.")
 
