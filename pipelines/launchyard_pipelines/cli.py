@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -52,24 +51,10 @@ def run(
     """Run the whole pipeline here: data to deployed model, one line a step."""
     from rich.console import Console
 
-    from launchyard.settings import load_settings
-    from launchyard.spec.load import load_spec
-    from launchyard_pipelines.local import RunRequest, execute_run
-    from launchyard_pipelines.plan import list_steps
-    from launchyard_pipelines.progress import RunDisplay, print_summary
+    from launchyard_pipelines.command import run_command
 
-    settings = load_settings()
-    spec = load_spec(path, set_ or ())
-    console = Console(stderr=as_json)
-    base_dir = path if path.is_dir() else path.parent
-    request = RunRequest(spec=spec, base_dir=base_dir.resolve(), from_step=from_, release=release)
-    planned = [name for name in list_steps(spec) if release or name != "deploy"]
-    console.print(f"[bold]{spec.product}[/bold]  {spec.kind}  {spec.data.source}", highlight=False, soft_wrap=True)
-    with RunDisplay(console, planned) as display:
-        record = execute_run(request, settings, display.show)
-    print_summary(console, record, str(path))
-    if as_json:
-        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    record = run_command(path, set_ or (), from_step=from_, release=release, console=console, as_json=as_json)
     raise typer.Exit(record.exit_code)
 
 

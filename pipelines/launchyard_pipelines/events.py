@@ -83,10 +83,6 @@ class StepReport:
         data = {"done": done, "total": total}
         append_event(self.run_dir, Event(step=self.step, type="progress", message=message, data=data))
 
-    def note(self, message: str) -> None:
-        """Tell what the step is doing now, when how far it is cannot be said."""
-        append_event(self.run_dir, Event(step=self.step, type="progress", message=message))
-
 
 @contextmanager
 def reported_step(step: str, settings: Settings) -> Iterator[StepReport]:

@@ -39,6 +39,10 @@ class RunRequest:
     from_step: str | None = None
     release: bool = True
 
+    def list_steps(self) -> list[str]:
+        """Return the names of the steps that this run has, in order."""
+        return [name for name in list_steps(self.spec) if self.release or name != "deploy"]
+
 
 def execute_run(request: RunRequest, settings: Settings, on_event: Callable[[Event], None]) -> RunRecord:
     """Execute the pipeline of a spec and return its record, which is also written to the run's folder.
@@ -57,7 +61,7 @@ def execute_run(request: RunRequest, settings: Settings, on_event: Callable[[Eve
         write_plan(request, settings, run_dir)
         RunRecord(run_id=run_id, product=spec.product).write(run_dir)
         events, cancelled = _follow_child(run_dir, settings, on_event)
-        record = summarise_run(run_id, spec.product, _planned_steps(request), events, cancelled=cancelled)
+        record = summarise_run(run_id, spec.product, request.list_steps(), events, cancelled=cancelled)
         if record.status == "failed" and record.error is not None and not _has_ended(events, record.error.step):
             message = f"ended without a result. The last lines of {run_dir / LOG_NAME}:\n{read_log_tail(run_dir)}"
             record.error = RunFailure(step=record.error.step, message=message)
@@ -80,10 +84,6 @@ def write_plan(request: RunRequest, settings: Settings, run_dir: Path) -> None:
     cache_dir = settings.runs_dir(request.spec.product) / "reuse"
     plan = RunPlan(spec_path=snapshot.path, options=options, release=request.release, cache_dir=cache_dir)
     write_text(run_dir / PLAN_NAME, plan.model_dump_json(indent=2))
-
-
-def _planned_steps(request: RunRequest) -> list[str]:
-    return [name for name in list_steps(request.spec) if request.release or name != "deploy"]
 
 
 def _has_ended(events: list[Event], step: str) -> bool:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -86,7 +87,7 @@ def build_metrics_table(record: RunRecord) -> Table:
     """Return one table of test metrics with n, interval, validation value and gates in green or red."""
     table = Table(title=f"{record.product}: test metrics", title_justify="left", title_style="bold")
     for column in ("metric", "value", "interval", "n", "validation", "gate"):
-        table.add_column(column, justify="left" if column in ("metric", "gate") else "right")
+        table.add_column(column, justify="left" if column in ("metric", "gate") else "right", no_wrap=True)
     gates: dict[str, list[GateResult]] = {}
     for gate in record.gates:
         gates.setdefault(gate.metric, []).append(gate)
@@ -95,10 +96,11 @@ def build_metrics_table(record: RunRecord) -> Table:
         low, high = record.intervals["test"][name]
         on_validation = f"{validation[name]:.3f}" if name in validation else ""
         verdicts = "\n".join(_format_gate(gate) for gate in gates.pop(name, []))
-        table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}", f"{record.n['test']:,}", on_validation, verdicts)
+        n = f"{record.n['test'][name]:,}"
+        table.add_row(escape(name), f"{value:.3f}", f"{low:.3f} - {high:.3f}", n, on_validation, verdicts)
     for name, others in gates.items():
         shown = "" if others[0].value is None else f"{others[0].value:.3f}"
-        table.add_row(name, shown, "", "", "", "\n".join(_format_gate(gate) for gate in others))
+        table.add_row(escape(name), shown, "", "", "", "\n".join(_format_gate(gate) for gate in others))
     return table
 
 

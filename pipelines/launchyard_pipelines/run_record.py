@@ -54,7 +54,7 @@ class RunRecord(BaseModel):
     steps: list[StepState] = []
     metrics: dict[str, dict[str, float]] = {}
     intervals: dict[str, dict[str, tuple[float, float]]] = {}
-    n: dict[str, int] = {}
+    n: dict[str, dict[str, int]] = {}
     gates: list[GateResult] = []
     bundle: str | None = None
     report: str | None = None
@@ -111,7 +111,7 @@ def _take_results(record: RunRecord, event: Event) -> None:
         for split, measures in evaluation.metrics.items():
             record.metrics[split] = {name: measure.value for name, measure in measures.items()}
             record.intervals[split] = {name: (measure.low, measure.high) for name, measure in measures.items()}
-            record.n[split] = max((measure.n for measure in measures.values()), default=0)
+            record.n[split] = {name: measure.n for name, measure in measures.items()}
         record.gates = list(evaluation.gates)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,14 +95,6 @@ class Registry:
         path, _ = self._store.open(self._records.get_version(product, version).bundle_uri)
         return path
 
-    def list_versions(self, product: str) -> list[VersionRecord]:
-        """Return all versions of a product, oldest first.
-
-        Raises:
-            RegistryError: nothing was ever registered under that name.
-        """
-        return self._records.list_versions(product)
-
     def mirror_aliases(self, record: RolloutRecord) -> None:
         """Make MLflow's alias ``champion`` name the version that the rollout record names.
 
@@ -181,13 +174,24 @@ def _iter_metrics(manifest: BundleManifest, bundle_dir: Path) -> Iterator[Metric
     """Yield the test metrics with their intervals, and the learning curves of a bundle that was trained."""
     now_ms = time.time_ns() // 1_000_000
     for name, measure in manifest.metrics.items():
-        yield Metric(f"test.{name}", measure.value, now_ms, 0)
-        yield Metric(f"test.{name}.low", measure.low, now_ms, 0)
-        yield Metric(f"test.{name}.high", measure.high, now_ms, 0)
+        key = f"test.{_make_key(name)}"
+        yield Metric(key, measure.value, now_ms, 0)
+        yield Metric(f"{key}.low", measure.low, now_ms, 0)
+        yield Metric(f"{key}.high", measure.high, now_ms, 0)
     if TRAINING_NAME in manifest.files:
         for curve in parse_file(bundle_dir, TRAINING_NAME, TrainingRecord).curves:
             for x, y in zip(curve.x, curve.y, strict=True):
-                yield Metric(f"curve.{curve.name}", y, now_ms, round(x))
+                yield Metric(f"curve.{_make_key(curve.name)}", y, now_ms, round(x))
+
+
+def _make_key(name: str) -> str:
+    """Return a metric's name as MLflow takes it.
+
+    >>> _make_key("f1[can't say]")
+    'f1.can_t say'
+    """
+    name = name.replace("[", ".").removesuffix("]")
+    return re.sub(r"[^\w.\- :/]", "_", name)
 
 
 def _iter_chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

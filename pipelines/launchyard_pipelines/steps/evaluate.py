@@ -76,7 +76,7 @@ def evaluate(
             threads=count_serving_threads(spec),
             champion=find_champion(settings, spec.product),
         )
-        evaluation = evaluate_candidate(job, report.note)
+        evaluation = evaluate_candidate(job, report.progress)
         base_model = fetch(spec.model.base, settings, base_dir=Path.cwd()).record
         lineage = Lineage(
             run_id=find_run_id(settings, run_id),

@@ -37,7 +37,18 @@ class SpecReference:
             SourceError: the file is not there, or not the one that the run was started with.
         """
         fetched = fetch(f"{self.uri}#sha256={self.sha256}", load_settings(), base_dir=Path.cwd())
-        return load_spec(fetched.path, self.overrides)
+        return load_spec(fetched.path, [write_whole_numbers(text) for text in self.overrides])
+
+
+def write_whole_numbers(override: str) -> str:
+    """Return ``override`` with a whole number written as one: KFP 2.17 carries every number as a double.
+
+    >>> write_whole_numbers("train.epochs=3.0")
+    'train.epochs=3'
+    """
+    key, separator, value = override.partition("=")
+    whole, point, fraction = value.partition(".")
+    return f"{key}{separator}{whole}" if point and fraction == "0" and whole.lstrip("-").isdigit() else override
 
 
 def find_run_id(settings: Settings, pipeline_id: str) -> str:
