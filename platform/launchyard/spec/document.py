@@ -116,6 +116,15 @@ def parse_json(text: str, place: str) -> Any:
         raise SpecError(f"{place}: line {err.lineno}, column {err.colno}: is not JSON: {err.msg}.") from err
 
 
+def _is_json(text: str) -> bool:
+    """Return whether text is JSON; nearly all JSON is YAML as well, but YAML folds some characters inside quotes."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def locate_spec(path: Path) -> Path:
     """Return the spec file at ``path``: the file itself, or ``product.yaml`` in the folder.
 
@@ -129,7 +138,7 @@ def locate_spec(path: Path) -> Path:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Return the mapping in a spec file, which is JSON when it begins with ``{`` and YAML otherwise.
+    """Return the mapping in a spec file, which is read as JSON when it is JSON and as YAML otherwise.
 
     Raises:
         SpecError: the file is missing, empty, not text in UTF-8, of wrong syntax, or holds no mapping.
@@ -142,7 +151,7 @@ def read_document(path: Path) -> dict[str, Any]:
                         "Save it as UTF-8.") from err  # fmt: skip
     except OSError as err:
         raise SpecError(f"{place}: cannot be read: {err.strerror}.") from err
-    value = parse_json(text, place) if text.lstrip().startswith("{") else parse_yaml(text, place)
+    value = parse_json(text, place) if path.suffix == ".json" or _is_json(text) else parse_yaml(text, place)
     if value is None:
         raise SpecError(f"{place}: is empty. Write a spec with: launchyard init text-classification my-product")
     if not isinstance(value, dict):
