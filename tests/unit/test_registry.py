@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from bundle_samples import PRODUCT, write_bundle
 from launchyard.bundle import open_bundle
 from launchyard.bundle_store import BundleStore
+from launchyard.cli.main import build_app
 from launchyard.errors import BundleError, RegistryError
 from launchyard.records import Records
 from launchyard.registry import Registry
@@ -95,6 +97,22 @@ def test_the_champion_alias_follows_the_rollout_record(
     assert champion.tags["launchyard.version"] == "2"
 
 
+def test_promote_and_rollback_by_hand_bring_the_alias_along(
+    settings: Settings, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_HOME", str(settings.home))
+    monkeypatch.setenv("LAUNCHYARD_TRACKING_URL", str(settings.tracking_url))
+    for weights in (b"one", b"two"):
+        Registry(settings).register(write_bundle(tmp_path / weights.decode(), weights=weights))
+    champions = []
+
+    for arguments in (["promote", PRODUCT, "1"], ["promote", PRODUCT], ["rollback", PRODUCT]):
+        CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+        champions.append(client.get_model_version_by_alias(NAME, "champion").tags["launchyard.version"])
+
+    assert champions == ["1", "2", "1"]
+
+
 def test_an_alias_is_mirrored_even_after_mlflow_lost_the_version(
     settings: Settings, client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -126,5 +144,5 @@ def test_an_mlflow_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     not_a_database.write_text("no rows here" * 1000)
     settings = Settings(home=tmp_path / "home", tracking_url=f"sqlite:///{not_a_database}")
 
-    with pytest.raises(RegistryError, match="LAUNCHYARD_TRACKING_URL: MLflow failed: .*file is not a database"):
+    with pytest.raises(RegistryError, match=r"LAUNCHYARD_TRACKING_URL: MLflow failed: .*file is not a database"):
         Registry(settings).register(write_bundle(tmp_path / "b"))

@@ -60,13 +60,13 @@ def test_status_as_json_is_one_document(settings: Settings) -> None:
 
     assert document["serves"]["version"] == 2
     assert document["serves"]["metrics"]["accuracy"]["n"] == 1000
-    assert (document["num_versions"], document["num_feedback"], document["revision"]) == (2, 1, 1)
+    assert (document["versions"], document["num_feedback"], document["revision"]) == ([1, 2], 1, 1)
     assert [decision["action"] for decision in document["decisions"]] == ["promote"]
     assert read_json("status")["products"][0]["serves"]["version"] == 2
 
 
 def test_status_before_any_release_says_how_to_make_one(settings: Settings) -> None:
-    assert f"nothing serves. 2 versions are registered: launchyard promote {PRODUCT}" in run("status", PRODUCT)
+    assert f"nothing serves. Versions: 1, 2. Next: launchyard promote {PRODUCT}" in run("status", PRODUCT)
     assert "nothing" in run("status")
     assert read_json("status", PRODUCT)["serves"] is None
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from launchyard.bundle import GateRecord
@@ -30,7 +31,15 @@ def show_products(records: Records, *, as_json: bool) -> None:
     if not products:
         typer.echo("Nothing is registered here yet. Start with: launchyard run PATH")
         return
-    table = Table("product", "serves", "since", "gates", "versions", "feedback")
+    columns = (
+        Column("product", no_wrap=True),
+        "serves",
+        Column("since", no_wrap=True),
+        "gates",
+        "versions",
+        "feedback",
+    )
+    table = Table(*columns, box=SIMPLE)
     for found in products:
         serves = found["serves"]
         table.add_row(
@@ -38,7 +47,7 @@ def show_products(records: Records, *, as_json: bool) -> None:
             f"version {serves['version']}" if serves else "nothing",
             _format_time(datetime.fromisoformat(found["since"])) if serves else "",
             f"{sum(gate['passed'] for gate in serves['gate']['gates'])} passed" if serves else "",
-            str(found["num_versions"]),
+            str(len(found["versions"])),
             str(found["num_feedback"]),
         )
     Console().print(table)
@@ -55,10 +64,10 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
     if as_json:
         _show_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
         return
-    console = Console()
+    console = Console(highlight=False)
+    versions = ", ".join(map(str, document["versions"]))
     if document["serves"] is None:
-        newest = document["num_versions"]
-        console.print(f"{product}: nothing serves. {newest} versions are registered: launchyard promote {product}")
+        console.print(f"{product}: nothing serves. Versions: {versions}. Next: launchyard promote {product}")
         return
     serving = VersionRecord.model_validate(document["serves"])
     since = _format_time(datetime.fromisoformat(document["since"]))
@@ -95,13 +104,13 @@ def _describe_product(records: Records, product: str) -> dict[str, Any]:
         "revision": record.revision,
         "since": record.decision.time.isoformat() if record.decision else None,
         "serves": serving.model_dump(mode="json") if serving else None,
-        "num_versions": len(versions),
+        "versions": list(versions),
         "num_feedback": records.count_feedback(product),
     }
 
 
 def _tabulate_metrics(metrics: dict[str, Measure]) -> Table:
-    table = Table("metric", "value", "interval", "n", title="On the test rows", title_justify="left")
+    table = Table("metric", "value", "interval", "n", title="On the test rows", title_justify="left", box=SIMPLE)
     for name, measure in metrics.items():
         interval = f"{measure.low:.4f} to {measure.high:.4f}"
         table.add_row(name, f"{measure.value:.4f}", interval, str(measure.n))
@@ -109,7 +118,7 @@ def _tabulate_metrics(metrics: dict[str, Measure]) -> Table:
 
 
 def _tabulate_gates(gate: GateRecord) -> Table:
-    table = Table("gate", "rule", "value", "", title="Gates", title_justify="left")
+    table = Table("gate", "rule", "value", "", title="Gates", title_justify="left", box=SIMPLE)
     for result in gate.gates:
         verdict = Text("passed", "green") if result.passed else Text("failed", "red")
         value = "undefined" if result.value is None else f"{result.value:.4f}"
@@ -118,7 +127,8 @@ def _tabulate_gates(gate: GateRecord) -> Table:
 
 
 def _tabulate_decisions(decisions: Sequence[Decision]) -> Table:
-    table = Table("revision", "time", "who", "what", "version", "why", title="Decisions", title_justify="left")
+    columns = ("revision", Column("time", no_wrap=True), "who", "what", Column("version", no_wrap=True), "why")
+    table = Table(*columns, title="Decisions", title_justify="left", box=SIMPLE)
     for decision in decisions:
         before = "" if decision.before is None else f"{decision.before} -> "
         table.add_row(
