@@ -44,10 +44,9 @@ def show_products(records: Records, *, as_json: bool) -> None:
         serves = found["serves"]
         table.add_row(
             found["product"],
-            f"version {serves['version']}" if serves else "nothing",
+            str(serves["version"]) if serves else "none serves",
             _format_time(datetime.fromisoformat(found["since"])) if serves else "",
             f"{sum(gate['passed'] for gate in serves['gate']['gates'])} passed" if serves else "",
-            str(len(found["versions"])),
             str(found["num_feedback"]),
         )
     Console().print(table)
@@ -75,6 +74,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
     console.print(
         f"Bundle {serving.digest[:12]}, run {serving.run_id}, feedback on {document['num_feedback']} answers."
     )
+    console.print(f"Versions: {versions}.")
     console.print(_tabulate_metrics(serving.metrics))
     console.print(_tabulate_gates(serving.gate))
     console.print(_tabulate_decisions(decisions))
