@@ -55,7 +55,7 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if ray.is_initialized():
             _drain_applications()
-            ray.shutdown()
+        ray.shutdown()
 
 
 def _drain_applications() -> None:

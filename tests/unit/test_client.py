@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from launchyard.client import Client
+from launchyard.errors import RequestError, ServerError
+
+Reply = tuple[int, dict[str, str], bytes]
+OUTPUT = {"id": "default.churn.2.x", "label": "stays"}
+ANSWER: Reply = (
+    200,
+    {"content-type": "application/json"},
+    json.dumps({"model": {"version": 2, "digest": "d"}, "outputs": [OUTPUT]}).encode(),
+)
+
+
+def make_problem(status: int, detail: str, **headers: str) -> Reply:
+    body = json.dumps({"type": "about:blank", "title": "x", "status": status, "detail": detail})
+    return status, {"content-type": "application/problem+json"} | headers, body.encode()
+
+
+@dataclass
+class Stub:
+    """A server that gives the replies it was told to, the last one again and again."""
+
+    url: str = ""
+    replies: list[Reply] = field(default_factory=list)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        length = int(handler.headers.get("content-length", 0))
+        body = json.loads(handler.rfile.read(length)) if length else None
+        self.requests.append((handler.command, handler.path, body))
+        status, headers, content = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("content-length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            stub.answer(self)
+
+        def do_POST(self) -> None:
+            stub.answer(self)
+
+        def log_message(self, *args: Any) -> None:
+            """Stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield stub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_predict_sends_the_inputs_and_returns_the_outputs_with_their_model(stub: Stub) -> None:
+    stub.replies = [ANSWER]
+
+    answers = Client(stub.url + "/", "churn").predict(["a"])
+
+    assert (answers.version, answers.digest, answers.outputs) == (2, "d", (OUTPUT,))
+    assert stub.requests == [("POST", "/churn/predict", {"inputs": ["a"]})]
+
+
+def test_feedback_sends_only_what_is_said(stub: Stub) -> None:
+    stub.replies = [(200, {}, b"{}")]
+
+    Client(stub.url, "churn").give_feedback(OUTPUT["id"], rating=4)
+
+    assert stub.requests == [("POST", "/churn/feedback", {"id": OUTPUT["id"], "rating": 4})]
+
+
+def test_a_single_text_in_place_of_a_list_is_refused_before_it_is_sent(stub: Stub) -> None:
+    with pytest.raises(RequestError, match="Put it into a list"):
+        Client(stub.url, "churn").predict("a film")
+
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_passing_refusal_is_tried_again_when_the_server_says(stub: Stub, status: int) -> None:
+    stub.replies = [make_problem(status, "busy", retry_after="0.01"), ANSWER]
+
+    answers = Client(stub.url, "churn").predict(["a"])
+
+    assert answers.version == 2
+    assert len(stub.requests) == 2
+
+
+def test_a_refusal_that_lasts_longer_than_the_patience_is_raised(stub: Stub) -> None:
+    stub.replies = [make_problem(503, "no model answers: model.safetensors was altered", retry_after="60")]
+
+    with pytest.raises(ServerError, match=r"model\.safetensors was altered"):
+        Client(stub.url, "churn", retry_s=1).predict(["a"])
+
+    assert len(stub.requests) == 1
+
+
+def test_a_callers_mistake_is_raised_with_the_servers_words_and_not_tried_again(stub: Stub) -> None:
+    stub.replies = [make_problem(422, "inputs/0: text: is empty.")]
+
+    with pytest.raises(RequestError, match="inputs/0: text: is empty"):
+        Client(stub.url, "churn").predict([""])
+
+    assert len(stub.requests) == 1
+
+
+def test_a_server_that_is_no_launchyard_is_told_apart(stub: Stub) -> None:
+    stub.replies = [(200, {"content-type": "text/html"}, b"<html>")]
+
+    with pytest.raises(ServerError, match="Is this a Launchyard server"):
+        Client(stub.url, "churn").ready()
+
+
+def test_a_server_that_is_not_there_names_the_command_that_starts_it() -> None:
+    with pytest.raises(ServerError, match="launchyard serve churn"):
+        Client("http://127.0.0.1:1", "churn").ready()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from launchyard.kind import Output, Row
+from launchyard_serving.batching import MicroBatcher, QueueFull
+
+
+class GatedModel:
+    """Answers rows with their number, one batch each time that the gate opens; remembers the batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.started = threading.Semaphore(0)
+        self.gate = threading.Semaphore(0)
+
+    def compute(self, rows: Sequence[Row]) -> list[Output]:
+        self.batches.append([row["n"] for row in rows])
+        self.started.release()
+        assert self.gate.acquire(timeout=10)
+        return [{"n": row["n"], "thread": threading.get_ident()} for row in rows]
+
+
+def make_rows(first: int, count: int) -> list[Row]:
+    return [{"n": number} for number in range(first, first + count)]
+
+
+def make_batcher(
+    compute: Callable[[Sequence[Row]], list[Output]], *, size: int = 4, waiting: int = 100
+) -> MicroBatcher:
+    return MicroBatcher(compute, ThreadPoolExecutor(1), max_batch_size=size, max_waiting_rows=waiting)
+
+
+async def begin(batcher: MicroBatcher, rows: list[Row]) -> asyncio.Task[list[Output]]:
+    task = asyncio.ensure_future(batcher.submit(rows))
+    await asyncio.sleep(0)
+    return task
+
+
+async def wait_for_batch(model: GatedModel) -> None:
+    assert await asyncio.to_thread(model.started.acquire, timeout=10)
+
+
+def test_a_lone_request_is_computed_at_once_and_off_the_event_loop() -> None:
+    model = GatedModel()
+    model.gate.release()
+
+    outputs = asyncio.run(make_batcher(model.compute).submit(make_rows(0, 1)))
+
+    assert [output["n"] for output in outputs] == [0]
+    assert outputs[0]["thread"] != threading.get_ident()
+
+
+def test_rows_that_arrive_while_a_batch_computes_form_the_next_one() -> None:
+    model = GatedModel()
+
+    async def scenario() -> list[list[Output]]:
+        batcher = make_batcher(model.compute)
+        tasks = [await begin(batcher, make_rows(number, 1)) for number in range(4)]
+        model.gate.release(2)
+        return await asyncio.gather(*tasks)
+
+    answers = asyncio.run(scenario())
+
+    assert model.batches == [[0], [1, 2, 3]]
+    assert [[output["n"] for output in outputs] for outputs in answers] == [[0], [1], [2], [3]]
+
+
+def test_a_request_larger_than_a_batch_is_answered_whole_and_in_order() -> None:
+    model = GatedModel()
+    model.gate.release(3)
+
+    outputs = asyncio.run(make_batcher(model.compute).submit(make_rows(0, 10)))
+
+    assert [output["n"] for output in outputs] == list(range(10))
+    assert [len(batch) for batch in model.batches] == [4, 4, 2]
+
+
+def test_a_small_request_does_not_wait_for_a_large_one_to_end() -> None:
+    model = GatedModel()
+
+    async def scenario() -> bool:
+        batcher = make_batcher(model.compute)
+        large = await begin(batcher, make_rows(0, 40))
+        small = await begin(batcher, make_rows(100, 1))
+        model.gate.release(2)
+        await asyncio.wait_for(small, timeout=10)
+        large_was_waiting = not large.done()
+        model.gate.release(100)
+        await large
+        return large_was_waiting
+
+    assert asyncio.run(scenario())
+    assert model.batches[1] == [100, 4, 5, 6]
+
+
+def test_more_waiting_rows_than_allowed_are_refused_with_the_time_to_come_back() -> None:
+    model = GatedModel()
+
+    async def scenario() -> int:
+        batcher = make_batcher(model.compute, waiting=4)
+        tasks = [await begin(batcher, make_rows(number, 1)) for number in range(5)]
+        with pytest.raises(QueueFull) as refusal:
+            await batcher.submit(make_rows(5, 1))
+        model.gate.release(2)
+        await asyncio.gather(*tasks)
+        return refusal.value.retry_after_s
+
+    assert asyncio.run(scenario()) >= 1
+    assert [number for batch in model.batches for number in batch] == [0, 1, 2, 3, 4]
+
+
+def test_an_empty_queue_takes_a_request_of_any_size() -> None:
+    model = GatedModel()
+    model.gate.release(5)
+
+    outputs = asyncio.run(make_batcher(model.compute, waiting=4).submit(make_rows(0, 20)))
+
+    assert len(outputs) == 20
+
+
+def test_a_cancelled_request_takes_its_waiting_rows_with_it() -> None:
+    model = GatedModel()
+
+    async def scenario() -> None:
+        batcher = make_batcher(model.compute)
+        first = await begin(batcher, make_rows(0, 1))
+        await wait_for_batch(model)
+        cancelled = await begin(batcher, make_rows(1, 8))
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        last = await begin(batcher, make_rows(9, 1))
+        model.gate.release(2)
+        await asyncio.gather(first, last)
+
+    asyncio.run(scenario())
+
+    assert model.batches == [[0], [9]]
+
+
+def test_a_failed_batch_fails_its_requests_and_the_next_one_is_computed() -> None:
+    failures = [ValueError("no")]
+
+    def compute(rows: Sequence[Row]) -> list[Output]:
+        if failures:
+            raise failures.pop()
+        return [{"n": row["n"]} for row in rows]
+
+    async def scenario() -> list[Output]:
+        batcher = make_batcher(compute)
+        with pytest.raises(ValueError, match="no"):
+            await batcher.submit(make_rows(0, 6))
+        return await batcher.submit(make_rows(6, 1))
+
+    assert asyncio.run(scenario()) == [{"n": 6}]

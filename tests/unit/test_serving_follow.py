@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from launchyard.bundle import GateRecord
+from launchyard.errors import BundleError
+from launchyard.rollout import Release
+from launchyard_serving.follow import Follower
+from launchyard_serving.model import ServedModel
+
+
+def make_release(version: int) -> Release:
+    gate = GateRecord(evaluation_sha256="0" * 64, gates=())
+    return Release(version=version, digest=f"{version:064d}", bundle_uri=f"bundles/{version:064d}", gate=gate)
+
+
+@dataclass
+class World:
+    """A rollout record and the bundles that load, changed by the tests."""
+
+    champion: Release | None = None
+    broken: dict[int, Exception] = field(default_factory=dict)
+    loaded: list[int] = field(default_factory=list)
+
+    def find_champion(self) -> Release | None:
+        return self.champion
+
+    def load(self, release: Release) -> ServedModel:
+        self.loaded.append(release.version)
+        if release.version in self.broken:
+            raise self.broken[release.version]
+        return cast(ServedModel, SimpleNamespace(release=release))
+
+
+def follow(world: World, *steps: Any) -> Follower:
+    """Return a follower that looked once after each of the steps, which change the world."""
+
+    async def run() -> Follower:
+        follower = Follower(world.find_champion, world.load)
+        for step in steps:
+            step()
+            await follower.update()
+        return follower
+
+    return asyncio.run(run())
+
+
+def release_version(world: World, version: int) -> Any:
+    return lambda: setattr(world, "champion", make_release(version))
+
+
+def nothing() -> None:
+    """Change nothing."""
+
+
+def version_of(follower: Follower) -> int | None:
+    return follower.model.release.version if follower.model else None
+
+
+def test_a_new_champion_replaces_the_model_and_is_loaded_once() -> None:
+    world = World()
+
+    follower = follow(world, release_version(world, 1), nothing, release_version(world, 2), nothing)
+
+    assert version_of(follower) == 2
+    assert world.loaded == [1, 2]
+    assert follower.refusal is None
+
+
+def test_a_rollback_is_followed_like_any_other_change() -> None:
+    world = World()
+
+    follower = follow(world, release_version(world, 2), release_version(world, 1))
+
+    assert version_of(follower) == 1
+
+
+def test_a_refused_champion_leaves_the_model_that_answers_and_says_why() -> None:
+    world = World(broken={2: BundleError("model/model.safetensors was altered")})
+
+    follower = follow(world, release_version(world, 1), release_version(world, 2))
+
+    assert version_of(follower) == 1
+    assert follower.refusal == "version 2 was refused: model/model.safetensors was altered"
+
+
+def test_a_refused_champion_is_not_loaded_again_at_every_look() -> None:
+    world = World(broken={1: BundleError("broken")})
+
+    follow(world, release_version(world, 1), nothing, nothing)
+
+    assert world.loaded == [1]
+
+
+def test_a_mended_champion_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launchyard_serving.follow.RETRY_S", 0.0)
+    world = World(broken={1: BundleError("broken")})
+
+    follower = follow(world, release_version(world, 1), world.broken.clear)
+
+    assert version_of(follower) == 1
+    assert follower.refusal is None
+
+
+def test_going_back_from_a_refused_champion_clears_the_refusal() -> None:
+    world = World(broken={2: BundleError("broken")})
+
+    follower = follow(world, release_version(world, 1), release_version(world, 2), release_version(world, 1))
+
+    assert version_of(follower) == 1
+    assert follower.refusal is None
+
+
+def test_a_product_without_a_release_says_which_command_makes_one() -> None:
+    follower = follow(World(), nothing)
+
+    assert follower.model is None
+    assert "launchyard run" in str(follower.refusal)
+
+
+def test_an_unforeseen_fault_while_loading_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(broken={2: ZeroDivisionError("boom")})
+
+    with caplog.at_level(logging.WARNING):
+        follower = follow(world, release_version(world, 1), release_version(world, 2))
+
+    assert version_of(follower) == 1
+    assert "boom" in str(follower.refusal)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_records_that_cannot_be_read_leave_the_model_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def fail() -> None:
+        def raise_error() -> Release | None:
+            raise BundleError("database is locked")
+
+        monkeypatch.setattr(world, "find_champion", raise_error)
+
+    async def run() -> Follower:
+        follower = Follower(lambda: world.find_champion(), world.load)
+        release_version(world, 1)()
+        await follower.update()
+        fail()
+        await follower.update()
+        return follower
+
+    follower = asyncio.run(run())
+
+    assert version_of(follower) == 1
+    assert "database is locked" in str(follower.refusal)

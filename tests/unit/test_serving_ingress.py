@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from pydantic import BaseModel
+from starlette.testclient import TestClient
+
+from launchyard.bundle import GateRecord
+from launchyard.errors import BundleError, RequestError
+from launchyard.identity import IdentitySigner
+from launchyard.kind import Output, Row
+from launchyard.records import Records
+from launchyard.rollout import Release
+from launchyard.settings import Settings
+from launchyard_serving.batching import MicroBatcher
+from launchyard_serving.follow import Follower
+from launchyard_serving.ingress import ProductEndpoint
+from launchyard_serving.model import ServedModel
+from serving_samples import LABELS, PRODUCT, make_spec
+
+RELEASE = Release(
+    version=3, digest="d" * 64, bundle_uri="bundles/d", gate=GateRecord(evaluation_sha256="0" * 64, gates=())
+)
+KEY = b"k" * 32
+
+
+class EchoInput(BaseModel):
+    text: str
+
+
+class EchoOutput(BaseModel):
+    label: str
+    length: int
+
+
+class EchoPredictor:
+    """Answers each text with its length; waits for ``gate`` before each batch."""
+
+    input_schema: type[BaseModel] = EchoInput
+    output_schema: type[BaseModel] = EchoOutput
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Event()
+
+    @classmethod
+    def load(cls, bundle_dir: Path, *, threads: int) -> Self:
+        raise NotImplementedError
+
+    def parse(self, raw: object) -> Row:
+        if not isinstance(raw, str) or not raw:
+            raise RequestError(f"text: must be a text, got {type(raw).__name__}. Send a text.")
+        return {"text": raw}
+
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        self.started.set()
+        assert self.gate.wait(timeout=10)
+        return [{"label": LABELS[0], "length": len(row["text"])} for row in rows]
+
+    def explain(self, rows: Sequence[Row]) -> list[Output]:
+        return [{**output, "why": "long"} for output in self.predict(rows)]
+
+    def describe(self, row: Row) -> dict[str, float | str]:
+        return {"length": float(len(row["text"]))}
+
+
+@pytest.fixture
+def predictor() -> EchoPredictor:
+    return EchoPredictor()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    records = Records(Settings(home=tmp_path))
+    yield records
+    records.close()
+
+
+def make_model(predictor: EchoPredictor, *, waiting: int = 100, **serve: Any) -> ServedModel:
+    executor = ThreadPoolExecutor(2)
+    return ServedModel(
+        release=RELEASE,
+        spec=make_spec(**serve),
+        labels=LABELS,
+        predictor=predictor,
+        predictions=MicroBatcher(predictor.predict, executor, max_batch_size=2, max_waiting_rows=waiting),
+        explanations=MicroBatcher(predictor.explain, executor, max_batch_size=1, max_waiting_rows=waiting),
+    )
+
+
+def make_client(records: Records, model: ServedModel) -> TestClient:
+    follower = Follower(lambda: RELEASE, lambda _: model)
+    signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
+    # As behind Serve: the path is the whole path, of which root_path is where the product is mounted.
+    app = ProductEndpoint(PRODUCT, follower, signer, records).build_app()
+    return TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(records: Records, predictor: EchoPredictor) -> Iterator[TestClient]:
+    model = make_model(predictor, max_inputs=5, max_body_bytes=1024)
+    with make_client(records, model) as client:
+        yield client
+
+
+def post(client: TestClient, route: str, body: Any) -> Any:
+    return client.post(f"/{PRODUCT}/{route}", json=body)
+
+
+def problem(response: Any, status: int) -> dict[str, Any]:
+    """Return the problem document of a response, which must be one of this status."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert document["status"] == status
+    assert document["type"] == "about:blank"
+    assert document["detail"]
+    return document
+
+
+def test_predict_answers_every_input_in_order_with_an_id_of_the_version(client: TestClient) -> None:
+    response = post(client, "predict", {"inputs": ["a", "bbb", "cc"]})
+
+    assert response.status_code == 200
+    assert response.json()["model"] == {"version": 3, "digest": "d" * 64}
+    outputs = response.json()["outputs"]
+    assert [output["length"] for output in outputs] == [1, 3, 2]
+    assert len({output["id"] for output in outputs}) == 3
+    assert all(output["id"].startswith(f"default.{PRODUCT}.3.") for output in outputs)
+
+
+def test_explain_says_why(client: TestClient) -> None:
+    response = post(client, "explain", {"inputs": ["a"]})
+
+    assert response.json()["outputs"][0]["why"] == "long"
+
+
+@pytest.mark.parametrize("body", [b"", b'{"inputs": [', b'{"inputs": ["a"]} x', b"\xff\xfe", b'{"inputs": [NaN]}'])
+def test_malformed_json_says_where_and_shows_a_right_body(client: TestClient, body: bytes) -> None:
+    response = client.post(f"/{PRODUCT}/predict", content=body, headers={"content-type": "application/json"})
+
+    assert '{"inputs": [...]}' in problem(response, 400)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ([], ""),
+        ("a", ""),
+        ({}, "/inputs"),
+        ({"inputs": "a"}, "/inputs"),
+        ({"inputs": {}}, "/inputs"),
+        ({"inputs": []}, "/inputs"),
+        ({"inputs": ["a"], "input": 1}, "/input"),
+    ],
+)
+def test_a_body_of_the_wrong_form_names_the_place(client: TestClient, body: Any, pointer: str) -> None:
+    document = problem(post(client, "predict", body), 422)
+
+    assert [error["pointer"] for error in document["errors"]] == [pointer]
+
+
+def test_wrong_types_are_refused_with_all_their_positions(client: TestClient) -> None:
+    document = problem(post(client, "predict", {"inputs": ["a", 3, "b", None, ""]}), 422)
+
+    assert [error["pointer"] for error in document["errors"]] == ["/inputs/1", "/inputs/3", "/inputs/4"]
+    assert "inputs/1" in document["detail"]
+    assert "And 2 more" in document["detail"]
+
+
+def test_too_many_inputs_are_refused_with_the_limit(client: TestClient) -> None:
+    assert "at most 5" in problem(post(client, "predict", {"inputs": ["a"] * 6}), 413)["detail"]
+
+
+def test_a_body_that_declares_to_be_too_large_is_refused(client: TestClient) -> None:
+    assert "1024 bytes" in problem(post(client, "predict", {"inputs": ["a" * 2000]}), 413)["detail"]
+
+
+def test_a_body_of_undeclared_size_is_refused_when_it_passes_the_limit(client: TestClient) -> None:
+    def stream() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b" " * 500
+
+    response = client.post(f"/{PRODUCT}/predict", content=stream(), headers={"content-type": "application/json"})
+
+    problem(response, 413)
+
+
+def test_a_body_that_is_not_declared_as_json_is_refused(client: TestClient) -> None:
+    response = client.post(f"/{PRODUCT}/predict", content=b'{"inputs": ["a"]}', headers={"content-type": "text/plain"})
+
+    assert "application/json" in problem(response, 415)["detail"]
+
+
+def test_a_wrong_method_is_refused_with_those_that_are_right(client: TestClient) -> None:
+    response = client.get(f"/{PRODUCT}/predict")
+
+    problem(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+def test_an_unknown_route_is_refused(client: TestClient) -> None:
+    assert "openapi.json" in problem(client.get(f"/{PRODUCT}/nope"), 404)["detail"]
+
+
+def test_a_request_over_its_deadline_is_ended(records: Records, predictor: EchoPredictor) -> None:
+    predictor.gate.clear()
+
+    with make_client(records, make_model(predictor, timeout_s=0.05)) as client:
+        response = post(client, "predict", {"inputs": ["a"]})
+        predictor.gate.set()
+
+    assert "serve.timeout_s" in problem(response, 504)["detail"]
+
+
+def test_a_full_queue_turns_requests_away_and_says_when_to_come_back(
+    records: Records, predictor: EchoPredictor
+) -> None:
+    predictor.gate.clear()
+
+    with make_client(records, make_model(predictor, waiting=1)) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, client, "predict", {"inputs": ["a"] * 4})
+        assert predictor.started.wait(timeout=10)
+        # Two of the first request's inputs are being computed, two wait: there is no room for another.
+        refused = post(client, "predict", {"inputs": ["b"]})
+        predictor.gate.set()
+        answered = first.result()
+
+    assert answered.status_code == 200
+    problem(refused, 429)
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+def give_feedback(client: TestClient, **said: Any) -> Any:
+    output = post(client, "predict", {"inputs": ["a"]}).json()["outputs"][0]
+    return post(client, "feedback", {"id": output["id"], **said})
+
+
+def test_feedback_is_in_the_records_when_it_is_answered(client: TestClient, records: Records) -> None:
+    response = give_feedback(client, label="positive", rating=5, comment="good")
+
+    assert response.status_code == 200
+    kept = records.list_feedback(PRODUCT)
+    assert [(said.version, said.label, said.rating, said.comment) for said in kept] == [(3, "positive", 5.0, "good")]
+
+
+@pytest.mark.parametrize(
+    ("said", "pointer"),
+    [
+        ({}, ""),
+        ({"rating": 0}, "/rating"),
+        ({"rating": 6}, "/rating"),
+        ({"rating": 2.5}, "/rating"),
+        ({"rating": "5"}, "/rating"),
+        ({"label": 1}, "/label"),
+        ({"label": "sarcastic"}, "/label"),
+        ({"comment": ""}, "/comment"),
+        ({"comment": "x" * 2001}, "/comment"),
+        ({"stars": 5}, "/stars"),
+    ],
+)
+def test_feedback_of_the_wrong_form_names_the_place(client: TestClient, said: dict[str, Any], pointer: str) -> None:
+    document = problem(give_feedback(client, **said), 422)
+
+    assert [error["pointer"] for error in document["errors"]] == [pointer]
+
+
+def test_feedback_with_an_unknown_label_names_the_known_ones(client: TestClient) -> None:
+    assert "negative, positive" in problem(give_feedback(client, label="sarcastic"), 422)["detail"]
+
+
+def forge(output_id: str) -> str:
+    return output_id[:-4] + ("AAAA" if output_id[-4:] != "AAAA" else "BBBB")
+
+
+@pytest.mark.parametrize(
+    "output_id",
+    [
+        forge(IdentitySigner(KEY, namespace="default", product=PRODUCT).sign(3)),
+        IdentitySigner(b"x" * 32, namespace="default", product=PRODUCT).sign(3),
+        IdentitySigner(KEY, namespace="default", product="other").sign(3),
+        IdentitySigner(KEY, namespace="other", product=PRODUCT).sign(3),
+        "not-an-id",
+    ],
+    ids=["altered", "signed with another key", "of another product", "of another namespace", "malformed"],
+)
+def test_feedback_on_what_this_product_never_answered_is_refused(
+    client: TestClient, records: Records, output_id: str
+) -> None:
+    problem(post(client, "feedback", {"id": output_id, "rating": 5}), 403)
+
+    assert records.count_feedback(PRODUCT) == 0
+
+
+def test_ready_says_which_version_answers(client: TestClient) -> None:
+    response = client.get(f"/{PRODUCT}/ready")
+
+    assert response.json() == {"ready": True, "model": {"version": 3, "digest": "d" * 64}, "refused": None}
+
+
+def test_without_a_model_every_route_says_why(records: Records) -> None:
+    def refuse(_: Release) -> ServedModel:
+        raise BundleError("model/model.safetensors was altered. Make the bundle again.")
+
+    signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
+    app = ProductEndpoint(PRODUCT, Follower(lambda: RELEASE, refuse), signer, records).build_app()
+
+    with TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False) as client:
+        for response in (client.get(f"/{PRODUCT}/ready"), post(client, "predict", {"inputs": ["a"]})):
+            document = problem(response, 503)
+            assert "model/model.safetensors was altered" in document["detail"]
+            assert response.headers["retry-after"] == "1"
+
+
+def test_a_fault_in_the_model_is_answered_without_its_inside(records: Records, predictor: EchoPredictor) -> None:
+    def fail(_: Sequence[Row]) -> list[Output]:
+        raise ZeroDivisionError("secret")
+
+    predictor.predict = fail  # type: ignore[method-assign]
+
+    with make_client(records, make_model(predictor)) as client:
+        response = post(client, "predict", {"inputs": ["a"]})
+
+    problem(response, 500)
+    assert "secret" not in response.text
+
+
+def test_schema_and_openapi_describe_the_kinds_own_inputs_and_outputs(client: TestClient) -> None:
+    schema = client.get(f"/{PRODUCT}/schema").json()
+    openapi = client.get(f"/{PRODUCT}/openapi.json").json()
+
+    assert schema["input"]["properties"].keys() == {"text"}
+    assert schema["output"]["properties"].keys() == {"label", "length"}
+    components = openapi["components"]["schemas"]
+    assert components["Input"] == schema["input"]
+    assert components["Inputs"]["properties"]["inputs"]["maxItems"] == 5
+    assert openapi["servers"] == [{"url": f"/{PRODUCT}"}]
+    references = {part.split('"')[0] for part in json.dumps(openapi).split('"$ref": "#/components/schemas/')[1:]}
+    assert references <= components.keys()
+
+
+def test_the_playground_may_load_nothing_from_elsewhere(client: TestClient) -> None:
+    response = client.get(f"/{PRODUCT}/")
+
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+def test_the_products_address_without_a_slash_leads_to_its_page(client: TestClient) -> None:
+    response = client.get(f"/{PRODUCT}", follow_redirects=False)
+
+    assert response.status_code == 307
+    assert response.headers["location"].endswith(f"/{PRODUCT}/")
