@@ -31,14 +31,7 @@ def show_products(records: Records, *, as_json: bool) -> None:
     if not products:
         typer.echo("Nothing is registered here yet. Start with: launchyard run PATH")
         return
-    columns = (
-        Column("product", no_wrap=True),
-        "serves",
-        Column("since", no_wrap=True),
-        "gates",
-        "versions",
-        "feedback",
-    )
+    columns = (Column("product", no_wrap=True), "version", Column("since", no_wrap=True), "gates", "feedback")
     table = Table(*columns, box=SIMPLE)
     for found in products:
         serves = found["serves"]
