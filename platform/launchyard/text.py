@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, ValidationError
 from tokenizers import Tokenizer
 
@@ -73,12 +73,13 @@ class TextPreprocessor:
         spans = [(0, 0)] * len(self._prefix) + kept + [(0, 0)] * len(self._suffix)
         return spans or [(0, 0)]
 
-    def pad(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def pad(self, ids: Sequence[ArrayLike]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return rows of token ids as ``input_ids_BT`` and ``attention_mask_BT``, padded on the right."""
-        lengths_B = np.array([len(row) for row in ids])
+        rows = [np.asarray(row, dtype=np.int64) for row in ids]
+        lengths_B = np.array([len(row) for row in rows])
         mask_BT = (np.arange(lengths_B.max()) < lengths_B[:, None]).astype(np.int64)
         input_ids_BT = np.full(mask_BT.shape, self.config.pad_id, dtype=np.int64)
-        input_ids_BT[mask_BT.astype(bool)] = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
+        input_ids_BT[mask_BT.astype(bool)] = np.concatenate(rows)
         return input_ids_BT, mask_BT
 
     def save(self, folder: Path) -> None:

@@ -11,6 +11,7 @@ import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ class TrainingLoop:
             with self._synchronise(last=number == len(parts)):
                 with autocast(self.precision, context.device):
                     loss = self.task.compute_loss(self.model, part) * scale
-                (loss * context.world_size).backward()  # type: ignore[no-untyped-call]
+                (loss * context.world_size).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
@@ -158,7 +159,7 @@ class TrainingLoop:
         """Return the context of one slice's backward pass: gradients travel once per batch, with the last one."""
         if last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
-        return self.model.no_sync()  # type: ignore[no-any-return]
+        return cast(AbstractContextManager[None], self.model.no_sync())
 
     def _read_losses(self, recorder: Recorder) -> None:
         """Check and record the losses of the last steps, when they are due."""

@@ -43,7 +43,7 @@ def learning_rate_at(train: Train, step: int, num_steps: int) -> float:
     if step < warmup:
         return train.learning_rate * step / warmup
     done = (step - warmup) / max(1, num_steps - warmup)
-    factors = {
+    factors: dict[str, float] = {
         "constant": 1.0,
         "linear": 1 - done,
         "cosine": 0.5 * (1 + math.cos(math.pi * done)),

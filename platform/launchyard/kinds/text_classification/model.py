@@ -88,7 +88,7 @@ def add_lora(classifier: Classifier, settings: Lora) -> nn.Module:
         modules_to_save=fresh_modules,
     )
     try:
-        return get_peft_model(classifier.model, config)  # type: ignore[no-any-return]
+        return get_peft_model(classifier.model, config)
     except ValueError as err:
         raise TrainError(f"model.lora: no layers to adapt: {err}. Set model.lora.target_modules.") from err
 

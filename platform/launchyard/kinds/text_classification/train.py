@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -66,9 +66,6 @@ class TextRows:
 class TextTask:
     """Single-label classification for the training loop."""
 
-    metric: ClassVar[str] = "f1_macro"
-    loss_metric: ClassVar[str] = "log_loss"
-
     model: nn.Module
     train_rows: TextRows
     validation_rows: TextRows
@@ -76,6 +73,8 @@ class TextTask:
     class_weights_C: NDArray[np.float32]
     label_smoothing: float
     device: str
+    metric: str = "f1_macro"
+    loss_metric: str = "log_loss"
 
     def __post_init__(self) -> None:
         """Derive what the loop asks for."""

@@ -1,0 +1,77 @@
+"""The update rule and the course of its learning rate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+from launchyard.spec.blocks import Train
+from launchyard.training.optimizer import build_optimizer, learning_rate_at
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "reference"),
+    [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)],
+)
+def test_schedules_equal_those_of_transformers(scheduler: str, reference: object) -> None:
+    train = Train.model_validate({"scheduler": scheduler, "learning_rate": 0.5, "warmup": 0.25})
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    expected = reference(optimizer, 5, 20)  # type: ignore[operator]
+
+    for step in range(20):
+        assert learning_rate_at(train, step, 20) == pytest.approx(expected.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        expected.step()
+
+
+def test_exponential_ends_at_a_hundredth_of_the_peak() -> None:
+    train = Train(scheduler="exponential", learning_rate=1.0, warmup=0)
+
+    rates = [learning_rate_at(train, step, 100) for step in range(101)]
+
+    assert rates[0] == 1.0
+    assert rates[100] == pytest.approx(0.01)
+    assert rates[51] / rates[50] == pytest.approx(rates[2] / rates[1])
+
+
+def test_constant_stays_at_the_peak_after_warm_up() -> None:
+    train = Train(scheduler="constant", learning_rate=1.0, warmup=4)
+
+    assert [learning_rate_at(train, step, 8) for step in range(8)] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+
+
+def test_vectors_do_not_decay() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
+
+    optimizer = build_optimizer(Train(weight_decay=0.1), model)
+
+    decayed = [p.ndim for group in optimizer.param_groups if group["weight_decay"] == 0.1 for p in group["params"]]
+    kept = [p.ndim for group in optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]]
+    assert (decayed, kept) == ([2], [1, 1, 1])
+
+
+def test_frozen_weights_are_not_updated() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[0].requires_grad_(False)
+
+    optimizer = build_optimizer(Train(), model)
+
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("adamw", torch.optim.AdamW),
+        ("adam", torch.optim.Adam),
+        ("rmsprop", torch.optim.RMSprop),
+        ("sgd", torch.optim.SGD),
+    ],
+)
+def test_each_optimizer_is_the_one_that_was_asked_for(name: str, expected: type[torch.optim.Optimizer]) -> None:
+    optimizer = build_optimizer(Train.model_validate({"optimizer": name, "momentum": 0.8}), nn.Linear(2, 2))
+
+    assert type(optimizer) is expected
+    assert optimizer.param_groups[0].get("momentum", 0.8) == 0.8
