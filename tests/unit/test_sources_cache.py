@@ -144,7 +144,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
             file.write(CONTENT)
         return Download(workspace / "other")
 
-    with pytest.raises(SourceError, match="No space left on device. Free some space"):
+    with pytest.raises(SourceError, match=r"No space left on device\. Free some space"):
         cache.obtain(make_wanted(), fill)
 
     assert not list((tmp_path / "cache" / "objects").iterdir())

@@ -143,7 +143,7 @@ def test_a_row_with_too_many_fields_names_its_line_and_not_its_content(tmp_path:
 def test_a_quote_that_is_never_closed_is_an_error(tmp_path: Path) -> None:
     fetched = fetch_file(tmp_path, "a.csv", 'text,label\n"fine,good\n' + "more,good\n" * 1_000_000)
 
-    with pytest.raises(SourceError, match="close every quote"):
+    with pytest.raises(SourceError, match="a quote is never closed"):
         read_rows(fetched)
 
 
@@ -192,7 +192,7 @@ def test_a_file_cut_off_is_an_error(tmp_path: Path, name: str) -> None:
     fetched = fetch_file(tmp_path, name, content if "csv" in name or "parquet" in name else rows)
     fetched.path.write_bytes(fetched.path.read_bytes()[:-1_000])
 
-    with pytest.raises(SourceError, match="cut off or damaged|cannot be read as parquet"):
+    with pytest.raises(SourceError, match=r"cut off or damaged|cannot be read as parquet"):
         read_rows(fetched)
 
 
@@ -220,7 +220,8 @@ def test_a_json_column_of_two_types_is_an_error_only_when_it_is_wanted(tmp_path:
 
 
 def test_a_json_column_whose_type_changes_in_a_later_block_is_an_error(tmp_path: Path) -> None:
-    rows = [{"id": number if number < 10_000 else "none", "text": "x" * 1_700} for number in range(20_000)]
+    # A line longer than a block ends the block before it.
+    rows = [{"id": 1}, {"text": "x" * 5_000_000}, {"id": "two"}]
     fetched = fetch_file(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     with pytest.raises(SourceError, match="column 'id' is int64 in some rows and string in others"):

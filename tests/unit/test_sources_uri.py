@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from launchyard.uri import PypiLocation, expand_references, parse_hub, parse_pypi, parse_sql, parse_uri
@@ -43,10 +45,8 @@ def test_options_are_split_off() -> None:
     ],
 )
 def test_a_malformed_source_is_refused_with_what_to_write(text: str, expected: str) -> None:
-    with pytest.raises(ValueError, match="not|names|unknown|points|needs") as caught:
+    with pytest.raises(ValueError, match=re.escape(expected)):
         parse_uri(text)
-
-    assert expected in str(caught.value)
 
 
 def test_the_parts_of_a_package_member() -> None:

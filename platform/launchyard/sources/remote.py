@@ -19,7 +19,8 @@ from launchyard.sources.request import Request
 if TYPE_CHECKING:
     import requests
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
+"""What a broken connection costs at most: a chunk that is not whole is not kept."""
 S3_CHUNK_BYTES = 8 << 20
 RESUMPTIONS = 5
 """How often one fetch goes on after the connection broke."""
@@ -72,7 +73,8 @@ def download_http(request: Request) -> Download | None:
     retry = Retry(
         total=2,
         connect=0,
-        read=0,
+        # False, not 0: with 0 a timeout would look like a connection that failed.
+        read=False,
         status_forcelist=BUSY_STATUSES,
         backoff_factor=0.2,
         respect_retry_after_header=False,

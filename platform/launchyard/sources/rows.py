@@ -97,7 +97,9 @@ def _cast(table: pa.Table, schema: pa.Schema, shown: str) -> pa.Table:
 def _iter_spool(spool: Path) -> Iterator[pa.RecordBatch]:
     for path in sorted(spool.iterdir()):
         with pa.OSFile(str(path)) as file:
-            yield from pa.ipc.open_file(file)
+            reader = pa.ipc.open_file(file)
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
 
 
 def _hash_rows(table: pa.Table, update: Callable[[bytes], None]) -> None:
