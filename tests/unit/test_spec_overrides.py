@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.spec_samples import write_spec
 
 from launchyard.errors import SpecError
 from launchyard.kinds.text_classification import TextClassification
 from launchyard.spec.keys import split_path
 from launchyard.spec.load import load_spec
 from launchyard.spec.overrides import apply_override, parse_override
+from spec_samples import write_spec
 
 
 def problems_of(path: Path, *overrides: str) -> list[str]:

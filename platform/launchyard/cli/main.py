@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from typing import Annotated
 
@@ -68,11 +69,11 @@ def build_app() -> typer.Typer:
     return app
 
 
-def main() -> None:
+def main(build: Callable[[], typer.Typer] = build_app) -> None:
     """Run the command line and leave the process; no traceback for a mistake of the user's."""
     try:
         set_offline_defaults()
-        build_app()(prog_name="launchyard")
+        build()(prog_name="launchyard")
     except LaunchyardError as err:
         typer.echo(str(err), err=True)
         sys.exit(err.exit_code)

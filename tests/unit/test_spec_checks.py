@@ -1,0 +1,165 @@
+"""What only a whole spec can answer: metrics, searched keys, keys without effect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launchyard.errors import SpecError
+from launchyard.kind import get_kind
+from launchyard.spec.load import load_spec
+from spec_samples import write_spec
+
+
+def problems_of(folder: Path, **changes: Any) -> list[str]:
+    path = write_spec(folder, **changes)
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    return [line.removeprefix(f"{path}: ") for line in str(caught.value).splitlines()]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "f1[so so]", "recall[negative]", "latency_p99_ms"])
+def test_gates_may_name_every_metric_that_is_reported(tmp_path: Path, metric: str) -> None:
+    spec = load_spec(write_spec(tmp_path, evaluate={"gates": {metric: "> 0.1"}}))
+
+    assert metric in spec.evaluate.gates
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "problem"),
+    [
+        ({"gates": {"acuracy": "> 0"}}, "evaluate.gates.acuracy: 'acuracy' is not a metric of text-classification. "
+                                        "Did you mean 'accuracy'?"),
+        ({"gates": {"f1": "> 0"}}, "evaluate.gates.f1: 'f1' is not a metric of text-classification."),
+        ({"gates": {"f1[]": "> 0"}}, "evaluate.gates.f1[]: 'f1[]' is not a metric of text-classification."),
+        ({"beat_baseline": {"metric": "f1_makro"}}, "evaluate.beat_baseline.metric: 'f1_makro' is not a metric"),
+        ({"beat_champion": {"metric": "latency_p50_ms"}}, "evaluate.beat_champion.metric: 'latency_p50_ms' is not a"),
+    ],
+)  # fmt: skip
+def test_a_metric_that_nobody_reports_is_refused(tmp_path: Path, evaluate: dict[str, Any], problem: str) -> None:
+    (found,) = problems_of(tmp_path, evaluate=evaluate)
+
+    assert found.startswith(problem)
+    assert "Known metrics: accuracy, " in found
+
+
+def search(name: str, candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"trials": 2, "parameters": {name: candidates}, **more}
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("train.learning_rate", {"min": 1e-6, "max": 10, "log": True}),
+        ("train.epochs", {"min": 1, "max": 9, "step": 2}),
+        ("train.warmup", {"values": [0, 0.1, 100]}),
+        ("train.optimizer", {"values": ["adamw", "sgd"]}),
+        ("train.length_grouped", {"values": [True, False]}),
+        ("train.max_steps", {"values": [None, 50]}),
+        ("train.early_stopping.patience", {"values": [1, 2]}),
+        ("train.class_weights", {"values": [None, "balanced"]}),
+        ("model.dropout", {"min": 0, "max": 0.5}),
+        ("model.lora.rank", {"values": [4, 8]}),
+        ("model.base", {"values": ["minilm", "smollm"]}),
+    ],
+)
+def test_every_single_value_of_model_and_train_can_be_searched(
+    tmp_path: Path, name: str, candidates: dict[str, Any]
+) -> None:
+    spec = load_spec(write_spec(tmp_path, tune=search(name, candidates)))
+
+    assert spec.tune is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates", "problem"),
+    [
+        ("train.lerning_rate", {"values": [1, 2]}, "'train.lerning_rate' is not a key of the spec. "
+                                                   "Did you mean 'train.learning_rate'?"),
+        ("train.early_stopping", {"values": [1, 2]}, "'train.early_stopping' is not a single value, so it cannot be "
+                                                     "searched. Name one of the keys inside it."),
+        ("train.scheduler", {"min": 1, "max": 2}, "'train.scheduler' is not a number, so it has no range. "
+                                                  "List candidates: {values: [...]}."),
+        ("train.epochs", {"min": 1, "max": 2.5}, "'train.epochs' takes whole numbers, got 2.5."),
+        ("train.epochs", {"min": 1, "max": 5, "step": 0.5}, "'train.epochs' takes whole numbers, got 0.5."),
+        ("train.learning_rate", {"min": 0.1, "max": 20}, "a candidate must be at most 10, got 20.0."),
+        ("train.epochs", {"values": [0, 2]}, "a candidate must be at least 1, got 0."),
+        ("train.epochs", {"values": ["2", 3]}, "a candidate must be a whole number, got '2'. Remove the quotes."),
+        ("train.optimizer", {"values": ["adam", "adamm"]}, "a candidate must be 'adamw', 'adam', 'rmsprop' or 'sgd', "
+                                                           "got 'adamm'. Did you mean 'adam'?"),
+    ],
+)  # fmt: skip
+def test_a_search_that_some_trial_would_fail_in_is_refused(
+    tmp_path: Path, name: str, candidates: dict[str, Any], problem: str
+) -> None:
+    assert problems_of(tmp_path, tune=search(name, candidates)) == [f"tune.parameters.{name}: {problem}"]
+
+
+def test_only_model_and_train_can_be_searched(tmp_path: Path) -> None:
+    tune = search("data.split.seed", {"values": [1, 2]})
+
+    assert problems_of(tmp_path, tune=tune) == [
+        "tune: 'data.split.seed' cannot be tuned. Keys start with 'model.' or 'train.'."
+    ]
+
+
+def test_a_search_must_know_which_way_is_better(tmp_path: Path) -> None:
+    candidates = {"values": [1, 2]}
+
+    assert load_spec(write_spec(tmp_path, tune=search("train.epochs", candidates, metric="log_loss", mode="min")))
+    assert problems_of(tmp_path, tune=search("train.epochs", candidates, metric="log_loss")) == [
+        "tune.mode: less log_loss is better, got max. Write mode: min."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"train": {"momentum": 0.5}}, "train.momentum: has no effect: the optimizer adamw has none. Remove it."),
+        (
+            {"serve": {"runtime": "onnx", "runtime_tolerance": 0.01}},
+            "serve.runtime_tolerance: has no effect: the runtime is set to onnx. Remove it.",
+        ),
+        ({"resources": {"tune": {"cpus": 1}}}, "resources.tune: has no effect: there is no 'tune' block. Remove it."),
+        (
+            {"resources": {"train": {"gpu_type": "a100"}}},
+            "resources.train.gpu_type: has no effect: gpus is 0. Remove it.",
+        ),
+        (
+            {"data": {"source": {"train": "a", "test": "b"}, "split": {"train": 0.7, "validation": 0.1}}},
+            "data.split.train: has no effect: all rows that are not split off are for training. Remove it.",
+        ),
+        (
+            {"data": {"source": {"train": "a", "test": "b"}, "split": {"test": 0.05}}},
+            "data.split.test: has no effect: data.source.test gives these rows. Remove it.",
+        ),
+    ],
+)
+def test_a_key_without_effect_is_refused(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    assert problems_of(tmp_path, **changes) == [problem]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": {"momentum": 0.5, "optimizer": "sgd"}},
+        {"train": {"momentum": 0.9}},
+        {"train": {"momentum": 0.5}, "tune": search("train.optimizer", {"values": ["adamw", "sgd"]})},
+        {"serve": {"runtime_tolerance": 0.01}},
+        {"resources": {"train": {"gpus": 1, "gpu_type": "a100"}}},
+        {"data": {"source": {"train": "a", "test": "b"}, "split": {"train": 900, "validation": 50, "test": 50}}},
+    ],
+)
+def test_a_key_with_effect_is_accepted(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert load_spec(write_spec(tmp_path, **changes))
+
+
+def test_a_metric_of_one_label_has_the_direction_of_its_family() -> None:
+    kind = get_kind("text-classification")
+
+    assert kind.find_direction("f1[negative]") == "max"
+    assert kind.find_direction("log_loss") == "min"
+    assert kind.find_direction("log_loss[negative]") is None
+    assert kind.find_direction("f1[negative") is None
