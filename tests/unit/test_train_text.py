@@ -98,7 +98,9 @@ def compute_logits(candidate: Path, texts: list[str]) -> torch.Tensor:
     model = AutoModelForSequenceClassification.from_pretrained(candidate / "model", local_files_only=True)
     preprocessor = TextPreprocessor.load(candidate)
     input_ids_BT, mask_BT = preprocessor.pad(preprocessor.encode(texts))
-    logits: torch.Tensor = model(torch.from_numpy(input_ids_BT), torch.from_numpy(mask_BT)).logits
+    logits: torch.Tensor = model(
+        input_ids=torch.from_numpy(input_ids_BT), attention_mask=torch.from_numpy(mask_BT)
+    ).logits
     return logits
 
 
@@ -114,11 +116,7 @@ def test_a_tiny_bert_learns_and_its_files_give_the_recorded_score(
     accuracy = float(np.mean([name == label for name, label in zip(names, rows["label"].to_pylist(), strict=True)]))
     assert accuracy == pytest.approx(record.validation["accuracy"])
     assert accuracy > 0.7
-    assert (
-        record.best_step
-        == max(zip(record.curves[-1].x, record.curves[-1].y, strict=True), key=lambda _: record.best_step)[0]
-        or record.best_step in record.curves[-1].x
-    )
+    assert record.best_step in record.curves[-1].x
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -333,7 +331,8 @@ def test_class_weights_shift_what_is_predicted(tmp_path: Path, dataset_dir: Path
         train(tmp_path / name, make_spec(train__class_weights=weights), dataset_dir, base_dir)
         shares.append(float(compute_logits(tmp_path / name / "candidate", texts).argmax(dim=1).float().mean()))
 
-    assert shares[0] < 0.2 < 0.8 < shares[1]
+    assert shares[0] < 0.2
+    assert shares[1] > 0.8
 
 
 def test_lora_trains_few_weights_and_is_merged_into_the_saved_model(

@@ -44,7 +44,7 @@ UNKNOWN_REFUSED = 0.2
 TOKENS_PER_CHARACTER_WARNED = 1.2
 """A tokenizer falls back to single bytes on a script that it was not made for: 2 to 3 tokens per Chinese character."""
 MASK_TOLERANCE = 1e-3
-"""Largest difference of logits in fp32 that comes from the order of summation alone."""
+"""Largest difference of logits, relative to the largest logit, that comes from the order of fp32 sums alone."""
 
 
 def check_learning_rate(spec: TextClassification) -> list[str]:
@@ -127,10 +127,10 @@ def check_classifier(
             f"expected (2, {num_labels}) finite numbers. Choose another base model."
         )
     alone_2C = torch.cat([_compute_logits(model, preprocessor, [row], device) for row in ids])
-    difference = float((together_2C - alone_2C).abs().max())
+    difference = float((together_2C - alone_2C).abs().max() / together_2C.abs().max())
     if difference > MASK_TOLERANCE:
         raise TrainError(
-            f"model.base: the same row has other logits alone and padded, by {difference:.2g}: "
+            f"model.base: the same row has other logits alone and padded, by {difference:.1%}: "
             f"padding is not masked. Give the tokenizer a pad_token that no text contains, or choose another base."
         )
 
