@@ -61,7 +61,6 @@ def search(name: str, candidates: dict[str, Any], **more: Any) -> dict[str, Any]
         ("train.early_stopping.patience", {"values": [1, 2]}),
         ("train.class_weights", {"values": [None, "balanced"]}),
         ("model.dropout", {"min": 0, "max": 0.5}),
-        ("model.lora.rank", {"values": [4, 8]}),
         ("model.base", {"values": ["minilm", "smollm"]}),
     ],
 )
@@ -95,6 +94,48 @@ def test_a_search_that_some_trial_would_fail_in_is_refused(
     tmp_path: Path, name: str, candidates: dict[str, Any], problem: str
 ) -> None:
     assert problems_of(tmp_path, tune=search(name, candidates)) == [f"tune.parameters.{name}: {problem}"]
+
+
+def test_a_key_inside_a_block_can_be_searched_when_the_block_is_there(tmp_path: Path) -> None:
+    tune = search("model.lora.rank", {"values": [4, 8]})
+
+    assert load_spec(write_spec(tmp_path, model={"base": "minilm", "lora": {}}, tune=tune))
+    assert problems_of(tmp_path, tune=tune) == [
+        "tune.parameters.model.lora.rank: 'model.lora' is null, so it has no 'rank' to search. Write 'model.lora: {}'."
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"source": "a", "label": {"bins": {"bad": [None, 0], "good": [0, None]}}},
+        {"source": "a", "label": {"map": {"1": "good", "2": "good", "0": "bad"}}},
+        {"source": {"classes": {"good": "good.txt", "bad": "bad.txt"}}},
+    ],
+)
+def test_labels_that_the_spec_defines_are_the_only_ones_it_may_name(tmp_path: Path, data: dict[str, Any]) -> None:
+    train = {"class_weights": {"good": 1.0, "bda": 2.0}}
+    evaluate = {"gates": {"f1[good]": "> 0.5", "recall[badd]": "> 0.5"}}
+
+    (found,) = problems_of(tmp_path, data=data, train=train, evaluate=evaluate)
+
+    problem, _, labels = found.partition(". Labels: ")
+    assert problem == (
+        "train.class_weights.bda: no label is called 'bda'; evaluate.gates.recall[badd]: no label is called 'badd'"
+    )
+    assert sorted(labels.removesuffix(".").split(", ")) == ["bad", "good"]
+
+
+def test_labels_that_only_the_rows_define_are_not_checked_yet(tmp_path: Path) -> None:
+    assert load_spec(write_spec(tmp_path, train={"class_weights": {"anything": 2.0}}))
+
+
+def test_columns_of_files_that_have_none_are_refused(tmp_path: Path) -> None:
+    data = {"source": {"classes": {"good": "good.txt", "bad": "bad.txt"}}, "text": "review"}
+
+    assert problems_of(tmp_path, data=data) == [
+        "data: text and label name columns, and the files of source.classes have none. Remove them."
+    ]
 
 
 def test_only_model_and_train_can_be_searched(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import reduce
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
 from launchyard.kind import Kind
 from launchyard.spec.blocks import Choice, Data, Product, Range, SplitSources, Tune
-from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, split_path
+from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 
 LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
@@ -70,6 +71,10 @@ def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> It
         nearest = find_nearest(type(spec), path)
         yield f"'{name}' is not a key of the spec" + (f". Did you mean '{nearest}'?" if nearest else "")
         return
+    off = next((path[:depth] for depth in range(1, len(path)) if _value_at(spec, path[:depth]) is None), None)
+    if off is not None:
+        yield f"'{join_path(off)}' is null, so it has no '{path[-1]}' to search. Write '{join_path(off)}: {{}}'"
+        return
     options = _scalar_types(key)
     if not options - {types.NoneType}:
         yield f"'{name}' is not a single value, so it cannot be searched. Name one of the keys inside it"
@@ -95,7 +100,6 @@ def _check_candidate(spec: Product, path: tuple[str, ...], value: Any) -> Iterat
     document: dict[str, Any] = spec.model_dump(mode="json")
     node = document
     for parent in path[:-1]:
-        node[parent] = node[parent] or {}
         node = node[parent]
     node[path[-1]] = value
     try:
@@ -103,6 +107,11 @@ def _check_candidate(spec: Product, path: tuple[str, ...], value: Any) -> Iterat
     except ValidationError as err:
         for problem in find_problems(err, document, type(spec)):
             yield f"a candidate {problem.text}"
+
+
+def _value_at(spec: Product, path: tuple[str, ...]) -> Any:
+    """Return what stands at a path of the spec."""
+    return reduce(getattr, path, spec)
 
 
 def _scalar_types(key: Key) -> set[type]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from launchyard.kind import Kind
-from launchyard.spec.blocks import Block, Data, Model, Product, Train, Unit
+from launchyard.spec.blocks import Block, ClassSources, Data, Model, Product, Train, Unit
 
 Bin = tuple[float | None, float | None]
 
@@ -50,6 +50,18 @@ class TextData(Data):
         100_000, ge=1, description="Longest text that is accepted; a longer one is an error."
     )
 
+    def find_labels(self) -> tuple[str, ...]:
+        """Return the labels, as far as they are known before any row is read; none when the rows say."""
+        if isinstance(self.source, ClassSources):
+            return tuple(self.source.classes)
+        return tuple(self.label.bins or dict.fromkeys((self.label.map or {}).values()))
+
+    @model_validator(mode="after")
+    def _reads_what_it_names(self) -> Self:
+        if isinstance(self.source, ClassSources) and (self.text, self.label) != ("text", LabelRule()):
+            raise ValueError("text and label name columns, and the files of source.classes have none. Remove them")
+        return self
+
 
 class Lora(Block):
     """Low-rank adapters (Hu et al. 2021): train a few added weights instead of all."""
@@ -89,6 +101,21 @@ class TextClassification(Product):
     data: TextData = Field(description="Where the rows come from and what they must fulfil.")
     model: TextModel = Field(description="What is trained.")
     train: TextTrain = Field(TextTrain(), description="Optimisation.")
+
+    @model_validator(mode="after")
+    def _names_known_labels(self) -> Self:
+        labels = self.data.find_labels()
+        weights = self.train.class_weights
+        named = {f"train.class_weights.{label}": label for label in (weights if isinstance(weights, dict) else ())}
+        named |= {
+            f"evaluate.gates.{metric}": metric[:-1].partition("[")[2] for metric in self.evaluate.gates if "[" in metric
+        }
+        unknown = [
+            f"{key}: no label is called '{label}'" for key, label in named.items() if labels and label not in labels
+        ]
+        if unknown:
+            raise ValueError(f"{'; '.join(unknown)}. Labels: {', '.join(labels)}")
+        return self
 
 
 KIND = Kind(
