@@ -78,19 +78,26 @@ def mix(values: UInts, seed: int = 0) -> UInts:
 
 
 class Fingerprint:
-    """A digest over rows that are added in the order of their identities: what they are called and what they hold."""
+    """A digest over rows that are added in the order of their identities: what they are called and what they hold.
+
+    It is one digest row by row, so it does not matter how many rows are added at once.
+    """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
+        self._names: list[str] | None = None
 
     def add(self, table: pa.Table) -> None:
         """Take in the identity and every other example column of each row."""
-        high_N, low_N = id_halves(table)
-        self._digest.update(np.stack([high_N, low_N]).astype("<u8").tobytes())
-        for name in sorted(column for column in table.column_names if not column.startswith("_")):
-            hashes_N = hash_values(table[name].fill_null("") if table[name].null_count else table[name])
-            self._digest.update(name.encode() + b"\0" + hashes_N.astype("<u8").tobytes())
-            self._digest.update(pc.is_null(table[name]).to_numpy(zero_copy_only=False).tobytes())
+        names = sorted(name for name in table.column_names if name not in ID_COLUMNS)
+        if self._names is None:
+            self._names = names
+            self._digest.update("\0".join(names).encode())
+        columns = [*id_halves(table)]
+        for name in names:
+            columns += [hash_values(table[name].fill_null("")) if table[name].null_count else hash_values(table[name])]
+            columns += [pc.is_null(table[name]).to_numpy().astype(np.uint64)]
+        self._digest.update(np.stack(columns, axis=1).astype("<u8").tobytes())
 
     def hexdigest(self) -> str:
         """Return the digest of all rows so far."""

@@ -79,14 +79,25 @@ def hash_bands(texts: pa.ChunkedArray | pa.Array) -> UInts:
 
 def measure_similarity(left: pa.Array, right: pa.Array) -> NDArray[np.float64]:
     """Return the Jaccard similarity of the shingles of ``left[k]`` and ``right[k]``, K."""
-    (left_V, left_bounds), (right_V, right_bounds) = hash_shingles(left), hash_shingles(right)
-    similarities = np.empty(len(left))
-    for k in range(len(left)):
-        ours = np.unique(left_V[left_bounds[k] : left_bounds[k + 1]])
-        theirs = np.unique(right_V[right_bounds[k] : right_bounds[k + 1]])
-        common = len(np.intersect1d(ours, theirs, assume_unique=True))
-        similarities[k] = common / (len(ours) + len(theirs) - common)
-    return similarities
+    (left_pairs, left_V), (right_pairs, right_V) = _find_distinct(left), _find_distinct(right)
+    pairs, shingles = np.concatenate([left_pairs, right_pairs]), np.concatenate([left_V, right_V])
+    order = np.lexsort([shingles, pairs])
+    pairs, shingles = pairs[order], shingles[order]
+    is_common = (pairs[1:] == pairs[:-1]) & (shingles[1:] == shingles[:-1])
+    common_K = np.bincount(pairs[1:][is_common], minlength=len(left))
+    similarity_K: NDArray[np.float64] = common_K / (np.bincount(pairs, minlength=len(left)) - common_K)
+    return similarity_K
+
+
+def _find_distinct(texts: pa.Array) -> tuple[NDArray[np.int64], UInts]:
+    """Return the distinct shingles of each text, and before them the text they belong to."""
+    shingles_V, bounds = hash_shingles(texts)
+    owners_V = np.repeat(np.arange(len(texts)), np.diff(bounds))
+    order = np.lexsort([shingles_V, owners_V])
+    owners_V, shingles_V = owners_V[order], shingles_V[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (owners_V[1:] != owners_V[:-1]) | (shingles_V[1:] != shingles_V[:-1])
+    return owners_V[is_first], shingles_V[is_first]
 
 
 def mark_near_duplicates(

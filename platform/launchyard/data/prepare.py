@@ -1,7 +1,7 @@
 """Preparation: from a product's sources to three parquet files and the manifest that says what they are.
 
 The rows pass by four times, from disk to disk: read and identified; freed of duplicates and counted; compared across
-splits; written. In memory there are one bucket of rows and one byte for each row: the split it goes to.
+splits; written. In memory there are one block of rows and one byte for each row: the split it goes to.
 
 Rows stand in each file in the order of ``row_id``. That is the order of a digest, so it is shuffled with respect
 to anything the rows hold, and it is the same whatever order, file format or batch size they came in.
@@ -44,8 +44,7 @@ from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 
 MOST_LABELS = 10_000
-ROW_GROUP_ROWS = 20_000
-ROW_GROUP_BYTES = 2**24
+ROW_GROUP_ROWS = 8_192
 SAMPLE_ROWS = 2_000
 
 
@@ -108,8 +107,8 @@ def _clean(reader: Reader, spec: Product, scratch: Path) -> Cleaned:
     inbox = Inbox(scratch)
     cleaned = Cleaned(reader.read(inbox), RowStore(scratch), KeyFile(scratch / "keys"))
     label_column = reader.recipe.label_column
-    for bucket in inbox.drain():
-        table, dropped = drop_duplicates(bucket, label_column)
+    for block in inbox.drain():
+        table, dropped = drop_duplicates(block, label_column)
         cleaned.dropped.update(dropped)
         cleaned.fingerprint.add(table.drop_columns([GIVEN]))
         codes_N = _encode_labels(cleaned, table, label_column)
@@ -205,7 +204,9 @@ def _write_splits(cleaned: Cleaned, states_N: NDArray[np.uint8], recipe: Recipe,
                 sample.append(part)
     for writer in writers.values():
         writer.close()
-    return Written(num_rows, label_counts, split_digest.hexdigest(), profilers, pa.concat_tables(sample))
+    return Written(
+        num_rows, label_counts, split_digest.hexdigest(), profilers, pa.concat_tables(sample).slice(0, SAMPLE_ROWS)
+    )
 
 
 def _digest_states(table: pa.Table, states: NDArray[np.uint8]) -> bytes:
@@ -217,7 +218,7 @@ def _digest_states(table: pa.Table, states: NDArray[np.uint8]) -> bytes:
 
 
 class SplitWriter:
-    """Writes one parquet file in row groups that do not depend on how rows arrive."""
+    """Writes one parquet file in row groups that do not depend on how many rows are added at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -228,22 +229,30 @@ class SplitWriter:
         """Take in the next rows."""
         self._waiting.append(table)
         if sum(part.num_rows for part in self._waiting) >= ROW_GROUP_ROWS:
-            self._flush()
+            self._write_groups()
 
     def close(self) -> None:
-        """Write what is waiting and finish the file; without any row it has the columns and no rows."""
-        self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        """Write what is waiting and finish the file."""
+        self._write_groups()
+        rest = self._waiting[0]
+        writer = self._open(rest.schema)
+        if rest.num_rows:
+            writer.write_table(rest)
+        writer.close()
 
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        table = pa.concat_tables(self._waiting)
+    def _write_groups(self) -> None:
+        """Write every full row group and keep the rest, as one table."""
+        table = pa.concat_tables(self._waiting).combine_chunks()
+        num_full = table.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
+        if num_full:
+            self._open(table.schema).write_table(table.slice(0, num_full), row_group_size=ROW_GROUP_ROWS)
+        # Taken, not sliced: a slice would keep the rows that are written.
+        self._waiting = [table.take(pa.array(np.arange(num_full, table.num_rows)))]
+
+    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
-        self._writer.write_table(table.combine_chunks())
-        self._waiting = []
+            self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
+        return self._writer
 
 
 def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written) -> DatasetManifest:

@@ -72,8 +72,12 @@ class ColumnProfiler:
             num_nulls=num_nulls,
             num_distinct=num_distinct,
             lengths=_find_quantiles(lengths, weights),
-            histogram=dict(self._values.most_common(COMMONEST)) if is_listed else _bin_lengths(lengths, weights),
+            histogram=self._list_commonest() if is_listed else _bin_lengths(lengths, weights),
         )
+
+    def _list_commonest(self) -> dict[str, int]:
+        """Return the commonest values, those of equal count in alphabetical order."""
+        return dict(sorted(self._values.items(), key=lambda item: (-item[1], item[0]))[:COMMONEST])
 
 
 def _count_values(values: pa.ChunkedArray) -> dict[Any, int]:

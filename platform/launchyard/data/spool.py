@@ -1,8 +1,8 @@
-"""Rows on their way through preparation, on disk: in memory there is one bucket of them at a time.
+"""Rows on their way through preparation, on disk: in memory there is one block of them at a time.
 
 Rows are dealt into buckets by the first bits of their identity. Equal rows therefore meet in one bucket, buckets of
-any data set are of equal size, and walking the buckets in order, each sorted, walks all rows in the order of their
-identities: the same order whatever order they arrived in.
+any data set are of equal size, and walking the buckets in order, some of them at a time and sorted, walks all rows in
+the order of their identities: the same order whatever order they arrived in.
 """
 
 from __future__ import annotations
@@ -19,19 +19,50 @@ from launchyard.data.identity import ID_HIGH
 
 NUM_BUCKETS = 128
 
+BLOCK_BYTES = 2**22
+"""Rows that are in memory at once, as far as one bucket is not larger."""
+
 
 class Inbox:
-    """Takes tables of identified rows and deals them into buckets."""
+    """Takes tables of identified rows and deals them into buckets; few rows are never written at all."""
 
     def __init__(self, folder: Path) -> None:
         """Start empty in the existing ``folder``."""
         self._folder = folder
+        self._waiting: list[pa.Table] = []
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
 
     def add(self, table: pa.Table) -> None:
-        """Append each row to its bucket."""
+        """Take in rows; they are dealt once enough are waiting."""
+        self._waiting.append(table)
+        if sum(waiting.nbytes for waiting in self._waiting) >= BLOCK_BYTES:
+            self._deal()
+
+    def drain(self) -> Iterator[pa.Table]:
+        """Yield all rows in blocks of one or more whole buckets, in order; nothing can be added afterwards."""
+        if not self._writers:
+            yield pa.concat_tables(self._waiting)
+            return
+        self._deal()
+        for writer in self._writers.values():
+            writer.close()
+        block: list[pa.Table] = []
+        for bucket in sorted(self._writers):
+            block.append(self._take(bucket))
+            if sum(table.nbytes for table in block) >= BLOCK_BYTES:
+                yield pa.concat_tables(block)
+                block = []
+        if block:
+            yield pa.concat_tables(block)
+
+    def _deal(self) -> None:
+        """Append each waiting row to the file of its bucket."""
+        if not self._waiting:
+            return
+        table = pa.concat_tables(self._waiting)
+        self._waiting = []
         buckets_N = (table[ID_HIGH].to_numpy() // np.uint64(2**64 // NUM_BUCKETS)).astype(np.int64)
-        table = table.take(pa.array(np.argsort(buckets_N, kind="stable")))
+        table = table.take(pa.array(np.argsort(buckets_N, kind="stable"))).combine_chunks()
         bounds = np.concatenate([[0], np.cumsum(np.bincount(buckets_N, minlength=NUM_BUCKETS))]).tolist()
         for bucket, (start, end) in enumerate(pairwise(bounds)):
             if end > start:
@@ -42,21 +73,16 @@ class Inbox:
             self._writers[bucket] = pa.ipc.new_stream(str(self._folder / f"{bucket}.in"), schema)
         return self._writers[bucket]
 
-    def drain(self) -> Iterator[pa.Table]:
-        """Yield each bucket that holds rows, in order, and delete it; nothing can be added afterwards."""
-        for writer in self._writers.values():
-            writer.close()
-        for bucket in sorted(self._writers):
-            path = self._folder / f"{bucket}.in"
-            with pa.OSFile(str(path)) as file:
-                table = pa.ipc.open_stream(file).read_all()
-            path.unlink()
-            yield table.combine_chunks()
-        self._writers.clear()
+    def _take(self, bucket: int) -> pa.Table:
+        path = self._folder / f"{bucket}.in"
+        with pa.OSFile(str(path)) as file:
+            table = pa.ipc.open_stream(file).read_all()
+        path.unlink()
+        return table
 
 
 class RowStore:
-    """Sorted buckets that can be walked again and again, and rows by their position in that walk."""
+    """Sorted blocks that can be walked again and again, and rows by their position in that walk."""
 
     def __init__(self, folder: Path) -> None:
         """Start empty in the existing ``folder``."""
@@ -65,28 +91,28 @@ class RowStore:
 
     @property
     def num_rows(self) -> int:
-        """Rows of all buckets."""
+        """Rows of all blocks."""
         return self._starts[-1]
 
     def append(self, table: pa.Table) -> None:
-        """Add the next bucket."""
-        bucket = len(self._starts) - 1
-        with pa.ipc.new_file(str(self._folder / f"{bucket}.rows"), table.schema) as writer:
+        """Add the next block."""
+        block = len(self._starts) - 1
+        with pa.ipc.new_file(str(self._folder / f"{block}.rows"), table.schema) as writer:
             writer.write_table(table)
         self._starts.append(self.num_rows + table.num_rows)
 
     def walk(self) -> Iterator[tuple[int, pa.Table]]:
-        """Yield each bucket with the position of its first row."""
-        for bucket, start in enumerate(self._starts[:-1]):
-            with pa.OSFile(str(self._folder / f"{bucket}.rows")) as file:
+        """Yield each block with the position of its first row."""
+        for block, start in enumerate(self._starts[:-1]):
+            with pa.OSFile(str(self._folder / f"{block}.rows")) as file:
                 yield start, pa.ipc.open_file(file).read_all()
 
     def take(self, positions_M: NDArray[np.int64], columns: list[str]) -> pa.Table:
-        """Return the rows at ascending ``positions_M``, reading from each bucket only what is asked for."""
-        buckets_M = np.searchsorted(self._starts, positions_M, side="right") - 1
+        """Return the rows at ascending ``positions_M``, reading from each block only what is asked for."""
+        blocks_M = np.searchsorted(self._starts, positions_M, side="right") - 1
         parts = []
-        for bucket in np.unique(buckets_M).tolist():
-            offsets = positions_M[buckets_M == bucket] - self._starts[bucket]
-            with pa.memory_map(str(self._folder / f"{bucket}.rows")) as file:
+        for block in np.unique(blocks_M).tolist():
+            offsets = positions_M[blocks_M == block] - self._starts[block]
+            with pa.memory_map(str(self._folder / f"{block}.rows")) as file:
                 parts.append(pa.ipc.open_file(file).read_all().select(columns).take(pa.array(offsets)))
         return pa.concat_tables(parts)

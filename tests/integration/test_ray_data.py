@@ -1,0 +1,123 @@
+"""The recipe mapped by Ray Data gives what it gives in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+
+from launchyard.data import intake
+from launchyard.data.prepare import prepare_dataset
+from launchyard.errors import DataError
+from launchyard.kinds.text_classification import TextClassification
+from launchyard.settings import Settings
+from launchyard.sources.tables import iter_tables
+from launchyard_pipelines import ray_data
+from launchyard_pipelines.local_ray import local_ray
+from launchyard_pipelines.ray_data import map_when_large, map_with_ray
+
+pytestmark = pytest.mark.integration
+
+NUM_ROWS = 400
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    with local_ray(num_cpus=2):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tables and several windows out of few rows."""
+    monkeypatch.setattr(intake, "iter_tables", lambda fetched, columns: iter_tables(fetched, columns, batch_rows=50))
+    monkeypatch.setattr(ray_data, "WINDOW_BYTES", 15_000)
+
+
+@pytest.fixture
+def source_dir(tmp_path: Path) -> Path:
+    """A folder with reviews, some of which hold a phone number, are empty, or stand there twice."""
+    rows = [
+        {
+            "text": f"review {i % 390} of thing {i % 390 * 7} by {'13800138000' if i % 9 == 0 else 'nobody'}",
+            "score": i % 2,
+        }
+        for i in range(NUM_ROWS)
+    ]
+    rows[5]["text"] = ""
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return tmp_path
+
+
+def _spec(label_map: dict[str, str]) -> TextClassification:
+    return TextClassification.model_validate(
+        {
+            "api": "launchyard/v1",
+            "product": "reviews",
+            "kind": "text-classification",
+            "data": {
+                "source": "rows.jsonl",
+                "label": {"column": "score", "map": label_map},
+                "redact": ["phone"],
+                "checks": {"near_duplicates": "allow"},
+            },
+            "model": {"base": "unused"},
+        }
+    )
+
+
+def test_ray_writes_the_same_files_as_this_process(source_dir: Path) -> None:
+    spec = _spec({"0": "bad", "1": "good"})
+    settings = Settings(home=source_dir / "home")
+
+    direct = prepare_dataset(spec, settings, base_dir=source_dir, output_dir=source_dir / "direct")
+    mapped = prepare_dataset(
+        spec, settings, base_dir=source_dir, output_dir=source_dir / "mapped", map_batches=map_with_ray
+    )
+
+    assert direct.redactions["phone"] == 45
+    assert mapped == direct
+    for path in (source_dir / "direct").iterdir():
+        assert (source_dir / "mapped" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_an_error_in_a_worker_arrives_as_itself_with_its_row(source_dir: Path) -> None:
+    with pytest.raises(DataError, match=r"^data\.label\.map: knows only '0', found '1' in row 2,"):
+        prepare_dataset(
+            _spec({"0": "bad"}),
+            Settings(home=source_dir / "home"),
+            base_dir=source_dir,
+            output_dir=source_dir / "out",
+            map_batches=map_with_ray,
+        )
+
+
+class Doubling:
+    """A recipe that says in which process it ran."""
+
+    def convert(self, batch: pa.Table) -> pa.Table:
+        worker = ray.get_runtime_context().get_worker_id()
+        return batch.append_column("worker", pa.array([worker] * batch.num_rows))
+
+
+def test_order_is_kept_and_only_what_follows_the_first_rows_goes_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_data, "LARGE_ROWS", 200)
+    tables = [pa.table({"n": pa.array(range(start, start + 40), pa.int64())}) for start in range(0, 600, 40)]
+
+    result = pa.concat_tables(map_when_large(Doubling(), tables))  # type: ignore[arg-type]
+
+    here = ray.get_runtime_context().get_worker_id()
+    workers = result["worker"].to_pylist()
+    assert result["n"].to_pylist() == list(range(600))
+    assert set(workers[:200]) == {here}
+    assert here not in workers[200:]
+
+
+def test_few_rows_never_reach_ray() -> None:
+    (table,) = map_when_large(Doubling(), [pa.table({"n": [1]})])  # type: ignore[arg-type]
+
+    assert table["worker"].to_pylist() == [ray.get_runtime_context().get_worker_id()]
