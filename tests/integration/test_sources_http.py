@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_server import Page, WebServer, serve_web
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
@@ -18,6 +17,7 @@ from launchyard.sources import fetch
 from launchyard.sources.remote import CHUNK_BYTES
 from launchyard.sources.tables import iter_tables
 from launchyard.uri import parse_uri
+from web_server import Page, WebServer, serve_web
 
 pytestmark = pytest.mark.integration
 
@@ -123,7 +123,7 @@ def test_a_download_over_the_limit_is_stopped(web: WebServer, tmp_path: Path, is
     with pytest.raises(SourceError, match=r"too large.*LAUNCHYARD_MAX_DOWNLOAD_BYTES"):
         fetch(f"{web.url}/a.bin", settings, base_dir=BASE)
 
-    assert not [path for path in tmp_path.rglob("a.bin")]
+    assert not list(tmp_path.rglob("a.bin"))
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) <= 3_000_000
 
 

@@ -102,7 +102,7 @@ def test_an_object_of_many_pieces_arrives_whole_and_is_told_on_the_way(bucket: A
     assert {total for _, total in seen} == {len(BODY)}
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """A test ends a fetch, as Ctrl-C does."""
 
 
@@ -112,9 +112,9 @@ def test_an_interrupted_fetch_goes_on_where_it_was(bucket: Any, settings: Settin
 
     def cancel(done_bytes: int, _: int | None) -> None:
         if done_bytes >= S3_CHUNK_BYTES:
-            raise Cancelled
+            raise CancelledError
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         fetch("s3://data/model.bin", settings, base_dir=BASE, on_progress=cancel)
     fetched = fetch("s3://data/model.bin", settings, base_dir=BASE, on_progress=lambda done, _: seen.append(done))
 
@@ -127,9 +127,9 @@ def test_an_object_that_changed_after_an_interruption_is_not_mixed(bucket: Any, 
 
     def cancel(done_bytes: int, _: int | None) -> None:
         if done_bytes >= S3_CHUNK_BYTES:
-            raise Cancelled
+            raise CancelledError
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         fetch("s3://data/model.bin", settings, base_dir=BASE, on_progress=cancel)
     bucket.pipe_file("data/model.bin", BODY[::-1])
 

@@ -59,9 +59,21 @@ def postgres() -> Iterator[str]:
     (folder / "password").chmod(0o644)
     data = folder / "data"
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    initdb = ["initdb", "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "-E", "UTF8"]
+    initdb = [
+        bin_dir / "initdb",
+        "-D",
+        data,
+        "-U",
+        "me",
+        "-A",
+        "scram-sha-256",
+        "--pwfile",
+        folder / "password",
+        "-E",
+        "UTF8",
+    ]
     try:
-        _run([*become, bin_dir / initdb[0], *initdb[1:]], folder)
+        _run([*become, *initdb], folder)
         _run([*become, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], folder)
         try:
             _fill(str(folder))
@@ -206,5 +218,5 @@ def test_a_wrong_password_is_told_and_not_shown(postgres: str, settings: Setting
 
 
 def test_a_database_that_cannot_be_reached_is_told(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="the database answers: .*[Cc]onnection refused"):
+    with pytest.raises(SourceError, match=r"the database answers: .*[Cc]onnection refused"):
         fetch("sql://postgresql://me@127.0.0.1:9/shop?query=SELECT 1", settings, base_dir=tmp_path)

@@ -63,7 +63,7 @@ def download_repository(request: Request) -> Download | None:
         if request.known is not None and request.known.validators.get("commit") == info.sha:
             return None
         if location.is_dataset and location.member is None:
-            return _download_dataset(request, location, str(info.sha))
+            return _download_dataset(request, location, info)
         return _download_files(request, location, info)
     except failures as err:
         if isinstance(err, SourceError) or (isinstance(err, OSError) and is_disk_full(err)):
@@ -100,9 +100,8 @@ def _download_files(request: Request, location: HubLocation, info: ModelInfo | D
         request.advance(done, total)
     # The library's notes for going on, of no use to a reader and different on each machine.
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    licence = getattr(info.card_data, "license", None)
     path = folder / location.member if location.member else folder
-    return Download(path, licence=str(licence) if licence else None, validators={"commit": str(info.sha)})
+    return Download(path, licence=_find_licence(info), validators={"commit": str(info.sha)})
 
 
 def _choose_files(request: Request, location: HubLocation, info: ModelInfo | DatasetInfo) -> dict[str, int]:
@@ -122,12 +121,18 @@ def _choose_files(request: Request, location: HubLocation, info: ModelInfo | Dat
     return wanted
 
 
-def _download_dataset(request: Request, location: HubLocation, commit: str) -> Download:
+def _find_licence(info: ModelInfo | DatasetInfo) -> str | None:
+    licence = getattr(info.card_data, "license", None)
+    return str(licence) if licence else None
+
+
+def _download_dataset(request: Request, location: HubLocation, info: ModelInfo | DatasetInfo) -> Download:
     try:
         import datasets
     except ImportError as err:
         raise SourceError(f"{request.uri}: hf:// needs an extra. Run: pip install 'launchyard[hub]'") from err
     try:
+        commit = str(info.sha)
         split = _choose_split(request, location, commit)
         rows = datasets.load_dataset(location.repository, location.config, split=split, revision=commit, streaming=True)
         path = request.workspace / "rows.parquet"
@@ -137,9 +142,9 @@ def _download_dataset(request: Request, location: HubLocation, commit: str) -> D
             shown=str(request.uri),
             advance=lambda done_bytes: request.advance(done_bytes, None),
         )
-    except (datasets.exceptions.DatasetsError, ValueError, RuntimeError) as err:
+    except (datasets.exceptions.DatasetsError, FileNotFoundError, ValueError, RuntimeError) as err:
         raise SourceError(f"{request.uri}: {' '.join(str(err).split())}") from err
-    return Download(path, sha256=digest, validators={"commit": commit})
+    return Download(path, sha256=digest, licence=_find_licence(info), validators={"commit": commit})
 
 
 def _choose_split(request: Request, location: HubLocation, commit: str) -> str:
