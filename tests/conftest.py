@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launchyard.settings import set_offline_defaults
+from tiny_candidate import make_spec, train_candidate, write_dataset, write_tiny_bundle
 
 MAY_SKIP_IN_CI = {"gpu", "cluster"}
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,24 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"{folder}: no shared data sets here. Set LAUNCHYARD_SHARED to the folder that holds data/.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set of synthetic film reviews: 320, 80 and 120 rows."""
+    return write_dataset(tmp_path_factory.mktemp("tiny") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def tiny_candidate(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+    """What training leaves of a two-layer BERT, really trained for a second; copy it before you change it."""
+    return train_candidate(tmp_path_factory.mktemp("trained"), make_spec(), tiny_dataset)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, tiny_candidate: Path) -> Path:
+    """A complete bundle that passed its gates, served by ONNX Runtime; copy it before you change it."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", tiny_dataset, tiny_candidate)
 
 
 @pytest.fixture(autouse=True)

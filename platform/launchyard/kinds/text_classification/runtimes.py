@@ -59,6 +59,7 @@ class OnnxRuntime:
             BundleError: ONNX Runtime does not accept it.
         """
         import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -68,7 +69,7 @@ class OnnxRuntime:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        except (onnxruntime.capi.onnxruntime_pybind11_state.Fail, RuntimeError) as err:
+        except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as err:
             raise BundleError(f"{graph}: ONNX Runtime cannot load it: {err}. Evaluate the model again.") from err
 
     def compute(self, input_ids_BT: NDArray[np.int64], mask_BT: NDArray[np.int64]) -> NDArray[np.float64]:
