@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -52,7 +52,7 @@ def postgres() -> Iterator[str]:
     # Not below pytest's folder: a socket's path is limited to 107 bytes, and another user must reach it.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     # PostgreSQL refuses to run as root.
-    become = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
+    become: list[str | Path] = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
     if become:
         shutil.chown(folder, "nobody")
     (folder / "password").write_text(PASSWORD)
@@ -72,19 +72,20 @@ def postgres() -> Iterator[str]:
         "-E",
         "UTF8",
     ]
+    control: list[str | Path] = [*become, bin_dir / "pg_ctl", "-D", data, "-w"]
     try:
         _run([*become, *initdb], folder)
-        _run([*become, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], folder)
+        _run([*control, "-l", folder / "log", "-o", options, "start"], folder)
         try:
             _fill(str(folder))
             yield str(folder)
         finally:
-            _run([*become, bin_dir / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], folder)
+            _run([*control, "-m", "immediate", "stop"], folder)
     finally:
         shutil.rmtree(folder)
 
 
-def _run(command: list[str | Path], folder: Path) -> None:
+def _run(command: Sequence[str | Path], folder: Path) -> None:
     arguments = [os.fspath(part) for part in command]
     # A file, not a pipe: the server inherits it, and a pipe would stay open as long as it runs.
     with tempfile.TemporaryFile("w+") as output:

@@ -2,7 +2,7 @@
 
 ``pip download`` runs a source archive's ``setup.py`` or build backend to learn its metadata, and has no option not
 to. This program, which runs in a process of its own, asks the same finder which file pip would take and stores its
-bytes. pip's modules have no stability promise; those used here are the same from pip 23.1 to 26.
+bytes. pip's modules have no stability promise; those used here were tried with pip 23.1, 25.3 and 26.3.
 
 Usage: python -m launchyard.sources.pip_sdist DIST==VERSION FOLDER [PIP OPTIONS]
 """
