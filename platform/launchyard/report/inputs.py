@@ -1,0 +1,35 @@
+"""What a launch report is made from: the records of one run, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from launchyard.dataset import DatasetManifest, SourceRecord
+from launchyard.evaluation import Evaluation, TrainingRecord, TuneRecord
+from launchyard.spec.blocks import Product
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a model comes from, so that it can be made again."""
+
+    run_id: str
+    created: datetime
+    """When the model was evaluated, aware UTC."""
+    code_version: str
+    spec_sha256: str
+    base_model: SourceRecord | None
+    """The pretrained model; None for a kind that starts from nothing."""
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The records of one run; what is None was not part of it."""
+
+    spec: Product
+    dataset: DatasetManifest
+    training: TrainingRecord | None
+    tuning: TuneRecord | None
+    evaluation: Evaluation
+    lineage: Lineage

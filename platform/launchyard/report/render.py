@@ -1,0 +1,142 @@
+"""Turn the records of a run into ``report.html``."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from launchyard.atomic import write_text
+from launchyard.dataset import SourceRecord
+from launchyard.figures import BarFigure, Figure, HeatmapFigure, LineFigure, TableFigure
+from launchyard.report import charts, course, formats, results
+from launchyard.report.inputs import ReportInputs
+from launchyard.report.texts import mark_up, name_in, phrase
+from launchyard.report.verdict import headline_metric, judge, key_figures
+
+REPORT_NAME = "report.html"
+MAX_CELL_CHARACTERS = 400
+MAX_TABLE_ROWS = 50
+
+
+def write_report(folder: Path, inputs: ReportInputs) -> Path:
+    """Write ``report.html`` into ``folder`` and return its path."""
+    path = folder / REPORT_NAME
+    write_text(path, render_report(inputs))
+    return path
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Return the launch report as one HTML document that asks for nothing from outside."""
+    evaluation = inputs.evaluation
+    metric = headline_metric(evaluation, inputs.spec)
+    known_metrics, other_metrics = results.list_metrics(evaluation)
+    style, script = _asset("report.css"), _asset("report.js")
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            inputs=inputs,
+            verdict=judge(inputs),
+            keys=key_figures(inputs),
+            metric=name_in("metric", metric),
+            known_metrics=known_metrics,
+            other_metrics=other_metrics,
+            rivals=results.draw_rivals(evaluation, metric),
+            cost=results.weigh_cost(evaluation, metric),
+            slices=results.draw_slices(evaluation.slices, metric),
+            labels=results.draw_labels(inputs.dataset.label_counts, inputs.dataset.labels),
+            curves=course.draw_learning_curves(inputs.training) if inputs.training else [],
+            search=course.draw_search(inputs.tuning) if inputs.tuning else None,
+            parameters=course.draw_parameters(inputs.tuning) if inputs.tuning else [],
+            sources=_list_sources(inputs),
+            style=Markup(style),
+            script=Markup(script),
+            policy=content_policy(style, script),
+        )
+    )
+
+
+def _list_sources(inputs: ReportInputs) -> list[tuple[str, SourceRecord]]:
+    """What was read, by the role that it plays."""
+    base = inputs.lineage.base_model
+    return [*(("data", source) for source in inputs.dataset.sources), *([("base_model", base)] if base else [])]
+
+
+def content_policy(style: str, script: str) -> str:
+    """Return the Content-Security-Policy under which only this very style and script run, and nothing is fetched.
+
+    Even markup that slipped through the escaping could then neither run nor call home.
+    """
+    return (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("launchyard.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        say=lambda path, **values: mark_up(phrase(path, **values)),
+        called=lambda group, name: mark_up(name_in(group, name)),
+        draw=draw_figure,
+        charts=charts,
+        max_table_rows=MAX_TABLE_ROWS,
+    )
+    environment.filters.update(
+        both=mark_up,
+        number=formats.format_number,
+        score=formats.format_score,
+        percent=formats.format_percent,
+        bytes=formats.format_bytes,
+        seconds=formats.format_seconds,
+        interval=results.show_interval,
+        cell=show_cell,
+        parameter=show_parameter,
+    )
+    return environment
+
+
+def draw_figure(figure: Figure) -> charts.Plot | charts.Bars | charts.Heatmap | TableFigure:
+    """Return the drawing of any figure; a table needs none."""
+    match figure:
+        case LineFigure():
+            return charts.draw_line_figure(figure)
+        case BarFigure():
+            return charts.draw_bar_figure(figure)
+        case HeatmapFigure():
+            return charts.draw_heatmap(figure)
+        case TableFigure():
+            return figure
+
+
+def show_cell(value: str | float | int | None) -> str:
+    """Return a table's cell as text; a long text is cut, as the rows themselves are in the data set."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_CELL_CHARACTERS else value[: MAX_CELL_CHARACTERS - 1] + "…"
+    return formats.format_number(value)
+
+
+def show_parameter(value: course.Value) -> str:
+    """Return a searched value as the product file would hold it."""
+    return formats.format_number(value) if course.is_number(value) else str(value)

@@ -1,0 +1,66 @@
+"""The report's phrases in its two languages, read from ``texts.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import yaml
+from markupsafe import Markup, escape
+
+from launchyard.figures import Caption
+
+TEXTS_PATH = Path(__file__).with_name("texts.yaml")
+
+
+@cache
+def load_texts() -> Mapping[str, Mapping[str, Caption]]:
+    """Return group -> key -> phrase."""
+    raw = yaml.safe_load(TEXTS_PATH.read_text(encoding="utf-8"))
+    return {
+        group: {str(key): Caption.model_validate(value) for key, value in phrases.items()}
+        for group, phrases in cast(dict[str, dict[str, object]], raw).items()
+    }
+
+
+def phrase(path: str, **values: str | Caption) -> Caption:
+    """Return the phrase at ``group.key`` with its ``{placeholders}`` filled in each language.
+
+    Raises:
+        KeyError: there is no such phrase, or a placeholder has no value.
+    """
+    group, _, key = path.partition(".")
+    text = load_texts()[group][key]
+    return Caption(
+        en=text.en.format(**{name: in_language(value, "en") for name, value in values.items()}),
+        zh=text.zh.format(**{name: in_language(value, "zh") for name, value in values.items()}),
+    )
+
+
+def name_in(group: str, name: str) -> Caption:
+    """Return what people call ``name``, a term of the records; an unknown one keeps its name in both languages."""
+    return load_texts()[group].get(name) or as_data(name)
+
+
+def as_data(text: str) -> Caption:
+    """Return a text that belongs to the user's data and is the same in both languages."""
+    return Caption(en=text, zh=text)
+
+
+def in_language(value: str | Caption, language: str) -> str:
+    """Return one language of ``value``; a plain string is the same in all of them."""
+    return value if isinstance(value, str) else cast(str, getattr(value, language))
+
+
+def mark_up(caption: str | Caption) -> Markup:
+    """Return both languages as HTML, escaped; CSS shows one of them.
+
+    What is the same in both is data, and marked as such for translation tools and screen readers.
+    """
+    if isinstance(caption, str) or caption.en == caption.zh:
+        return Markup('<span translate="no">{}</span>').format(in_language(caption, "en"))
+    return Markup('<span class="en" lang="en">{}</span><span class="zh" lang="zh-Hans">{}</span>').format(
+        escape(caption.en), escape(caption.zh)
+    )

@@ -1,0 +1,230 @@
+"""The verdict in words: may the model ship, why, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from launchyard.evaluation import Evaluation, GateResult, Measure
+from launchyard.figures import Caption
+from launchyard.report.formats import format_number, format_percent, format_score, format_seconds
+from launchyard.report.inputs import ReportInputs
+from launchyard.report.texts import as_data, load_texts, name_in, phrase
+from launchyard.spec.blocks import RULE, Product
+
+SHARE_METRICS = ("accuracy",)
+"""Metrics that a sentence can call 'right this often'."""
+
+
+@dataclass(frozen=True)
+class GateLine:
+    """One gate as a line of the verdict."""
+
+    name: Caption
+    rule: str
+    value: str
+    passed: bool
+    remark: Caption | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do next; ``command`` is what to type, if anything."""
+
+    text: Caption
+    command: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The top of the report."""
+
+    passed: bool
+    title: Caption
+    sentences: tuple[Caption, ...]
+    gates: tuple[GateLine, ...]
+    steps: tuple[Step, ...]
+
+
+def judge(inputs: ReportInputs) -> Verdict:
+    """Return the verdict of the records' gates; it decides nothing by itself."""
+    evaluation, spec = inputs.evaluation, inputs.spec
+    passed = evaluation.passed
+    return Verdict(
+        passed=passed,
+        title=phrase("verdict.ship" if passed else "verdict.refuse"),
+        sentences=(_describe_gates(evaluation), *_describe_result(evaluation, spec), *_describe_cost(evaluation)),
+        gates=tuple(_describe_gate(gate, evaluation) for gate in evaluation.gates),
+        steps=_steps_after_release(spec) if passed else _steps_after_refusal(inputs),
+    )
+
+
+def headline_metric(evaluation: Evaluation, spec: Product) -> str:
+    """Return the metric that stands for all others: accuracy, the first gate's, or the first that was measured."""
+    measured = evaluation.metrics.get("test", {})
+    wanted = (*SHARE_METRICS, *spec.evaluate.gates, *measured)
+    return next((name for name in wanted if name in measured), SHARE_METRICS[0])
+
+
+def _describe_gates(evaluation: Evaluation) -> Caption:
+    gates = evaluation.gates
+    failed = [gate for gate in gates if not gate.passed]
+    if not gates:
+        return phrase("verdict.no_gates")
+    if not failed:
+        return phrase("verdict.all_gates", count=str(len(gates)))
+    return phrase("verdict.failed_gates", failed=str(len(failed)), count=str(len(gates)))
+
+
+def _describe_result(evaluation: Evaluation, spec: Product) -> list[Caption]:
+    metric = headline_metric(evaluation, spec)
+    measure = evaluation.metrics.get("test", {}).get(metric)
+    if measure is None:
+        return []
+    confidence = format_percent(spec.evaluate.confidence, decimals=0)
+    show = format_percent if metric in SHARE_METRICS else format_score
+    values = {
+        "n": format_number(measure.n),
+        "value": show(measure.value),
+        "low": show(measure.low),
+        "high": show(measure.high),
+        "confidence": confidence,
+    }
+    if metric in SHARE_METRICS:
+        first = phrase("verdict.right", **values)
+    else:
+        first = phrase("verdict.measured", metric=name_in("metric", metric), **values)
+    rivals = (
+        ("verdict.prior", evaluation.prior.get(metric)),
+        ("verdict.baseline", evaluation.baseline.get(metric)),
+        ("verdict.champion", evaluation.champion.get(metric)),
+    )
+    compared = [
+        phrase(path, value=show(rival.value), name=evaluation.baseline_name, version=str(evaluation.champion_version))
+        for path, rival in rivals
+        if rival is not None
+    ]
+    return [first, *compared]
+
+
+def _describe_cost(evaluation: Evaluation) -> list[Caption]:
+    return [phrase("verdict.latency", value=format_number(evaluation.latency.p50_ms))]
+
+
+def _describe_gate(gate: GateResult, evaluation: Evaluation) -> GateLine:
+    return GateLine(
+        name=name_in("gate", gate.metric) if gate.metric in load_texts()["gate"] else name_in("metric", gate.metric),
+        rule=gate.rule,
+        value=format_score(gate.value),
+        passed=gate.passed,
+        remark=_remark(gate, evaluation),
+    )
+
+
+def _remark(gate: GateResult, evaluation: Evaluation) -> Caption | None:
+    """Chance is named wherever other test rows could have turned the gate."""
+    if gate.value is None:
+        return phrase("verdict.undefined")
+    if gate.difference is not None:
+        return _remark_difference(gate.difference)
+    measure = evaluation.metrics.get("test", {}).get(gate.metric)
+    if measure is None or not is_close(gate, measure):
+        return None
+    return phrase("verdict.close", low=format_score(measure.low), high=format_score(measure.high))
+
+
+def _remark_difference(difference: Measure) -> Caption:
+    return phrase(
+        "verdict.difference",
+        value=f"{difference.value:+.3f}",
+        low=f"{difference.low:+.3f}",
+        high=f"{difference.high:+.3f}",
+        n=format_number(difference.n),
+    )
+
+
+def is_close(gate: GateResult, measure: Measure) -> bool:
+    """Return whether the gate's limit lies inside the interval of what was measured."""
+    rule = RULE.match(gate.rule)
+    return rule is not None and measure.low <= float(rule[2]) <= measure.high
+
+
+def _steps_after_release(spec: Product) -> tuple[Step, ...]:
+    name = spec.product
+    return (
+        Step(phrase("next.serve"), f"launchyard serve {name}"),
+        Step(phrase("next.status"), f"launchyard status {name}"),
+        Step(phrase("next.rollback"), f"launchyard rollback {name}"),
+    )
+
+
+def _steps_after_refusal(inputs: ReportInputs) -> tuple[Step, ...]:
+    failed = [gate for gate in inputs.evaluation.gates if not gate.passed]
+    measured = inputs.evaluation.metrics.get("test", {})
+    steps = [Step(phrase("next.unchanged")), Step(phrase("next.examples"))]
+    if any(gate.metric in measured and is_close(gate, measured[gate.metric]) for gate in failed):
+        steps.append(Step(phrase("next.more_test_rows")))
+    if inputs.training is not None and _was_still_improving(inputs):
+        key = f"--set train.epochs={2 * inputs.spec.train.epochs}"
+        steps.append(Step(phrase("next.train_longer"), f"launchyard run PATH {key}"))
+    rarest = _rarest_label(inputs)
+    if rarest is not None:
+        label, count = rarest
+        steps.append(Step(phrase("next.more_rows", label=label, count=format_number(count))))
+    if inputs.spec.tune is None:
+        steps.append(Step(phrase("next.tune")))
+    return tuple(steps)
+
+
+def _was_still_improving(inputs: ReportInputs) -> bool:
+    training = inputs.training
+    return training is not None and not training.stopped_early and training.best_step >= training.num_steps
+
+
+def _rarest_label(inputs: ReportInputs) -> tuple[str, int] | None:
+    """The label with the fewest training rows, when it has less than half of an equal share."""
+    counts = inputs.dataset.label_counts.get("train", {})
+    if not counts:
+        return None
+    label = min(counts, key=lambda name: counts[name])
+    return (label, counts[label]) if counts[label] * len(counts) * 2 < sum(counts.values()) else None
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One of the few figures that stand beside the verdict."""
+
+    label: Caption
+    value: Caption
+    detail: Caption | None = None
+
+
+def key_figures(inputs: ReportInputs) -> tuple[KeyFigure, ...]:
+    """Return the headline metric, the answer time, the training time and the size on disk."""
+    evaluation = inputs.evaluation
+    metric = headline_metric(evaluation, inputs.spec)
+    measure = evaluation.metrics.get("test", {}).get(metric)
+    figures = []
+    if measure is not None:
+        detail = phrase(
+            "key.interval",
+            low=format_score(measure.low),
+            high=format_score(measure.high),
+            n=format_number(measure.n),
+        )
+        figures.append(KeyFigure(name_in("metric", metric), as_data(format_score(measure.value)), detail))
+    latency = evaluation.latency
+    figures.append(
+        KeyFigure(
+            phrase("key.latency"),
+            as_data(f"{format_number(latency.p50_ms)} ms"),
+            phrase("key.latency_detail", p99=format_number(latency.p99_ms)),
+        )
+    )
+    if inputs.training is not None:
+        rate = format_number(round(inputs.training.samples_per_second, 1))
+        figures.append(
+            KeyFigure(
+                phrase("key.training"), format_seconds(inputs.training.seconds), phrase("key.training_detail", rate=rate)
+            )
+        )
+    return tuple(figures)
