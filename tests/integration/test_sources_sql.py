@@ -59,7 +59,7 @@ def postgres() -> Iterator[str]:
     (folder / "password").chmod(0o644)
     data = folder / "data"
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    initdb = [
+    initdb: list[str | Path] = [
         bin_dir / "initdb",
         "-D",
         data,
