@@ -393,6 +393,22 @@ def test_counts_that_the_rows_cannot_meet_are_an_error_with_the_numbers(tmp_path
         prepare(tmp_path, make_spec(split={"train": 100, "validation": 10, "test": 10}), make_rows(90))
 
 
+def test_one_group_that_holds_all_rows_is_an_error(tmp_path: Path) -> None:
+    rows = [{**row, "user": "the only one"} for row in make_rows(50)]
+
+    with pytest.raises(DataError, match=r"train_rows: must be at least 1, found 0\. Change data\.split or add rows"):
+        prepare(tmp_path, make_spec(split={"group": "user"}), rows)
+
+
+def test_a_given_split_without_a_usable_row_is_an_error(tmp_path: Path) -> None:
+    rows = make_rows(50)
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", [{"text": rows[0]["text"], "label": "b"}])
+
+    with pytest.raises(DataError, match="test_rows: must be at least 1, found 0"):
+        prepare(tmp_path, make_spec({"train": "rows.jsonl", "test": "test.jsonl"}))
+
+
 def test_heavy_imbalance_and_labels_that_are_not_measured_give_warnings(tmp_path: Path) -> None:
     rows = make_rows(300, labels="a") + [{**row, "label": "b"} for row in make_rows(3, seed=9)]
 

@@ -36,7 +36,7 @@ def _divide(
     file = KeyFile(folder / "keys")
     file.append(keys, strata, given)
     names = ("train", "validation", "test")
-    rows = {name: int((given == place).sum()) for place, name in enumerate(names)}
+    rows = {name: int((given == place).sum()) for place, name in enumerate(names) if place in given}
     partition = Partition(split, file, rows, num_strata=int(strata.max()) + 1)  # type: ignore[arg-type]
     partition.hold_out()
     partition.choose_train()

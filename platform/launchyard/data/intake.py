@@ -63,6 +63,14 @@ class Reader:
         named = (*self.recipe.content_columns, self.recipe.label_column, split.group, split.time)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
+    @property
+    def given_splits(self) -> tuple[SplitName, ...]:
+        """Splits that have a source of their own; what has none is split off train."""
+        source = self.spec.data.source
+        if not isinstance(source, SplitSources):
+            return ("train",)
+        return tuple(name for name in SPLITS if getattr(source, name) is not None)
+
     def read(self, inbox: Inbox) -> Intake:
         """Put the examples of all sources into ``inbox`` and return what was read.
 

@@ -113,7 +113,8 @@ def _clean(reader: Reader, spec: Product, scratch: Path) -> Cleaned:
         cleaned.fingerprint.add(table.drop_columns([GIVEN]))
         codes_N = _encode_labels(cleaned, table, label_column)
         given_N = table[GIVEN].to_numpy()
-        cleaned.given_rows.update({name: int((given_N == place).sum()) for place, name in enumerate(SPLITS)})
+        for name in reader.given_splits:
+            cleaned.given_rows[name] += int(np.count_nonzero(given_N == SPLITS.index(name)))
         is_stratified = spec.data.split.stratify and not spec.data.split.group and not spec.data.split.time
         cleaned.keys.append(
             make_keys(table, spec.data.split), codes_N if is_stratified else np.zeros_like(codes_N), given_N

@@ -80,7 +80,7 @@ class Partition:
         Args:
             split: What the user asked for.
             keys: Every row's key, stratum and given split.
-            given_rows: How many rows came from the source of each split; those of train are divided.
+            given_rows: Rows from the source of each split that has one; those of train are divided.
             num_strata: Strata are 0 to this.
 
         Raises:
@@ -90,7 +90,7 @@ class Partition:
         self._keys = keys
         self._num_strata = num_strata
         self._given: dict[SplitName, int] = {
-            name: given_rows[name] for name in SPLITS[VALIDATION:] if given_rows.get(name)
+            name: given_rows[name] for name in SPLITS[VALIDATION:] if name in given_rows
         }
         self._sizes = plan_sizes(split, given_rows["train"], self._given)
 
@@ -101,7 +101,8 @@ class Partition:
             available_S = self._count_pool(source)
             # As far as the sizes allow, every label keeps a row for each split that is still to be chosen.
             limits_S = np.maximum(available_S - (num_later if source == TRAIN else 0), 0)
-            size = self._sizes[SPLITS[place]]
+            # A large group may have taken more than its share; that a split is empty is then for the checks to say.
+            size = min(self._sizes[SPLITS[place]], int(available_S.sum()))
             ranks_S = allocate(size, available_S, limits_S if limits_S.sum() >= size else available_S)
             self._move(source, place, ranks_S)
 
