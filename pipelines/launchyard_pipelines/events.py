@@ -85,10 +85,12 @@ class StepReport:
 
 
 @contextmanager
-def reported_step(step: str, settings: Settings) -> Iterator[StepReport]:
-    """Run a block as the step ``step``: its start, end, refusal or failure become events; errors pass on."""
+def reported_step(step: str, settings: Settings, *, started_s: float) -> Iterator[StepReport]:
+    """Run a block as the step ``step``: its start, end, refusal or failure become events; errors pass on.
+
+    ``started_s`` is when its time began, by the monotonic clock.
+    """
     report = StepReport(step, settings.run_dir)
-    started_s = time.monotonic()
     append_event(settings.run_dir, Event(step=step, type="started"))
 
     def end(type_: EventType, message: str) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 
 from kfp import local
-from launchyard.spec.load import load_spec
 
 from launchyard.settings import load_settings, set_offline_defaults
+from launchyard.spec.load import load_spec
 from launchyard_pipelines.build import build_pipeline, compile_pipeline
 from launchyard_pipelines.plan import PLAN_NAME, RunPlan
 

@@ -86,8 +86,8 @@ class RunDisplay:
 def build_metrics_table(record: RunRecord) -> Table:
     """Return one table of test metrics with n, interval, validation value and gates in green or red."""
     table = Table(title=f"{record.product}: test metrics", title_justify="left", title_style="bold")
-    for column in ("metric", "value", "interval", "n", "validation", "gate"):
-        table.add_column(column, justify="left" if column in ("metric", "gate") else "right", no_wrap=True)
+    for column in ("metric", "value", "interval", "n", "valid.", "gate"):
+        table.add_column(column, justify="left" if column in ("metric", "gate") else "right", no_wrap=column != "gate")
     gates: dict[str, list[GateResult]] = {}
     for gate in record.gates:
         gates.setdefault(gate.metric, []).append(gate)
@@ -97,7 +97,7 @@ def build_metrics_table(record: RunRecord) -> Table:
         on_validation = f"{validation[name]:.3f}" if name in validation else ""
         verdicts = "\n".join(_format_gate(gate) for gate in gates.pop(name, []))
         n = f"{record.n['test'][name]:,}"
-        table.add_row(escape(name), f"{value:.3f}", f"{low:.3f} - {high:.3f}", n, on_validation, verdicts)
+        table.add_row(escape(name), f"{value:.3f}", f"{low:.3f}-{high:.3f}", n, on_validation, verdicts)
     for name, others in gates.items():
         shown = "" if others[0].value is None else f"{others[0].value:.3f}"
         table.add_row(escape(name), shown, "", "", "", "\n".join(_format_gate(gate) for gate in others))
@@ -105,7 +105,7 @@ def build_metrics_table(record: RunRecord) -> Table:
 
 
 def _format_gate(gate: GateResult) -> str:
-    return f"[green]passed {gate.rule}[/green]" if gate.passed else f"[red]REFUSED {gate.rule}[/red]"
+    return f"[green]pass {gate.rule}[/green]" if gate.passed else f"[red]FAIL {gate.rule}[/red]"
 
 
 def print_summary(console: Console, record: RunRecord, spec_path: str) -> None:

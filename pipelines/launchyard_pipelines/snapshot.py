@@ -6,11 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from launchyard.spec.load import dump_spec
-
 from launchyard.atomic import write_text
 from launchyard.settings import Settings
 from launchyard.spec.blocks import ClassSources, Product, SplitSources
+from launchyard.spec.load import dump_spec
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from launchyard.errors import BundleError
 from launchyard.evaluation import Evaluation, GateResult, Measure
 from launchyard.kind import get_kind
 from launchyard.spec.blocks import Product
+from launchyard.spec.load import dump_spec
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "bundle.json"
@@ -100,7 +101,7 @@ def write_manifest(
     """
     dataset = parse_file(folder, DATASET_NAME, DatasetManifest)
     evaluation = parse_file(folder, EVALUATION_NAME, Evaluation)
-    _write(folder / SPEC_NAME, render_spec(spec))
+    _write(folder / SPEC_NAME, dump_spec(spec))
     files = _describe_files(folder)
     sources = (*dataset.sources, *([base_model] if base_model else []))
     manifest = seal_manifest(
@@ -125,11 +126,6 @@ def write_manifest(
     )
     _write(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
     return manifest
-
-
-def render_spec(spec: Product) -> str:
-    """Return the text of ``spec.json``; its sha256 is the ``spec_sha256`` of every record."""
-    return spec.model_dump_json(indent=2) + "\n"
 
 
 def open_bundle(folder: Path, *, require_gate: bool = True, marks_dir: Path | None = None) -> BundleManifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_run_ids_sort_by_time_and_differ() -> None:
 def test_an_error_in_a_step_becomes_an_event_and_passes_on(tmp_path: Path, error: Exception, type_: str) -> None:
     settings = Settings(run_dir=tmp_path)
 
-    with pytest.raises(type(error)), reported_step("train", settings):
+    with pytest.raises(type(error)), reported_step("train", settings, started_s=time.monotonic()):
         raise error
 
     events = EventReader(tmp_path).read_new()
@@ -93,7 +94,7 @@ def test_a_reader_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
 
 
 def test_progress_is_thinned_out_but_never_loses_the_end(tmp_path: Path) -> None:
-    with reported_step("train", Settings(run_dir=tmp_path)) as report:
+    with reported_step("train", Settings(run_dir=tmp_path), started_s=time.monotonic()) as report:
         for step in range(1, 101):
             report.progress(step, 100)
 

@@ -6,6 +6,7 @@ from launchyard.registry import Registry
 from launchyard.release import release
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import find_run_id
 
 ACTOR = "pipeline"
@@ -14,7 +15,7 @@ ACTOR = "pipeline"
 def deploy(product: str, version: int, run_id: str) -> None:
     """Make ``version`` the champion and mirror that into the registry; repeated, nothing changes."""
     settings = load_settings()
-    with reported_step("deploy", settings) as report:
+    with reported_step("deploy", settings, started_s=LOADED_S) as report:
         found_id = find_run_id(settings, run_id)
         rollout = release(settings, product, version, actor=ACTOR, run_id=found_id, reason="passed all gates")
         Registry(settings).mirror_aliases(rollout)

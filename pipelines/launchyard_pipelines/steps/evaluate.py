@@ -20,9 +20,11 @@ from launchyard.report import Lineage, ReportInputs, write_report
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
+from launchyard.spec.load import spec_sha256
 from launchyard.threads import count_serving_threads
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_run_id
 from launchyard_pipelines.steps.train import TUNE_NAME
 
@@ -65,7 +67,7 @@ def evaluate(
         GateRefused: a gate did not pass; bundle and report are written all the same.
     """
     settings = load_settings()
-    with reported_step("evaluate", settings) as report:
+    with reported_step("evaluate", settings, started_s=LOADED_S) as report:
         spec = reference.load()
         bundle_dir = Path(outputs.bundle.path)
         job = EvaluateJob(
@@ -82,7 +84,7 @@ def evaluate(
             run_id=find_run_id(settings, run_id),
             created=datetime.now(UTC),
             code_version=compute_code_version(),
-            spec_sha256=reference.sha256,
+            spec_sha256=spec_sha256(spec),
             base_model=base_model,
         )
         report_path = write_report(bundle_dir, read_inputs(spec, bundle_dir, evaluation, lineage))

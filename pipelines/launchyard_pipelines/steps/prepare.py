@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from launchyard.data.prepare import prepare_dataset
-
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 
 
 def prepare(reference: SpecReference, dataset: Artifact) -> str:
     """Write the prepared data set; returns its fingerprint."""
     settings = load_settings()
-    with reported_step("prepare", settings) as report:
+    with reported_step("prepare", settings, started_s=LOADED_S) as report:
         spec = reference.load()
         base_dir = Path(reference.uri).parent
         manifest = prepare_dataset(spec, settings, base_dir=base_dir, output_dir=Path(dataset.path))

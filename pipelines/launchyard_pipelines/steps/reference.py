@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from launchyard.spec.load import load_spec
-
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
+from launchyard.spec.load import load_spec
 
 
 class Artifact(Protocol):

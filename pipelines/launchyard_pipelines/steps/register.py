@@ -11,6 +11,7 @@ from launchyard.records import Records
 from launchyard.registry import Registry
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.evaluate import EVALUATION_NAME
 from launchyard_pipelines.steps.reference import Artifact
 
@@ -22,7 +23,7 @@ def register(bundle: Artifact) -> int:
         RunError: the champion changed since the bundle was compared with it.
     """
     settings = load_settings()
-    with reported_step("register", settings) as report:
+    with reported_step("register", settings, started_s=LOADED_S) as report:
         bundle_dir = Path(bundle.path)
         manifest = open_bundle(bundle_dir)
         evaluation = parse_file(bundle_dir, EVALUATION_NAME, Evaluation)

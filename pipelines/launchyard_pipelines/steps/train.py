@@ -6,16 +6,16 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from launchyard.spec.load import dump_spec
-
 from launchyard.evaluation import TuneRecord
 from launchyard.search import apply_trial
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
+from launchyard.spec.load import dump_spec
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_train import fit
+from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 
 TUNE_NAME = "tune.json"
@@ -29,7 +29,7 @@ def train(
     An interrupted training of the same configuration on the same rows is continued.
     """
     settings = load_settings()
-    with reported_step("train", settings) as report:
+    with reported_step("train", settings, started_s=LOADED_S) as report:
         spec = apply_search(reference.load(), search)
         job = make_job(spec, settings, reference, dataset, Path(candidate.path))
         storage_dir = find_storage(settings, spec, fingerprint)

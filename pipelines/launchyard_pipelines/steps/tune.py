@@ -10,6 +10,7 @@ from launchyard.evaluation import TrialResult
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_tune import search as run_search
+from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 from launchyard_pipelines.steps.train import find_storage, make_job
 
@@ -17,7 +18,7 @@ from launchyard_pipelines.steps.train import find_storage, make_job
 def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: Artifact) -> None:
     """Search within the budget and leave the record of all trials; an interrupted search is continued."""
     settings = load_settings()
-    with reported_step("tune", settings) as report:
+    with reported_step("tune", settings, started_s=LOADED_S) as report:
         spec = reference.load()
         if spec.tune is None:
             raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
