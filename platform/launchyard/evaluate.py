@@ -103,15 +103,18 @@ def copy_candidate(job: EvaluateJob, folder: Path) -> None:
 
     Raises:
         BundleError: the candidate holds no model.
+        DataError: there is no prepared data set.
     """
     model_dir = job.candidate_dir / "model"
     if not model_dir.is_dir():
         raise BundleError(f"{job.candidate_dir}: no trained model here. Run the train step first.")
-    shutil.copytree(model_dir, folder / "model")
-    for name in CANDIDATE_FILES:
-        if (job.candidate_dir / name).is_file():
-            shutil.copyfile(job.candidate_dir / name, folder / name)
-    shutil.copyfile(job.dataset_dir / MANIFEST_NAME, folder / MANIFEST_NAME)
+    write_text(folder / MANIFEST_NAME, load_manifest(job.dataset_dir).model_dump_json(indent=2) + "\n")
+    # One by one: copytree would hide that the disk is full in a list of messages.
+    for path in (*model_dir.rglob("*"), *(job.candidate_dir / name for name in CANDIDATE_FILES)):
+        if path.is_file():
+            target = folder / path.relative_to(job.candidate_dir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 class _Evaluation:

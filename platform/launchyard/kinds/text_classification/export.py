@@ -7,6 +7,7 @@ graph, and the same graph with int8 matrix products. Shapes: B rows, T tokens, C
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,7 @@ class _Export:
             self._build(name)
             trial = self._measure(name)
         except EXPORT_ERRORS as err:
-            reason = f"could not be made: {type(err).__name__}: {str(err).strip().splitlines()[0]}"
-            return _Trial(RuntimeCandidate(name=name, reason=reason))
+            return _Trial(RuntimeCandidate(name=name, reason=f"could not be made: {_summarise(err)}"))
         difference = _relative_difference(trial.logits, reference.logits)
         if name == "onnx" and difference > MAX_GRAPH_DIFFERENCE:
             reason = f"computes other logits than torch: they differ by {difference:.1%}"
@@ -217,6 +217,14 @@ def read_labels(model_dir: Path) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError) as err:
         raise BundleError(f"{path}: names no labels: {err!r}. Train the model again.") from err
     return tuple(names[str(number)] for number in range(len(names)))
+
+
+def _summarise(err: BaseException) -> str:
+    """Return the first line of what lies at the bottom of ``err``, without terminal colours."""
+    while err.__cause__ is not None:
+        err = err.__cause__
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(err)).strip().splitlines()
+    return f"{type(err).__name__}: {lines[0]}" if lines else type(err).__name__
 
 
 def _relative_difference(logits_BC: NDArray[np.float64] | None, reference_BC: NDArray[np.float64] | None) -> float:

@@ -1,0 +1,248 @@
+"""A candidate becomes a measured bundle: what is in it, what it is compared with, and what stops it."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from launchyard.bundle import open_bundle
+from launchyard.dataset import load_manifest, read_split
+from launchyard.errors import BundleError, DataError
+from launchyard.evaluate import Champion, EvaluateJob, evaluate_candidate
+from launchyard.evaluation import Evaluation
+from launchyard.kind import get_kind
+from launchyard.kinds.text_classification.baseline import answer_baseline
+from launchyard.kinds.text_classification.evaluate import TextEvaluator, length_thirds
+from launchyard.self_test import self_test
+from tiny_candidate import make_spec, write_dataset
+
+
+def evaluate(
+    folder: Path, dataset_dir: Path, candidate_dir: Path, champion: Champion | None = None, **evaluate_block: object
+) -> Evaluation:
+    spec = make_spec(serve={"runtime": "torch"}, evaluate={"bootstrap": 200} | evaluate_block)
+    job = EvaluateJob(spec, dataset_dir, candidate_dir, folder / "bundle", threads=1, champion=champion)
+    return evaluate_candidate(job, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def evaluation(tiny_bundle: Path) -> Evaluation:
+    return Evaluation.model_validate_json((tiny_bundle / "evaluation.json").read_text(encoding="utf-8"))
+
+
+def test_a_bundle_holds_everything_that_serving_and_the_report_need(tiny_bundle: Path) -> None:
+    manifest = open_bundle(tiny_bundle)
+
+    assert {
+        "model/predictor.json",
+        "model/tokenizer.json",
+        "preprocess.json",
+        "training.json",
+        "dataset.json",
+        "evaluation.json",
+        "examples.json",
+        "baseline/samples.parquet",
+        "baseline/histograms.json",
+    } <= manifest.files.keys()
+
+
+def test_the_bundle_passes_its_own_self_test(tiny_bundle: Path) -> None:
+    self_test(get_kind("text-classification").load_predictor(tiny_bundle, threads=1), tiny_bundle)
+
+
+def test_every_figure_has_an_interval_and_its_number_of_rows(evaluation: Evaluation) -> None:
+    test, validation = evaluation.metrics["test"], evaluation.metrics["validation"]
+
+    assert {
+        "accuracy",
+        "f1_macro",
+        "roc_auc",
+        "pr_auc",
+        "log_loss",
+        "calibration_error",
+        "latency_p99_ms",
+    } <= test.keys()
+    assert (test["accuracy"].n, validation["accuracy"].n, test["latency_p50_ms"].n) == (120, 80, 500)
+    for measures in (test, validation, evaluation.baseline, evaluation.prior):
+        assert all(measure.low <= measure.value <= measure.high for measure in measures.values())
+    assert test["accuracy"].low < test["accuracy"].value < test["accuracy"].high
+
+
+def test_what_was_measured_is_what_the_bundle_answers(
+    evaluation: Evaluation, tiny_bundle: Path, tiny_dataset: Path
+) -> None:
+    predictor = get_kind("text-classification").load_predictor(tiny_bundle, threads=1)
+    rows = read_split(tiny_dataset, "test")
+
+    outputs = predictor.predict([predictor.parse(text) for text in rows["text"].to_pylist()])
+
+    right = [output["label"] == label for output, label in zip(outputs, rows["label"].to_pylist(), strict=True)]
+    assert evaluation.metrics["test"]["accuracy"].value == pytest.approx(sum(right) / 120)
+
+
+def test_slices_cover_every_row(evaluation: Evaluation) -> None:
+    rows: dict[str, int] = {}
+    for found in evaluation.slices:
+        rows[found.slice] = rows.get(found.slice, 0) + found.metrics["accuracy"].n
+
+    assert rows == {"label": 120, "text length": 120, "country": 120}
+
+
+def test_the_runtimes_that_were_tried_are_recorded(evaluation: Evaluation) -> None:
+    assert [runtime.name for runtime in evaluation.runtimes] == ["torch", "onnx"]
+    assert [runtime.name for runtime in evaluation.runtimes if runtime.chosen] == ["onnx"]
+    assert all(runtime.reason and runtime.p50_ms and runtime.size_bytes for runtime in evaluation.runtimes)
+
+
+def test_figures_hold_the_confusion_matrix_and_the_rows_to_look_at(evaluation: Evaluation) -> None:
+    figures = {figure.name: figure for figure in evaluation.figures}
+
+    assert set(figures) == {
+        "confusion",
+        "f1_per_label",
+        "precision_recall",
+        "reliability",
+        "confidence",
+        "worst",
+        "unsure",
+    }
+    confusion, worst = figures["confusion"], figures["worst"]
+    assert confusion.type == "heatmap"
+    assert worst.type == "table"
+    assert sum(map(sum, confusion.values)) == 120
+    assert worst.rows
+    assert all(row[1] != row[2] for row in worst.rows)
+
+
+def test_abstention_is_measured_on_the_test_rows(evaluation: Evaluation) -> None:
+    found = evaluation.abstention
+
+    assert found is not None
+    assert found.n == round(found.coverage * 120)
+
+
+def test_a_refused_model_still_leaves_its_bundle(tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(tmp_path, tiny_dataset, tiny_candidate, gates={"accuracy": ">= 0.999"})
+
+    assert not evaluation.passed
+    assert [gate.metric for gate in evaluation.gates if not gate.passed] == ["accuracy"]
+    assert (tmp_path / "bundle/evaluation.json").is_file()
+
+
+def test_the_champion_answers_the_same_rows_and_ties_with_itself(
+    tiny_dataset: Path, tiny_candidate: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    evaluation = evaluate(tmp_path, tiny_dataset, tiny_candidate, Champion(3, tiny_bundle))
+
+    gate = next(gate for gate in evaluation.gates if "champion v3" in gate.rule)
+    assert evaluation.champion_version == 3
+    assert evaluation.champion["accuracy"] == evaluation.metrics["test"]["accuracy"]
+    assert gate.passed
+    assert gate.difference is not None
+    assert (gate.difference.low, gate.difference.value, gate.difference.high, gate.difference.n) == (0, 0, 0, 120)
+
+
+def test_a_model_that_is_worse_than_its_champion_is_refused(
+    tiny_dataset: Path, tiny_candidate: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    worse = shutil.copytree(tiny_candidate, tmp_path / "worse")
+    forget(worse)
+
+    evaluation = evaluate(tmp_path, tiny_dataset, worse, Champion(3, tiny_bundle))
+
+    failed = [gate.rule.split(" 0.")[0] for gate in evaluation.gates if not gate.passed]
+    assert failed == ["> prior", ">= TF-IDF + logistic regression", ">= champion v3"]
+
+
+def forget(candidate_dir: Path) -> None:
+    """Replace the trained head by one that answers the same to every text."""
+    from safetensors.numpy import load_file, save_file
+
+    path = candidate_dir / "model/model.safetensors"
+    weights = load_file(path)
+    weights["classifier.weight"] = 0 * weights["classifier.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def test_a_candidate_without_a_model_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no trained model here"):
+        evaluate(tmp_path, tiny_dataset, tmp_path)
+
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_folder_without_a_data_set_is_refused(tiny_candidate: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no prepared data set"):
+        evaluate(tmp_path, tmp_path, tiny_candidate)
+
+
+@contextmanager
+def small_files_only(size_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond ``size_bytes``, as on a disk that is about to be full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_bundle(
+    tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path
+) -> None:
+    with small_files_only(20_000), pytest.raises(BundleError, match="the disk is full"):
+        evaluate(tmp_path, tiny_dataset, tiny_candidate)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_test_rows_of_one_label_are_measured_and_what_is_undefined_is_said(
+    tiny_candidate: Path, tmp_path: Path
+) -> None:
+    dataset_dir = write_dataset(tmp_path / "dataset")
+    rows = read_split(dataset_dir, "test").to_pylist()
+    of_one_label = pa.Table.from_pylist([row for row in rows if row["label"] == "positive"])
+    pq.write_table(of_one_label, dataset_dir / "test.parquet")
+
+    evaluation = evaluate(tmp_path, dataset_dir, tiny_candidate, gates={"roc_auc": ">= 0.5"})
+
+    assert "roc_auc" not in evaluation.metrics["test"]
+    assert any("roc_auc" in note and "undefined" in note for note in evaluation.notes)
+    assert not evaluation.gates[0].passed
+
+
+def test_the_baseline_learns_from_training_rows_alone() -> None:
+    train = ["good film", "bad film"] * 20
+    probabilities_BC, labels = answer_baseline(train, ["up", "down"] * 20, ["good", "an unseen word"], language="en")
+
+    assert labels == ["down", "up"]
+    assert probabilities_BC[0, 1] > 0.8
+    assert probabilities_BC[1] == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_the_baseline_reads_chinese_by_characters() -> None:
+    train = ["这个很好用", "质量太差了"] * 20
+
+    probabilities_BC, labels = answer_baseline(train, ["up", "down"] * 20, ["真的很好", "差评"], language="zh")
+
+    assert [labels[column] for column in probabilities_BC.argmax(axis=1)] == ["up", "down"]
+
+
+def test_the_prior_answers_the_training_rows_frequencies(tiny_dataset: Path) -> None:
+    train = pa.table({"text": ["a"] * 4, "label": ["negative", "positive", "positive", "positive"]})
+    evaluator = TextEvaluator(make_spec(), load_manifest(tiny_dataset))
+
+    outputs = evaluator.answer_prior(train, train.slice(0, 2))
+
+    assert [output["scores"] for output in outputs] == [{"negative": 0.25, "positive": 0.75}] * 2
+
+
+def test_texts_of_one_length_are_one_slice() -> None:
+    assert length_thirds(["same", "size"]) == ["any length", "any length"]
