@@ -84,14 +84,14 @@ def draw_plot(curves: Sequence[Curve], x: Axis, y: Axis, *, diagonal: bool = Fal
     points = [point for curve in shown for point in curve.points]
     corners = [(0.0, 0.0), (1.0, 1.0)] if diagonal else []
     x_scale = fit_scale([at for at, _ in points + corners], LEFT, RIGHT, log=x.log)
-    y_scale = fit_scale([at for _, at in points + corners], BOTTOM, TOP, log=y.log)
+    y_scale = fit_scale([at for _, at in points + corners], BOTTOM, TOP, log=y.log, is_round=True)
     if x.categories:
         x_scale = Scale(-0.5, len(x.categories) - 0.5, LEFT, RIGHT)
     return Plot(
         x_label=x.label,
         y_label=y.label,
-        x_ticks=_axis_ticks(x, x_scale, 5),
-        y_ticks=_axis_ticks(y, y_scale, 5),
+        x_ticks=_axis_ticks(x, x_scale),
+        y_ticks=_axis_ticks(y, y_scale),
         curves=tuple(_draw_curve(number, curve, x_scale, y_scale) for number, curve in enumerate(shown)),
         diagonal=(x_scale.place(0), y_scale.place(0), x_scale.place(1), y_scale.place(1)) if diagonal else None,
         header=(x.label, *(curve.name for curve in shown)),
@@ -116,10 +116,10 @@ def _finite(curve: Curve) -> Curve:
     return Curve(curve.name, thin(points, MAX_POINTS) if curve.style == "line" else points, curve.style)
 
 
-def _axis_ticks(axis: Axis, scale: Scale, count: int) -> tuple[Tick, ...]:
+def _axis_ticks(axis: Axis, scale: Scale) -> tuple[Tick, ...]:
     if axis.categories:
         return tuple(Tick(scale.place(number), name) for number, name in enumerate(axis.categories))
-    return tuple(scale.ticks(count))
+    return tuple(scale.ticks())
 
 
 def _draw_curve(number: int, curve: Curve, x: Scale, y: Scale) -> DrawnCurve:
@@ -159,6 +159,11 @@ class Bars:
     value_label: Caption
     bars: tuple[Bar, ...]
     rest: tuple[Bar, ...] = ()
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether all values are whole numbers without an interval: counts, which have no decimals."""
+        return all(bar.interval is None and float(bar.value).is_integer() for bar in self.bars + self.rest)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeGuard
 
 from launchyard.evaluation import TrainingRecord, TrialResult, TuneRecord
@@ -13,27 +14,47 @@ from launchyard.report.texts import as_data, name_in, phrase
 Value = bool | int | float | str | None
 
 
-def draw_learning_curves(training: TrainingRecord) -> list[tuple[Caption, Plot]]:
-    """Return one plot per quantity, such as loss, each with a curve per split.
+PREFIXES = ("train_", "validation_")
+"""What the name of a learning curve starts with, unless it belongs to no split."""
 
-    A series is called ``<split>/<quantity>``, or by the quantity alone.
+
+def draw_learning_curves(training: TrainingRecord, headline: str) -> tuple[list[NamedPlot], list[NamedPlot]]:
+    """Return the plots that everybody wants to see, loss and the ``headline`` metric, and all others.
+
+    Training and validation share a plot where they have a curve of the same quantity; the loss of the training
+    steps and the log loss of the validation are the same quantity.
     """
     by_quantity: dict[str, list[Series]] = {}
     for series in training.curves:
-        by_quantity.setdefault(series.name.rpartition("/")[2], []).append(series)
-    return [(_quantity(name), _draw_quantity(name, series)) for name, series in by_quantity.items()]
+        by_quantity.setdefault(_quantity(series.name), []).append(series)
+    plots = {name: NamedPlot(name_in("metric", name), _draw_quantity(name, by_quantity[name])) for name in by_quantity}
+    first = [plots[name] for name in ("loss", headline) if name in plots]
+    return first, [plot for plot in plots.values() if plot not in first]
 
 
-def _quantity(name: str) -> Caption:
-    return name_in("metric", name)
+@dataclass(frozen=True)
+class NamedPlot:
+    """A plot and its title."""
+
+    name: Caption
+    plot: Plot
+
+
+def _split(series: str) -> str:
+    return next((prefix.rstrip("_") for prefix in PREFIXES if series.startswith(prefix)), series)
+
+
+def _quantity(series: str) -> str:
+    name = series.removeprefix(_split(series)).lstrip("_") or series
+    return "loss" if name == "log_loss" else name
 
 
 def _draw_quantity(quantity: str, series: Sequence[Series]) -> Plot:
-    curves = [as_curve(one, name_in("split", one.name.rpartition("/")[0] or one.name)) for one in series]
-    return draw_plot(curves, Axis(phrase("training.step")), Axis(_quantity(quantity)))
+    curves = [as_curve(one, name_in("split", _split(one.name))) for one in series]
+    return draw_plot(curves, Axis(phrase("training.step")), Axis(name_in("metric", quantity)))
 
 
-def draw_search(tuning: TuneRecord) -> Plot:
+def draw_search(tuning: TuneRecord) -> NamedPlot:
     """Return every trial's metric and the best so far, over the trials in their order."""
     measured = _measured(tuning)
     best: list[tuple[float, float]] = []
@@ -44,25 +65,39 @@ def draw_search(tuning: TuneRecord) -> Plot:
         Curve(phrase("tuning.best_so_far"), best),
         Curve(phrase("tuning.trial"), [(trial.number, metric) for trial, metric in measured], "dots"),
     ]
-    return draw_plot(curves, Axis(phrase("tuning.number")), Axis(_quantity(tuning.metric)))
+    plot = draw_plot(curves, Axis(phrase("tuning.number")), Axis(name_in("metric", tuning.metric)))
+    return NamedPlot(phrase("tuning.search"), plot)
 
 
-def draw_parameters(tuning: TuneRecord) -> list[tuple[str, Plot]]:
-    """Return, for each searched key, the trials' metric over the key's values."""
-    keys = sorted({key for trial in tuning.trials for key in trial.parameters})
-    return [(key, _draw_parameter(tuning, key)) for key in keys]
+def draw_parameters(tuning: TuneRecord) -> list[NamedPlot]:
+    """Return, for each key that the measured trials differ in, their metric over the key's values."""
+    measured = [trial for trial, _ in _measured(tuning)]
+    keys = sorted({key for trial in measured for key in trial.parameters})
+    varied = [key for key in keys if len({repr(trial.parameters.get(key)) for trial in measured}) > 1]
+    return [NamedPlot(as_data(key), _draw_parameter(tuning, key)) for key in varied]
 
 
 def _draw_parameter(tuning: TuneRecord, key: str) -> Plot:
     pairs = [(trial.parameters.get(key), metric) for trial, metric in _measured(tuning)]
-    y = Axis(_quantity(tuning.metric))
+    y = Axis(name_in("metric", tuning.metric))
     numbers = [(float(value), metric) for value, metric in pairs if is_number(value)]
     if pairs and len(numbers) == len(pairs):
         x = Axis(as_data(key), log=_spans_decades([value for value, _ in numbers]))
         return draw_plot([Curve(phrase("tuning.trial"), numbers, "dots")], x, y)
-    names = sorted({str(value) for value, _ in pairs})
-    points = [(float(names.index(str(value))), metric) for value, metric in pairs]
+    names = sorted({show_value(value) for value, _ in pairs})
+    points = [(float(names.index(show_value(value))), metric) for value, metric in pairs]
     return draw_plot([Curve(phrase("tuning.trial"), points, "dots")], Axis(as_data(key), categories=tuple(names)), y)
+
+
+def show_value(value: Value) -> str:
+    """Return a searched value as the product file would hold it, to six digits.
+
+    >>> show_value(None), show_value(True), show_value(5.011872336272725e-05)
+    ('null', 'true', '5.01187e-05')
+    """
+    if is_number(value):
+        return f"{value:.6g}"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
 def is_number(value: Value) -> TypeGuard[int | float]:

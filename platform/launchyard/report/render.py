@@ -34,7 +34,7 @@ def render_report(inputs: ReportInputs) -> str:
     """Return the launch report as one HTML document that asks for nothing from outside."""
     evaluation = inputs.evaluation
     metric = headline_metric(evaluation, inputs.spec)
-    known_metrics, other_metrics = results.list_metrics(evaluation)
+    first_curves, other_curves = course.draw_learning_curves(inputs.training, metric) if inputs.training else ([], [])
     style, script = _asset("report.css"), _asset("report.js")
     return (
         _environment()
@@ -44,13 +44,14 @@ def render_report(inputs: ReportInputs) -> str:
             verdict=judge(inputs),
             keys=key_figures(inputs),
             metric=name_in("metric", metric),
-            known_metrics=known_metrics,
-            other_metrics=other_metrics,
+            metrics=results.list_metrics(evaluation),
+            label_metrics=results.list_labels(evaluation),
             rivals=results.draw_rivals(evaluation, metric),
             cost=results.weigh_cost(evaluation, metric),
             slices=results.draw_slices(evaluation.slices, metric),
             labels=results.draw_labels(inputs.dataset.label_counts, inputs.dataset.labels),
-            curves=course.draw_learning_curves(inputs.training) if inputs.training else [],
+            first_curves=first_curves,
+            other_curves=other_curves,
             search=course.draw_search(inputs.tuning) if inputs.tuning else None,
             parameters=course.draw_parameters(inputs.tuning) if inputs.tuning else [],
             sources=_list_sources(inputs),
@@ -99,6 +100,7 @@ def _environment() -> Environment:
     environment.globals.update(
         say=lambda path, **values: mark_up(phrase(path, **values)),
         called=lambda group, name: mark_up(name_in(group, name)),
+        name_in=name_in,
         draw=draw_figure,
         charts=charts,
         max_table_rows=MAX_TABLE_ROWS,
@@ -112,7 +114,7 @@ def _environment() -> Environment:
         seconds=formats.format_seconds,
         interval=results.show_interval,
         cell=show_cell,
-        parameter=show_parameter,
+        parameter=course.show_value,
     )
     return environment
 
@@ -135,8 +137,3 @@ def show_cell(value: str | float | int | None) -> str:
     if isinstance(value, str):
         return value if len(value) <= MAX_CELL_CHARACTERS else value[: MAX_CELL_CHARACTERS - 1] + "…"
     return formats.format_number(value)
-
-
-def show_parameter(value: course.Value) -> str:
-    """Return a searched value as the product file would hold it."""
-    return formats.format_number(value) if course.is_number(value) else str(value)

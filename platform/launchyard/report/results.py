@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.figures import Caption
 from launchyard.report.charts import Bars, BarValue, draw_bars
 from launchyard.report.formats import MISSING, format_bytes, format_number, format_score
-from launchyard.report.texts import as_data, load_texts, name_in, phrase
+from launchyard.report.texts import as_data, name_in, phrase
+
+
+Rival = Literal["prior", "baseline", "champion"]
+
+
+@dataclass(frozen=True)
+class GateTag:
+    """A gate in a few words: its rule, or the rival that it compares with."""
+
+    text: Caption
+    passed: bool
 
 
 @dataclass(frozen=True)
@@ -22,22 +34,30 @@ class MetricRow:
     champion: Measure | None
     baseline: Measure | None
     prior: Measure | None
-    gate: GateResult | None
+    gates: tuple[GateTag, ...]
 
 
-def list_metrics(evaluation: Evaluation) -> tuple[list[MetricRow], list[MetricRow]]:
-    """Return the metrics that this report has a name for or a gate stands on, and all others."""
-    gates = {gate.metric: gate for gate in evaluation.gates}
+def list_metrics(evaluation: Evaluation) -> list[MetricRow]:
+    """Return every metric of all rows together; those of single labels are in :func:`list_labels`."""
     names = list(dict.fromkeys(name for split in evaluation.metrics.values() for name in split))
-    known = [name for name in names if name in load_texts()["metric"] or name in gates]
-    rows = {name: _metric_row(name, evaluation, gates.get(name)) for name in names}
-    return [rows[name] for name in known], [rows[name] for name in names if name not in known]
+    return [_metric_row(name, evaluation) for name in names if split_label(name) is None]
 
 
-def _metric_row(name: str, evaluation: Evaluation, gate: GateResult | None) -> MetricRow:
+def split_label(metric: str) -> tuple[str, str] | None:
+    """Return the family and the label of a metric of one label, None for any other.
+
+    >>> split_label("f1[negative]"), split_label("f1_macro")
+    (('f1', 'negative'), None)
+    """
+    family, bracket, label = metric.partition("[")
+    return (family, label[:-1]) if bracket and label.endswith("]") else None
+
+
+def _metric_row(name: str, evaluation: Evaluation) -> MetricRow:
     def of(split: str) -> Measure | None:
         return evaluation.metrics.get(split, {}).get(name)
 
+    gates = [gate for gate in evaluation.gates if gate.metric == name]
     return MetricRow(
         name=name_in("metric", name),
         test=of("test"),
@@ -45,8 +65,55 @@ def _metric_row(name: str, evaluation: Evaluation, gate: GateResult | None) -> M
         champion=evaluation.champion.get(name),
         baseline=evaluation.baseline.get(name),
         prior=evaluation.prior.get(name),
-        gate=gate,
+        gates=tuple(GateTag(_name_gate(gate, evaluation), gate.passed) for gate in gates),
     )
+
+
+def _name_gate(gate: GateResult, evaluation: Evaluation) -> Caption:
+    rival = find_rival(gate, evaluation)
+    return phrase(f"rivals.{rival}_short") if rival else as_data(show_rule(gate.rule))
+
+
+def show_rule(rule: str) -> str:
+    """Return a gate's rule as mathematics writes it.
+
+    >>> show_rule(">= 0.80")
+    '≥ 0.80'
+    """
+    return rule.replace(">=", "≥").replace("<=", "≤")
+
+
+def find_rival(gate: GateResult, evaluation: Evaluation) -> Rival | None:
+    """Return which model a gate compares with; None for a plain rule.
+
+    The record names the rival inside the rule's text only: the baseline by its own name, the prior as such.
+    """
+    if gate.difference is None:
+        return None
+    if evaluation.baseline_name in gate.rule:
+        return "baseline"
+    return "prior" if "prior" in gate.rule else "champion"
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The metrics of each label on the test rows, the weakest label first."""
+
+    families: tuple[Caption, ...]
+    rows: tuple[tuple[str, tuple[Measure | None, ...]], ...]
+
+
+def list_labels(evaluation: Evaluation) -> LabelTable:
+    """Return the metrics that belong to one label each, a row per label and a column per family."""
+    found: dict[str, dict[str, Measure]] = {}
+    for name, measure in evaluation.metrics.get("test", {}).items():
+        parts = split_label(name)
+        if parts is not None:
+            found.setdefault(parts[1], {})[parts[0]] = measure
+    families = list(dict.fromkeys(family for measures in found.values() for family in measures))
+    ordered = sorted(found, key=lambda label: min(measure.value for measure in found[label].values()))
+    rows = tuple((label, tuple(found[label].get(family) for family in families)) for label in ordered)
+    return LabelTable(tuple(name_in("metric", family) for family in families), rows)
 
 
 def draw_rivals(evaluation: Evaluation, metric: str) -> Bars:
@@ -78,9 +145,8 @@ def weigh_cost(evaluation: Evaluation, metric: str) -> Caption | None:
     model, baseline = evaluation.metrics.get("test", {}).get(metric), evaluation.baseline.get(metric)
     if model is None or baseline is None:
         return None
-    difference = next(
-        (gate.difference for gate in evaluation.gates if gate.difference and "baseline" in gate.metric), None
-    )
+    gates = [gate for gate in evaluation.gates if gate.metric == metric and find_rival(gate, evaluation) == "baseline"]
+    difference = gates[0].difference if gates else None
     is_better = difference.low > 0 if difference else model.low > baseline.high
     return phrase(
         "rivals.earns" if is_better else "rivals.unclear",

@@ -10,6 +10,9 @@ from itertools import pairwise
 from launchyard.report.formats import format_number
 
 
+NUM_TICKS = 5
+
+
 @dataclass(frozen=True)
 class Tick:
     """A labelled place on an axis."""
@@ -35,19 +38,27 @@ class Scale:
         )
         return round(self.start + (at - low) / (high - low) * (self.end - self.start), 1)
 
-    def ticks(self, count: int) -> list[Tick]:
-        """Return about ``count`` ticks inside the scale."""
-        values = log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high, count)
+    def ticks(self) -> list[Tick]:
+        """Return about :data:`NUM_TICKS` ticks inside the scale."""
+        values = log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high, NUM_TICKS)
         return [Tick(self.place(value), format_number(value)) for value in values]
 
 
-def fit_scale(values: Sequence[float], start: float, end: float, *, log: bool = False) -> Scale:
-    """Return a scale that holds all finite ``values``; equal values get room on both sides."""
+def fit_scale(
+    values: Sequence[float], start: float, end: float, *, log: bool = False, is_round: bool = False
+) -> Scale:
+    """Return a scale that holds all finite ``values``; equal values get room on both sides.
+
+    A ``is_round`` linear scale begins and ends at a tick.
+    """
     finite = [value for value in values if math.isfinite(value)] or [1.0]
     low, high = min(finite), max(finite)
     log = log and low > 0
     if low == high:
         low, high = (low / 2, high * 2) if log else (low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10)
+    if is_round and not log:
+        step = _step(low, high, NUM_TICKS)
+        low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     return Scale(low, high, start, end, log)
 
 
@@ -57,12 +68,16 @@ def linear_ticks(low: float, high: float, count: int) -> list[float]:
     >>> linear_ticks(0, 0.97, 5)
     [0.0, 0.2, 0.4, 0.6, 0.8]
     """
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    step = _step(low, high, count)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def _step(low: float, high: float, count: int) -> float:
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
 def log_ticks(low: float, high: float) -> list[float]:

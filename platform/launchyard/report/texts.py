@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -40,8 +41,23 @@ def phrase(path: str, **values: str | Caption) -> Caption:
 
 
 def name_in(group: str, name: str) -> Caption:
-    """Return what people call ``name``, a term of the records; an unknown one keeps its name in both languages."""
-    return load_texts()[group].get(name) or as_data(name)
+    """Return what people call ``name``, a term of the records; an unknown one keeps its name in both languages.
+
+    A key with ``{a}`` or ``{b}`` in it stands for every name that has numbers there.
+    """
+    phrases = load_texts()[group]
+    if name in phrases:
+        return phrases[name]
+    for key, text in phrases.items():
+        match = _pattern(key).fullmatch(name) if "{" in key else None
+        if match:
+            return Caption(en=text.en.format(**match.groupdict()), zh=text.zh.format(**match.groupdict()))
+    return as_data(name)
+
+
+@cache
+def _pattern(key: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w)\\}", r"(?P<\1>[\\d.,]+)", re.escape(key)))
 
 
 def as_data(text: str) -> Caption:

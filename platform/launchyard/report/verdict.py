@@ -8,8 +8,9 @@ from launchyard.evaluation import Evaluation, GateResult, Measure
 from launchyard.figures import Caption
 from launchyard.report.formats import format_number, format_percent, format_score, format_seconds
 from launchyard.report.inputs import ReportInputs
-from launchyard.report.texts import as_data, load_texts, name_in, phrase
-from launchyard.spec.blocks import RULE, Product
+from launchyard.report.results import Rival, find_rival, show_rule
+from launchyard.report.texts import as_data, name_in, phrase
+from launchyard.spec.blocks import RULE, Evaluate, Product
 
 SHARE_METRICS = ("accuracy",)
 """Metrics that a sentence can call 'right this often'."""
@@ -19,9 +20,7 @@ SHARE_METRICS = ("accuracy",)
 class GateLine:
     """One gate as a line of the verdict."""
 
-    name: Caption
-    rule: str
-    value: str
+    text: Caption
     passed: bool
     remark: Caption | None
 
@@ -53,7 +52,7 @@ def judge(inputs: ReportInputs) -> Verdict:
         passed=passed,
         title=phrase("verdict.ship" if passed else "verdict.refuse"),
         sentences=(_describe_gates(evaluation), *_describe_result(evaluation, spec), *_describe_cost(evaluation)),
-        gates=tuple(_describe_gate(gate, evaluation) for gate in evaluation.gates),
+        gates=tuple(_describe_gate(gate, inputs) for gate in evaluation.gates),
         steps=_steps_after_release(spec) if passed else _steps_after_refusal(inputs),
     )
 
@@ -110,14 +109,31 @@ def _describe_cost(evaluation: Evaluation) -> list[Caption]:
     return [phrase("verdict.latency", value=format_number(evaluation.latency.p50_ms))]
 
 
-def _describe_gate(gate: GateResult, evaluation: Evaluation) -> GateLine:
-    return GateLine(
-        name=name_in("gate", gate.metric) if gate.metric in load_texts()["gate"] else name_in("metric", gate.metric),
-        rule=gate.rule,
-        value=format_score(gate.value),
-        passed=gate.passed,
-        remark=_remark(gate, evaluation),
-    )
+def _describe_gate(gate: GateResult, inputs: ReportInputs) -> GateLine:
+    rival = find_rival(gate, inputs.evaluation)
+    if rival is None or gate.difference is None or gate.value is None:
+        text = phrase(
+            "gates.rule",
+            metric=name_in("metric", gate.metric),
+            rule=show_rule(gate.rule),
+            value=format_score(gate.value),
+        )
+    else:
+        text = phrase(
+            f"gates.{rival}",
+            metric=name_in("metric", gate.metric),
+            value=format_score(gate.value),
+            rival=format_score(gate.value - gate.difference.value),
+            tolerance=format_number(_tolerance(inputs.spec.evaluate, rival)),
+            name=inputs.evaluation.baseline_name,
+        )
+    return GateLine(text, gate.passed, _remark(gate, inputs.evaluation))
+
+
+def _tolerance(wanted: Evaluate, rival: Rival) -> float:
+    comparisons = {"baseline": wanted.beat_baseline, "champion": wanted.beat_champion, "prior": None}
+    comparison = comparisons[rival]
+    return comparison.tolerance if comparison else 0.0
 
 
 def _remark(gate: GateResult, evaluation: Evaluation) -> Caption | None:
