@@ -38,7 +38,7 @@ def bind_product(settings: Settings, spec: Product) -> Application:
     def build() -> Starlette:
         return build_replica(settings, product, threads=threads)
 
-    return _bind(build, spec.product, **_scale(spec))
+    return bind_application(build, spec.product, **_scale(spec))
 
 
 def bind_index(products: Sequence[str]) -> Application:
@@ -47,7 +47,7 @@ def bind_index(products: Sequence[str]) -> Application:
     def build() -> Starlette:
         return build_index(products)
 
-    return _bind(build, "index")
+    return bind_application(build, "index")
 
 
 def _scale(spec: Product) -> dict[str, object]:
@@ -73,7 +73,8 @@ def _scale(spec: Product) -> dict[str, object]:
     return options
 
 
-def _bind(build: Callable[[], Starlette], name: str, **options: object) -> Application:
+def bind_application(build: Callable[[], Starlette], name: str, **options: object) -> Application:
+    """Return the application that ``build`` makes in each replica, as one deployment called ``name``."""
     deployment = serve.deployment(serve.ingress(build)()).options(
         name=name,
         # Cores are shared by the threads that each model computes on; Ray's own count of them would only delay starts.

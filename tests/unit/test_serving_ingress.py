@@ -319,13 +319,13 @@ def test_without_a_model_every_route_says_why(records: Records) -> None:
             assert response.headers["retry-after"] == "1"
 
 
-def test_a_fault_in_the_model_is_answered_without_its_inside(records: Records, predictor: EchoPredictor) -> None:
-    def fail(_: Sequence[Row]) -> list[Output]:
-        raise ZeroDivisionError("secret")
+class BrokenPredictor(EchoPredictor):
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        raise ZeroDivisionError(f"secret of {len(rows)} rows")
 
-    predictor.predict = fail  # type: ignore[method-assign]
 
-    with make_client(records, make_model(predictor)) as client:
+def test_a_fault_in_the_model_is_answered_without_its_inside(records: Records) -> None:
+    with make_client(records, make_model(BrokenPredictor())) as client:
         response = post(client, "predict", {"inputs": ["a"]})
 
     problem(response, 500)

@@ -1,0 +1,342 @@
+"""The real server: the command, Ray Serve, HAProxy, replicas that follow the rollout record."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import requests
+
+from launchyard.bundle_store import BundleStore
+from launchyard.client import Client
+from launchyard.errors import RequestError, ServerError
+from launchyard.kind import get_kind
+from launchyard.records import Records
+from launchyard.settings import Settings
+from launchyard_serving.session import find_free_port
+from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
+
+pytestmark = pytest.mark.integration
+
+COMMAND = Path(sys.executable).with_name("launchyard")
+DAMAGED = "damaged-product"
+JSON = {"content-type": "application/json"}
+NUM_CLIENTS = 8
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running ``launchyard serve`` and the state that it follows."""
+
+    process: subprocess.Popen[str]
+    settings: Settings
+    url: str
+
+    def client(self, product: str = PRODUCT) -> Client:
+        return Client(self.url, product)
+
+    def post(self, route: str, body: Any, product: str = PRODUCT) -> requests.Response:
+        return requests.post(f"{self.url}/{product}/{route}", json=body, timeout=30)
+
+    def is_ready(self, product: str) -> bool:
+        try:
+            return requests.get(f"{self.url}/{product}/ready", timeout=10).ok
+        except requests.RequestException:
+            # It went to a replica that was just killed.
+            return False
+
+    def find_processes(self) -> list[int]:
+        """Return the ids of the server and of all that it started, wherever they were moved to since."""
+        mark = f"LAUNCHYARD_HOME={self.settings.home}".encode()
+        ids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [number for number in ids if mark in read_proc(number, "environ").split(b"\0")]
+
+
+def read_proc(number: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{number}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_until(condition: Callable[[], Any], *, timeout_s: float, what: str) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(0.05)
+    return found
+
+
+def deploy(settings: Settings, folder: Path, *, seed: int, product: str = PRODUCT) -> int:
+    spec = make_spec(product, max_inputs=100, max_body_bytes=65536)
+    return deploy_bundle(settings, folder, write_bundle(folder, spec, seed=seed))
+
+
+def champion_folder(settings: Settings, product: str) -> Path:
+    records = Records(settings)
+    rollout = records.find_rollout(product)
+    records.close()
+    assert rollout is not None
+    assert rollout.champion is not None
+    return BundleStore(settings).find_path(rollout.champion.bundle_uri)
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a sound product and one whose champion was damaged after its release; stop as Ctrl-C does."""
+    folder = tmp_path_factory.mktemp("serve")
+    settings = Settings(home=folder / "home", port=find_free_port())
+    deploy(settings, folder / "first", seed=0)
+    deploy(settings, folder / "damaged", seed=1, product=DAMAGED)
+    flip_byte(champion_folder(settings, DAMAGED) / "model" / "model.safetensors")
+    environment = os.environ | {"LAUNCHYARD_HOME": str(settings.home), "LAUNCHYARD_PORT": str(settings.port)}
+    with (folder / "output.txt").open("w+") as output:
+        process = subprocess.Popen(
+            [COMMAND, "serve"], env=environment, stdout=output, stderr=output, text=True, start_new_session=True
+        )
+        server = Server(process, settings, f"http://127.0.0.1:{settings.port}")
+        try:
+            wait_until(
+                lambda: "Ready after" in read_output(process, folder / "output.txt"), timeout_s=240, what="the server"
+            )
+            yield server
+            # A terminal sends Ctrl-C to the whole group.
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+            assert server.find_processes() == []
+        finally:
+            for number in server.find_processes():
+                os.kill(number, signal.SIGKILL)
+
+
+def read_output(process: subprocess.Popen[str], path: Path) -> str:
+    text = path.read_text()
+    assert process.poll() is None, text
+    return text
+
+
+def test_answers_over_http_equal_those_in_process(server: Server) -> None:
+    texts = ["a warm and funny film", "the plot was dull", "awful"]
+    folder = champion_folder(server.settings, PRODUCT)
+    predictor = get_kind("text-classification").load_predictor(folder, threads=1)
+
+    answers = server.client().predict(texts)
+
+    expected = predictor.predict([predictor.parse(text) for text in texts])
+    for answer, wanted in zip(answers.outputs, expected, strict=True):
+        assert answer["label"] == wanted["label"]
+        assert answer["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
+
+
+def test_explanations_name_the_words(server: Server) -> None:
+    output = server.client().explain(["a warm film"]).outputs[0]
+
+    assert [word["word"] for word in output["explanation"]["words"]] == ["a", "warm", "film"]
+
+
+def test_the_index_and_the_routes_of_a_product_answer(server: Server) -> None:
+    index = requests.get(server.url, timeout=10).json()
+    openapi = requests.get(f"{server.url}/{PRODUCT}/openapi.json", timeout=10).json()
+
+    assert {product["name"] for product in index["products"]} == {PRODUCT, DAMAGED}
+    assert "/predict" in openapi["paths"]
+    assert server.client().schema()["kind"] == "text-classification"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"inputs": ["a"', 400),
+        (b'{"inputs": [3]}', 422),
+        (b'{"inputs": [""]}', 422),
+        (json.dumps({"inputs": ["a"] * 10_000}).encode(), 413),
+        (json.dumps({"inputs": ["a" * 1_000_000]}).encode(), 413),
+    ],
+    ids=["malformed JSON", "a wrong type", "an empty text", "10,000 inputs", "a text of 1 MB"],
+)
+def test_bad_input_gets_a_problem_document(server: Server, body: bytes, status: int) -> None:
+    response = requests.post(f"{server.url}/{PRODUCT}/predict", data=body, headers=JSON, timeout=30)
+
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["detail"]
+
+
+def test_a_body_of_undeclared_size_is_refused_while_it_streams(server: Server) -> None:
+    head = (
+        f"POST /{PRODUCT}/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked"
+    )
+    chunk = b"2000\r\n" + b" " * 0x2000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", server.settings.port), timeout=30) as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        num_sent = 0
+        # The body has no end; what ends the loop is the answer.
+        while not select.select([connection], [], [], 0)[0]:
+            connection.sendall(chunk)
+            num_sent += 1
+            assert num_sent < 10_000
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"serve.max_body_bytes" in answer
+
+
+def test_an_unknown_product_is_refused_with_the_known_ones(server: Server) -> None:
+    with pytest.raises(RequestError, match=PRODUCT):
+        server.client("reviews").predict(["a"])
+
+
+def test_a_damaged_champion_at_the_start_is_named_and_served_once_it_is_mended(server: Server) -> None:
+    weights = champion_folder(server.settings, DAMAGED) / "model" / "model.safetensors"
+    with pytest.raises(ServerError, match=r"model/model\.safetensors was altered"):
+        Client(server.url, DAMAGED, retry_s=0).ready()
+
+    flip_byte(weights)
+
+    wait_until(lambda: server.is_ready(DAMAGED), timeout_s=60, what="the mended champion")
+
+
+def test_a_new_champion_takes_over_under_load_without_a_failed_request(server: Server, tmp_path: Path) -> None:
+    before = server.client().ready()["model"]["version"]
+    stop = Event()
+
+    def ask() -> list[int]:
+        versions = []
+        with Client(server.url, PRODUCT, retry_s=0) as client:
+            while not stop.is_set():
+                versions.append(client.predict(["a warm film"]).version)
+        return versions
+
+    with ThreadPoolExecutor(NUM_CLIENTS) as pool:
+        clients = [pool.submit(ask) for _ in range(NUM_CLIENTS)]
+        try:
+            after = deploy(server.settings, tmp_path / "next", seed=2)
+            wait_until(
+                lambda: server.client().ready()["model"]["version"] == after, timeout_s=60, what="the new champion"
+            )
+        finally:
+            stop.set()
+        seen = [client.result() for client in clients]
+
+    assert after == before + 1
+    for versions in seen:
+        assert versions == sorted(versions)
+        assert set(versions) <= {before, after}
+    assert {versions[0] for versions in seen} == {before}
+
+
+def test_a_damaged_new_champion_is_refused_and_the_old_one_answers(server: Server, tmp_path: Path) -> None:
+    before = server.client().ready()["model"]
+    spec = make_spec(PRODUCT, max_inputs=100, max_body_bytes=65536)
+    records, store = Records(server.settings), BundleStore(server.settings)
+    manifest = write_bundle(tmp_path / "bad", spec, seed=3)
+    added = records.add_version(manifest, store.add(tmp_path / "bad"))
+    flip_byte(store.find_path(added.bundle_uri) / "model" / "model.safetensors")
+    rollout = records.find_rollout(PRODUCT)
+    assert rollout is not None
+    decision = rollout.decision
+    assert decision is not None
+    revision = rollout.revision + 1
+    moved = decision.model_copy(update={"revision": revision, "after": added.release})
+    bad = rollout.model_copy(update={"revision": revision, "champion": added.release, "decision": moved})
+    assert records.write_rollout(bad, rollout.revision)
+
+    refused = wait_until(lambda: server.client().ready()["refused"], timeout_s=30, what="the refusal")
+
+    assert "model/model.safetensors was altered" in refused
+    assert server.client().predict(["a"]).version == before["version"]
+    back = moved.model_copy(update={"revision": revision + 1, "after": rollout.champion})
+    record = rollout.model_copy(update={"revision": revision + 1, "decision": back})
+    assert records.write_rollout(record, revision)
+    records.close()
+    wait_until(lambda: server.client().ready()["refused"] is None, timeout_s=30, what="the way back")
+
+
+def test_feedback_survives_a_replica_that_is_killed_after_the_answer(server: Server) -> None:
+    client = server.client()
+    output = client.predict(["a warm film"]).outputs[0]
+    replicas = [
+        number
+        for number in server.find_processes()
+        if read_proc(number, "cmdline").startswith(f"ray::ServeReplica:{PRODUCT}".encode())
+    ]
+
+    client.give_feedback(output["id"], label="positive", rating=5)
+    for number in replicas:
+        os.kill(number, signal.SIGKILL)
+
+    assert len(replicas) == 1
+    records = Records(server.settings)
+    kept = [said for said in records.list_feedback(PRODUCT) if said.output_id == output["id"]]
+    records.close()
+    assert [(said.label, said.rating) for said in kept] == [("positive", 5.0)]
+    wait_until(lambda: server.is_ready(PRODUCT), timeout_s=120, what="the next replica")
+
+
+def test_an_other_ray_on_the_machine_is_not_disturbed(server: Server) -> None:
+    program = (
+        "import ray; ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False);"
+        "print(ray.get(ray.remote(lambda: 42).remote()), len(ray.nodes()))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+
+    assert done.stdout.split()[-2:] == ["42", "1"]
+    assert server.client().predict(["a"]).outputs
+
+
+def test_predict_shows_a_table_of_the_answers(server: Server) -> None:
+    done = run_command("predict", PRODUCT, "a warm film", "--url", server.url)
+
+    assert done.returncode == 0
+    assert "a warm film" in done.stdout
+    assert "negative" in done.stdout
+
+
+def test_predict_reads_rows_from_standard_input_and_writes_json(server: Server) -> None:
+    done = run_command(
+        "predict", PRODUCT, "--file", "-", "--json", "--url", server.url, text='{"text": "good"}\n\nbad film\n'
+    )
+
+    assert len(json.loads(done.stdout)["outputs"]) == 2
+
+
+def test_a_second_server_on_the_same_port_is_refused(server: Server) -> None:
+    done = run_command("serve", home=server.settings.home, port=server.settings.port)
+
+    assert done.returncode == 1
+    assert f"127.0.0.1:{server.settings.port}: cannot listen there" in done.stderr
+
+
+def test_a_product_that_was_never_deployed_names_the_command_that_deploys_it(server: Server) -> None:
+    done = run_command("serve", "reviews", home=server.settings.home)
+
+    assert done.returncode == 1
+    assert "launchyard run" in done.stderr
+    assert PRODUCT in done.stderr
+
+
+def run_command(*arguments: str, text: str = "", **settings: object) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {f"LAUNCHYARD_{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.run(
+        [COMMAND, *arguments], env=environment, input=text, capture_output=True, text=True, timeout=120, check=False
+    )
