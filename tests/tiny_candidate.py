@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from launchyard.dataset import MANIFEST_NAME, DatasetManifest, SplitName
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.kind import get_kind
 from launchyard.kinds.text_classification import TextClassification
+from launchyard.spec.blocks import Product
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 
@@ -78,10 +80,8 @@ def _make_row(generator: random.Random, number: int) -> dict[str, str]:
     }
 
 
-def train_candidate(folder: Path, spec: TextClassification, dataset_dir: Path) -> Path:
-    """Train ``spec`` in this process and return the candidate folder."""
-    from tiny_base import write_base  # loads torch, which most tests do without
-
+def train_candidate(folder: Path, spec: Product, dataset_dir: Path, write_base: Callable[[Path], Path]) -> Path:
+    """Train ``spec`` in this process, from the base that ``write_base`` writes; return the candidate folder."""
     job = TrainJob(
         spec=spec, dataset_dir=dataset_dir, base_dir=write_base(folder / "base"), output_dir=folder / "candidate"
     )

@@ -1,0 +1,153 @@
+"""What every product kind must keep. A new kind adds ``tests/contract_<kind>.py``; nothing here names one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pydantic import ValidationError
+
+from launchyard.errors import RequestError
+from launchyard.evaluate import EvaluateJob, evaluate_candidate
+from launchyard.evaluation import Evaluation
+from launchyard.kind import Kind, Predictor, Row, iter_kinds
+from launchyard.self_test import find_difference
+from launchyard.settings import Settings
+from launchyard.spec.load import load_spec
+from launchyard_pipelines.build import build_pipeline, compile_pipeline
+from launchyard_pipelines.plan import PipelineOptions
+from tiny_candidate import train_candidate
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability alone and inside a batch."""
+
+
+@pytest.fixture(scope="module", params=iter_kinds(), ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def samples(kind: Kind) -> ModuleType:
+    return importlib.import_module(f"contract_{kind.name.replace('-', '_')}")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, samples: ModuleType) -> tuple[Path, Evaluation]:
+    """A bundle of the kind, trained for a few steps on tiny data and evaluated."""
+    folder = tmp_path_factory.mktemp("contract")
+    dataset_dir = samples.write_dataset(folder / "dataset")
+    candidate_dir = train_candidate(folder, samples.SPEC, dataset_dir, samples.write_base)
+    job = EvaluateJob(samples.SPEC, dataset_dir, candidate_dir, folder / "bundle", threads=1)
+    return folder / "bundle", evaluate_candidate(job, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def predictor(kind: Kind, bundle: tuple[Path, Evaluation]) -> Predictor:
+    return kind.load_predictor(bundle[0], threads=1)
+
+
+@pytest.fixture(scope="module")
+def rows(predictor: Predictor, samples: ModuleType) -> list[Row]:
+    return [predictor.parse(raw) for raw in samples.INPUTS]
+
+
+@pytest.mark.parametrize("block", [None, "data", "model", "train", "evaluate", "serve"])
+def test_an_unknown_key_is_refused_at_every_level(kind: Kind, samples: ModuleType, block: str | None) -> None:
+    document = samples.SPEC.model_dump(mode="json")
+    (document if block is None else document[block])["no_such_key"] = 1
+
+    with pytest.raises(ValidationError, match="no_such_key"):
+        kind.spec.model_validate(document)
+
+
+def test_the_example_is_a_valid_spec_of_the_kind(kind: Kind) -> None:
+    assert load_spec(kind.folder / "example.yaml").kind == kind.name
+
+
+def test_the_pipeline_compiles(samples: ModuleType, tmp_path: Path) -> None:
+    options = PipelineOptions(spec_uri="spec.json", spec_sha256="0" * 64, code_version="0")
+
+    compile_pipeline(build_pipeline(samples.SPEC, options, Settings()), tmp_path / "pipeline.yaml")
+
+    assert samples.SPEC.product in (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
+
+
+def test_the_predictor_loads_what_training_wrote_and_answers_within_its_schema(
+    predictor: Predictor, rows: list[Row]
+) -> None:
+    outputs = predictor.predict(rows)
+
+    assert len(outputs) == len(rows)
+    for output in outputs:
+        json.dumps(output)
+        predictor.output_schema.model_validate(output)
+
+
+def test_explanations_fit_the_schema_and_keep_the_answer(predictor: Predictor, rows: list[Row]) -> None:
+    explained = predictor.explain(rows[:3])
+
+    for output, plain in zip(explained, predictor.predict(rows[:3]), strict=True):
+        predictor.output_schema.model_validate(output)
+        assert find_difference(dict(plain), {key: output[key] for key in plain}, TOLERANCE) is None
+        assert output != plain
+
+
+def test_preparation_and_serving_make_the_same_rows(kind: Kind, samples: ModuleType, rows: list[Row]) -> None:
+    examples = kind.load_recipe(samples.SPEC).convert(samples.SOURCE).to_pylist()
+
+    for example, row in zip(examples, rows, strict=True):
+        assert {name: example[name] for name in row} == dict(row)
+
+
+def test_preparing_row_by_row_makes_the_same_rows(kind: Kind, samples: ModuleType) -> None:
+    recipe = kind.load_recipe(samples.SPEC)
+    names = list(recipe.content_columns)
+
+    together = recipe.convert(samples.SOURCE).select(names).to_pylist()
+
+    singly = [recipe.convert(samples.SOURCE.slice(number, 1)) for number in range(samples.SOURCE.num_rows)]
+    assert [row for table in singly for row in table.select(names).to_pylist()] == together
+
+
+def test_a_row_gets_the_same_answer_alone_and_inside_a_batch(predictor: Predictor, rows: list[Row]) -> None:
+    together = predictor.predict(rows * 3)
+
+    for output, row in zip(together, rows * 3, strict=True):
+        (alone,) = predictor.predict([row])
+        assert find_difference(dict(alone), dict(output), TOLERANCE) is None
+
+
+def test_parsing_what_was_parsed_changes_nothing(predictor: Predictor, rows: list[Row]) -> None:
+    assert [predictor.parse(dict(row)) for row in rows] == rows
+
+
+def test_a_bad_input_gets_a_clear_short_error(predictor: Predictor, samples: ModuleType) -> None:
+    assert {"empty", "huge", "wrong type"} <= samples.BAD_INPUTS.keys()
+    for raw in samples.BAD_INPUTS.values():
+        with pytest.raises(RequestError) as caught:
+            predictor.parse(raw)
+        assert 20 < len(str(caught.value)) < 300
+
+
+def test_described_rows_have_the_same_features_and_only_numbers_and_short_texts(
+    predictor: Predictor, rows: list[Row]
+) -> None:
+    described = [predictor.describe(row) for row in rows]
+
+    for features in described:
+        assert {name: type(value) for name, value in features.items()} == {
+            name: type(value) for name, value in described[0].items()
+        }
+        assert all(isinstance(value, float) or len(value) < 30 for value in features.values())
+
+
+def test_every_measured_metric_is_declared_with_its_direction(kind: Kind, bundle: tuple[Path, Evaluation]) -> None:
+    measured = {name for name in bundle[1].metrics["test"] if not name.startswith("latency_")}
+
+    assert {name for name in measured if kind.find_direction(name) is None} == set()
+    assert {name for name in kind.metrics if "[" not in name} <= measured
