@@ -102,9 +102,7 @@ def make_training() -> TrainingRecord:
         fresh_weights=("classifier.weight", "classifier.bias"),
         validation={"accuracy": 0.836, "loss": 0.39},
         curves=(
-            Series(
-                name="train_loss", x=steps, y=tuple(0.69 * exp(-s / 70) + 0.1 + 0.02 * sin(s) for s in steps)
-            ),
+            Series(name="train_loss", x=steps, y=tuple(0.69 * exp(-s / 70) + 0.1 + 0.02 * sin(s) for s in steps)),
             Series(name="validation_log_loss", x=(63, 126, 189), y=(0.45, 0.39, 0.43)),
             Series(name="validation_accuracy", x=(63, 126, 189), y=(0.801, 0.836, 0.829)),
             Series(name="learning_rate", x=steps, y=tuple(1e-4 * (1 - s / 189) for s in steps)),
@@ -134,9 +132,9 @@ def make_tuning() -> TuneRecord:
     )
 
 
-def make_figures(labels: tuple[str, ...] = ("negative", "positive")) -> tuple[
-    HeatmapFigure | BarFigure | LineFigure | TableFigure, ...
-]:
+def make_figures(
+    labels: tuple[str, ...] = ("negative", "positive"),
+) -> tuple[HeatmapFigure | BarFigure | LineFigure | TableFigure, ...]:
     size = len(labels)
     return (
         HeatmapFigure(
@@ -213,7 +211,11 @@ def make_evaluation(labels: tuple[str, ...] = ("negative", "positive")) -> Evalu
         slices=(
             SliceResult(slice="text length", value="up to 53 characters", metrics={"accuracy": measure(0.85, n=333)}),
             SliceResult(slice="text length", value="54 to 120 characters", metrics={"accuracy": measure(0.83, n=334)}),
-            SliceResult(slice="text length", value="121 characters or more", metrics={"accuracy": measure(0.81, half=0.04, n=333)}),
+            SliceResult(
+                slice="text length",
+                value="121 characters or more",
+                metrics={"accuracy": measure(0.81, half=0.04, n=333)},
+            ),
         ),
         latency=Latency(p50_ms=5.31, p95_ms=6.92, p99_ms=8.4, n=500, threads=2),
         runtimes=(
@@ -275,9 +277,7 @@ def make_lineage() -> Lineage:
 
 
 def full_inputs() -> ReportInputs:
-    return ReportInputs(
-        make_spec(), make_dataset(), make_training(), make_tuning(), make_evaluation(), make_lineage()
-    )
+    return ReportInputs(make_spec(), make_dataset(), make_training(), make_tuning(), make_evaluation(), make_lineage())
 
 
 def refused_inputs() -> ReportInputs:

@@ -97,7 +97,7 @@ def show_value(value: Value) -> str:
     """
     if is_number(value):
         return f"{value:.6g}"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def is_number(value: Value) -> TypeGuard[int | float]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from launchyard.atomic import write_text
 from launchyard.dataset import SourceRecord
 from launchyard.figures import BarFigure, Figure, HeatmapFigure, LineFigure, TableFigure
+from launchyard.kind import get_kind
 from launchyard.report import charts, course, formats, results
 from launchyard.report.inputs import ReportInputs
 from launchyard.report.texts import mark_up, name_in, phrase
@@ -34,6 +35,7 @@ def render_report(inputs: ReportInputs) -> str:
     """Return the launch report as one HTML document that asks for nothing from outside."""
     evaluation = inputs.evaluation
     metric = headline_metric(evaluation, inputs.spec)
+    better = get_kind(inputs.spec.kind).find_direction(metric) or "max"
     first_curves, other_curves = course.draw_learning_curves(inputs.training, metric) if inputs.training else ([], [])
     style, script = _asset("report.css"), _asset("report.js")
     return (
@@ -47,9 +49,9 @@ def render_report(inputs: ReportInputs) -> str:
             metrics=results.list_metrics(evaluation),
             label_metrics=results.list_labels(evaluation),
             rivals=results.draw_rivals(evaluation, metric),
-            cost=results.weigh_cost(evaluation, metric),
-            slices=results.draw_slices(evaluation.slices, metric),
-            labels=results.draw_labels(inputs.dataset.label_counts, inputs.dataset.labels),
+            cost=results.weigh_cost(evaluation, metric, better),
+            slices=results.draw_slices(evaluation.slices, metric, better),
+            labels=results.draw_labels(inputs.dataset.label_counts.get("train", {}), inputs.dataset.labels),
             first_curves=first_curves,
             other_curves=other_curves,
             search=course.draw_search(inputs.tuning) if inputs.tuning else None,

@@ -8,10 +8,10 @@ from typing import Literal
 
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.figures import Caption
+from launchyard.kind import Better
 from launchyard.report.charts import Bars, BarValue, draw_bars
 from launchyard.report.formats import MISSING, format_bytes, format_number, format_score
 from launchyard.report.texts import as_data, name_in, phrase
-
 
 Rival = Literal["prior", "baseline", "champion"]
 
@@ -137,21 +137,28 @@ def _bar_value(name: Caption, measure: Measure, *, emphasis: bool = False) -> Ba
     return BarValue(name, measure.value, (measure.low, measure.high), measure.n, emphasis)
 
 
-def weigh_cost(evaluation: Evaluation, metric: str) -> Caption | None:
+def weigh_cost(evaluation: Evaluation, metric: str, better: Better) -> Caption | None:
     """Return whether the model earns its cost against the cheap baseline; None when either was not measured.
 
-    It does when the interval of the difference, or failing that the two intervals, lie apart.
+    It does, or the baseline is the better one, when the interval of their paired difference does not hold 0; without
+    a paired difference, when their two intervals lie apart.
     """
     model, baseline = evaluation.metrics.get("test", {}).get(metric), evaluation.baseline.get(metric)
     if model is None or baseline is None:
         return None
     gates = [gate for gate in evaluation.gates if gate.metric == metric and find_rival(gate, evaluation) == "baseline"]
     difference = gates[0].difference if gates else None
-    is_better = difference.low > 0 if difference else model.low > baseline.high
+    low, high = (
+        (difference.low, difference.high) if difference else (model.low - baseline.high, model.high - baseline.low)
+    )
+    if better == "min":
+        low, high = -high, -low
+    verdict = "earns" if low > 0 else "loses" if high < 0 else "unclear"
     return phrase(
-        "rivals.earns" if is_better else "rivals.unclear",
+        f"rivals.{verdict}",
         metric=name_in("metric", metric),
-        gain=f"{model.value - baseline.value:+.3f}",
+        value=format_score(model.value),
+        rival=format_score(baseline.value),
         name=evaluation.baseline_name,
         latency=format_number(evaluation.latency.p50_ms),
         size=format_bytes(_chosen_size(evaluation.runtimes)),
@@ -162,7 +169,7 @@ def _chosen_size(runtimes: Sequence[RuntimeCandidate]) -> int | None:
     return next((runtime.size_bytes for runtime in runtimes if runtime.chosen), None)
 
 
-def draw_slices(slices: Sequence[SliceResult], metric: str) -> list[tuple[Caption, Bars]]:
+def draw_slices(slices: Sequence[SliceResult], metric: str, better: Better) -> list[tuple[Caption, Bars]]:
     """Return one chart per slice that has this metric, its values from the weakest to the strongest."""
     by_slice: dict[str, list[BarValue]] = {}
     for one in slices:
@@ -170,16 +177,18 @@ def draw_slices(slices: Sequence[SliceResult], metric: str) -> list[tuple[Captio
             value = _bar_value(name_in("series", one.value), one.metrics[metric])
             by_slice.setdefault(one.slice, []).append(value)
     return [
-        (name_in("slice", name), draw_bars(sorted(values, key=lambda bar: bar.value), name_in("metric", metric)))
+        (
+            name_in("slice", name),
+            draw_bars(sorted(values, key=lambda bar: bar.value, reverse=better == "min"), name_in("metric", metric)),
+        )
         for name, values in by_slice.items()
     ]
 
 
-def draw_labels(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> Bars:
-    """Return how many training rows each label has, the rarest first."""
-    train = counts.get("train", {})
-    ordered = sorted(labels, key=lambda label: train.get(label, 0))
-    return draw_bars([BarValue(as_data(label), float(train.get(label, 0))) for label in ordered], phrase("data.rows"))
+def draw_labels(counts: Mapping[str, int], labels: Sequence[str]) -> Bars:
+    """Return how many rows each label has, the rarest first."""
+    ordered = sorted(labels, key=lambda label: counts.get(label, 0))
+    return draw_bars([BarValue(as_data(label), float(counts.get(label, 0))) for label in ordered], phrase("data.rows"))
 
 
 def show_interval(measure: Measure | None) -> str:

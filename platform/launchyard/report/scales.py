@@ -9,7 +9,6 @@ from itertools import pairwise
 
 from launchyard.report.formats import format_number
 
-
 NUM_TICKS = 5
 
 
@@ -44,9 +43,7 @@ class Scale:
         return [Tick(self.place(value), format_number(value)) for value in values]
 
 
-def fit_scale(
-    values: Sequence[float], start: float, end: float, *, log: bool = False, is_round: bool = False
-) -> Scale:
+def fit_scale(values: Sequence[float], start: float, end: float, *, log: bool = False, is_round: bool = False) -> Scale:
     """Return a scale that holds all finite ``values``; equal values get room on both sides.
 
     A ``is_round`` linear scale begins and ends at a tick.

@@ -92,17 +92,20 @@ def _describe_result(evaluation: Evaluation, spec: Product) -> list[Caption]:
         first = phrase("verdict.right", **values)
     else:
         first = phrase("verdict.measured", metric=name_in("metric", metric), **values)
-    rivals = (
-        ("verdict.prior", evaluation.prior.get(metric)),
-        ("verdict.baseline", evaluation.baseline.get(metric)),
-        ("verdict.champion", evaluation.champion.get(metric)),
+    prior, baseline, champion = (
+        rival.get(metric) for rival in (evaluation.prior, evaluation.baseline, evaluation.champion)
     )
-    compared = [
-        phrase(path, value=show(rival.value), name=evaluation.baseline_name, version=str(evaluation.champion_version))
-        for path, rival in rivals
-        if rival is not None
-    ]
-    return [first, *compared]
+    sentences = [first]
+    if prior is not None:
+        sentences.append(phrase("verdict.prior", value=show(prior.value)))
+        if measure.low <= prior.value <= measure.high:
+            sentences.append(phrase("verdict.not_learned"))
+    if baseline is not None:
+        sentences.append(phrase("verdict.baseline", value=show(baseline.value), name=evaluation.baseline_name))
+    if champion is not None:
+        version = str(evaluation.champion_version)
+        sentences.append(phrase("verdict.champion", value=show(champion.value), version=version))
+    return sentences
 
 
 def _describe_cost(evaluation: Evaluation) -> list[Caption]:
@@ -240,7 +243,9 @@ def key_figures(inputs: ReportInputs) -> tuple[KeyFigure, ...]:
         rate = format_number(round(inputs.training.samples_per_second, 1))
         figures.append(
             KeyFigure(
-                phrase("key.training"), format_seconds(inputs.training.seconds), phrase("key.training_detail", rate=rate)
+                phrase("key.training"),
+                format_seconds(inputs.training.seconds),
+                phrase("key.training_detail", rate=rate),
             )
         )
     return tuple(figures)
