@@ -3,8 +3,8 @@
     launchyard run examples/review-sentiment
     python benchmarks/serving_batching.py --away-ms 0 2
 
-``--away-ms`` is the time from an answer to the same caller's next request, which over HTTP is never 0. All compute in one
-thread. Prints one JSON document.
+``--away-ms`` is the time from an answer to the same caller's next request, which over HTTP is never 0. All compute in
+one thread. Prints one JSON document.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import RunTarget
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus, LoggingConfig
@@ -27,6 +28,9 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
     """Run the applications while the block runs; they are starting when it begins.
 
     At the end requests that are being answered are finished first.
+
+    Raises:
+        ServerError: Ray or Serve did not start, or died while the block ran.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
@@ -49,6 +53,8 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
         )
         serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         yield
+    except RayError as err:
+        raise ServerError(f"{session.url}: Ray Serve does not run: {err}. Start it again.") from err
     finally:
         # From here on a further Ctrl-C would only leave processes behind; every wait below is bounded.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -27,6 +27,7 @@ LOOPBACK = "127.0.0.1"
 MAX_FOLDER_CHARACTERS = 20
 """Below it come HAProxy's sockets, 87 characters long, and a socket's path may have 107."""
 STOP_TIMEOUT_S = 10.0
+PROXY_START_TIMEOUT_S = 60
 SETPRIV = Path("/usr/bin/setpriv")
 
 PROXY_SCRIPT = """#!/bin/sh
@@ -152,6 +153,8 @@ def _describe_environment(session: Session) -> dict[str, str]:
         # With one node there is no other load balancer that has to notice first that a replica leaves.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
+        # On a machine that is busy (a training, say) the proxy takes longer to come up than the 5 s it would be given.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_START_TIMEOUT_S),
         "RAY_enable_metrics_collection": "0",
     }
 
