@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launchyard.cli.answers import read_inputs, show
+from launchyard.client import Answers
+from launchyard.errors import SourceError
+
+OUTPUT: dict[str, Any] = {
+    "id": "default.reviews.2.x",
+    "label": "positive",
+    "scores": {"negative": 0.1, "positive": 0.9},
+    "abstained": False,
+}
+EXPLAINED = OUTPUT | {
+    "explanation": {"target": "positive", "words": [{"word": "warm", "start": 2, "end": 6, "attribution": 1.25}]}
+}
+
+
+def test_inputs_are_texts_then_the_files_lines_as_json_where_they_begin_like_it(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "good"}\n\n"quoted"\nplain, 12\n', encoding="utf-8")
+
+    assert read_inputs(["first"], str(file)) == ["first", {"text": "good"}, "quoted", "plain, 12"]
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "good"}\n{"text": \n', encoding="utf-8")
+
+    with pytest.raises(SourceError, match=r"rows\.jsonl: line 2: not valid JSON"):
+        read_inputs([], str(file))
+
+
+def test_a_file_that_is_not_there_or_not_utf8_is_refused(tmp_path: Path) -> None:
+    binary = tmp_path / "rows.txt"
+    binary.write_bytes(b"\xff\xfe\x00")
+
+    for path in (binary, tmp_path / "absent.txt"):
+        with pytest.raises(SourceError, match="cannot be read"):
+            read_inputs([], str(path))
+
+
+def test_the_table_shows_answers_and_reasons_but_no_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    show(["a [warm] film"], [Answers(2, "d", (EXPLAINED,))], as_json=False)
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "version 2" in shown
+    assert "[warm]" in shown
+    assert "+1.250" in shown
+    assert "default.reviews" not in shown
+
+
+def test_json_names_every_version_that_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    show(["a", "b"], [Answers(2, "d", (OUTPUT,)), Answers(3, "e", (OUTPUT,))], as_json=True)
+
+    document = json.loads(capsys.readouterr().out)
+    assert [model["version"] for model in document["models"]] == [2, 3]
+    assert document["outputs"] == [OUTPUT, OUTPUT]
