@@ -8,10 +8,18 @@ import typer
 
 from launchyard.settings import load_settings
 
+SERVE_EPILOG = """
+Examples:
+
+  launchyard serve
+
+  launchyard serve review-sentiment --port 8080
+"""
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add this package's commands to the command line."""
-    app.command("serve")(serve_products)
+    app.command("serve", epilog=SERVE_EPILOG)(serve_products)
 
 
 def serve_products(

@@ -9,7 +9,11 @@ import typer
 from launchyard.settings import load_settings
 
 EPILOG = """
-Examples:  launchyard predict review-sentiment "A warm film.";  launchyard predict review-sentiment --file rows.jsonl
+Examples:
+
+  launchyard predict review-sentiment "A warm film." --explain
+
+  launchyard predict review-sentiment --file rows.jsonl
 """
 
 
