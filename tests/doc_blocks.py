@@ -1,0 +1,49 @@
+"""The fenced blocks of the documents that people read, so that tests can run what the documents promise."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDES = tuple(
+    ROOT / "docs" / "guides" / f"{name}.md"
+    for name in (
+        "first-product",
+        "data-and-sources",
+        "training-and-tuning",
+        "gates-and-report",
+        "serving-and-feedback",
+        "roll-out-and-back",
+        "adding-a-kind",
+    )
+)
+"""In the order in which they tell one story: each goes on with what the guides before it left."""
+
+READMES = (ROOT / "README.md", ROOT / "README.zh.md")
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block."""
+
+    path: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages and test ids."""
+        return f"{self.path.relative_to(ROOT)}:{self.line}"
+
+
+def read_blocks(path: Path) -> list[Block]:
+    """Return the fenced blocks of a document, in order."""
+    text = path.read_text(encoding="utf-8")
+    return [
+        Block(path, text.count("\n", 0, match.start()) + 1, match[1].strip(), match[2])
+        for match in FENCE.finditer(text)
+    ]
