@@ -39,7 +39,7 @@ ANSWER_ROWS = 1024
 MAX_TIMED_ROWS = 500
 MAX_SLICES = 20
 """Most values of one slice column that are measured; the commonest are."""
-NUM_STAGES = 6
+NUM_STAGES = 5
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[float, float, str], None]
@@ -165,7 +165,7 @@ class _Evaluation:
         )
 
     def _tell(self, message: str) -> None:
-        self.on_progress(self.num_told, NUM_STAGES, message)
+        self.on_progress(self.num_told, NUM_STAGES + (self.job.champion is not None), message)
         self.num_told += 1
 
     def _export(self) -> tuple[RuntimeCandidate, ...]:

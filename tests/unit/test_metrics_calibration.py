@@ -87,7 +87,8 @@ def test_texts_unlike_any_class_are_abstained_from(shared_dir: Path) -> None:
     outside = [text for text, _ in rows["oos_test"]]
 
     texts = [text for text, _ in validation + test] + outside
-    probabilities_BC, labels = answer_baseline(*zip(*train, strict=True), texts, language="en")
+    known, its_intents = [text for text, _ in train], [intent for _, intent in train]
+    probabilities_BC, labels = answer_baseline(known, its_intents, texts, language="en")
     confidence_B = probabilities_BC.max(axis=1)
     of_validation, of_test, of_outside = np.split(confidence_B, [len(validation), len(validation) + len(test)])
     answers = [labels[column] for column in probabilities_BC.argmax(axis=1)]

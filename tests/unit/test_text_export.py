@@ -195,3 +195,12 @@ def test_thresholds_come_from_the_validation_rows(exported: dict[str, Path], tin
 
     assert PredictorConfig.load(exported["onnx"]).temperature != 1.0
     assert np.mean([not output["abstained"] for output in outputs]) >= 0.95
+
+
+def test_one_unknown_sign_in_a_text_is_no_reason_to_abstain(exported: dict[str, Path]) -> None:
+    predictor = TextPredictor.load(exported["onnx"], threads=1)
+
+    outputs = predictor.predict([predictor.parse("the story is brilliant and the plot very warm 🎬")])
+
+    assert predictor.config.max_unknown_share >= 0.25
+    assert not outputs[0]["abstained"]
