@@ -121,8 +121,9 @@ def test_gate_whose_limit_lies_inside_the_interval_is_called_close() -> None:
     assert clear.remark is None
 
 
-def test_model_that_does_not_beat_the_prior_is_said_to_have_learned_nothing() -> None:
-    sentences = [one.en for one in judge(with_evaluation(prior={"accuracy": measure(0.829)})).sentences]
+@pytest.mark.parametrize("prior", [0.829, 0.9])
+def test_model_that_does_not_beat_the_prior_is_said_to_have_learned_nothing(prior: float) -> None:
+    sentences = [one.en for one in judge(with_evaluation(prior={"accuracy": measure(prior)})).sentences]
 
     assert any("no sign that it has learned anything" in one for one in sentences)
     assert not any("no sign" in one.en for one in judge(full_inputs()).sentences)
@@ -136,6 +137,22 @@ def test_cost_is_weighed_against_the_cheap_baseline(baseline: float, said: str) 
     inputs = with_evaluation(baseline={"accuracy": measure(baseline)}, gates=())
 
     assert said in english(render_report(inputs))
+
+
+def test_less_is_better_for_a_loss() -> None:
+    """Without accuracy the log loss speaks for the model: 0.4 beats the prior's 0.69 and the baseline's 0.5."""
+    inputs = with_evaluation(
+        metrics={"test": {"log_loss": measure(0.4)}},
+        prior={"log_loss": measure(0.69)},
+        baseline={"log_loss": measure(0.5)},
+        gates=(),
+    )
+
+    text = english(render_report(inputs))
+
+    assert "its Log loss was 0.400" in text
+    assert "no sign that it has learned anything" not in text
+    assert "It does. Log loss is 0.400 against 0.500" in text
 
 
 def test_report_without_champion_says_so_and_shows_none() -> None:

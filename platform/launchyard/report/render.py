@@ -13,7 +13,6 @@ from markupsafe import Markup
 from launchyard.atomic import write_text
 from launchyard.dataset import SourceRecord
 from launchyard.figures import BarFigure, Figure, HeatmapFigure, LineFigure, TableFigure
-from launchyard.kind import get_kind
 from launchyard.report import charts, course, formats, results
 from launchyard.report.inputs import ReportInputs
 from launchyard.report.texts import mark_up, name_in, phrase
@@ -35,7 +34,7 @@ def render_report(inputs: ReportInputs) -> str:
     """Return the launch report as one HTML document that asks for nothing from outside."""
     evaluation = inputs.evaluation
     metric = headline_metric(evaluation, inputs.spec)
-    better = get_kind(inputs.spec.kind).find_direction(metric) or "max"
+    better = results.find_direction(inputs.spec, metric)
     first_curves, other_curves = course.draw_learning_curves(inputs.training, metric) if inputs.training else ([], [])
     style, script = _asset("report.css"), _asset("report.js")
     return (

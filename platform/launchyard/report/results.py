@@ -8,12 +8,18 @@ from typing import Literal
 
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.figures import Caption
-from launchyard.kind import Better
+from launchyard.kind import Better, get_kind
 from launchyard.report.charts import Bars, BarValue, draw_bars
 from launchyard.report.formats import MISSING, format_bytes, format_number, format_score
 from launchyard.report.texts import as_data, name_in, phrase
+from launchyard.spec.blocks import Product
 
 Rival = Literal["prior", "baseline", "champion"]
+
+
+def find_direction(spec: Product, metric: str) -> Better:
+    """Return whether more or less of ``metric`` is better; more, where the product's kind does not say."""
+    return get_kind(spec.kind).find_direction(metric) or "max"
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def find_rival(gate: GateResult, evaluation: Evaluation) -> Rival | None:
     """
     if gate.difference is None:
         return None
-    if evaluation.baseline_name in gate.rule:
+    if evaluation.baseline_name and evaluation.baseline_name in gate.rule:
         return "baseline"
     return "prior" if "prior" in gate.rule else "champion"
 

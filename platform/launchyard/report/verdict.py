@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from launchyard.evaluation import Evaluation, GateResult, Measure
 from launchyard.figures import Caption
+from launchyard.kind import Better
 from launchyard.report.formats import format_number, format_percent, format_score, format_seconds
 from launchyard.report.inputs import ReportInputs
-from launchyard.report.results import Rival, find_rival, show_rule
+from launchyard.report.results import Rival, find_direction, find_rival, show_rule
 from launchyard.report.texts import as_data, name_in, phrase
 from launchyard.spec.blocks import RULE, Evaluate, Product
 
@@ -51,7 +53,11 @@ def judge(inputs: ReportInputs) -> Verdict:
     return Verdict(
         passed=passed,
         title=phrase("verdict.ship" if passed else "verdict.refuse"),
-        sentences=(_describe_gates(evaluation), *_describe_result(evaluation, spec), *_describe_cost(evaluation)),
+        sentences=(
+            _describe_gates(evaluation),
+            *_describe_result(evaluation, spec),
+            phrase("verdict.latency", value=format_number(evaluation.latency.p50_ms)),
+        ),
         gates=tuple(_describe_gate(gate, inputs) for gate in evaluation.gates),
         steps=_steps_after_release(spec) if passed else _steps_after_refusal(inputs),
     )
@@ -80,7 +86,7 @@ def _describe_result(evaluation: Evaluation, spec: Product) -> list[Caption]:
     if measure is None:
         return []
     confidence = format_percent(spec.evaluate.confidence, decimals=0)
-    show = format_percent if metric in SHARE_METRICS else format_score
+    show = _formatter(metric)
     values = {
         "n": format_number(measure.n),
         "value": show(measure.value),
@@ -92,24 +98,24 @@ def _describe_result(evaluation: Evaluation, spec: Product) -> list[Caption]:
         first = phrase("verdict.right", **values)
     else:
         first = phrase("verdict.measured", metric=name_in("metric", metric), **values)
-    prior, baseline, champion = (
-        rival.get(metric) for rival in (evaluation.prior, evaluation.baseline, evaluation.champion)
-    )
-    sentences = [first]
-    if prior is not None:
-        sentences.append(phrase("verdict.prior", value=show(prior.value)))
-        if measure.low <= prior.value <= measure.high:
-            sentences.append(phrase("verdict.not_learned"))
-    if baseline is not None:
-        sentences.append(phrase("verdict.baseline", value=show(baseline.value), name=evaluation.baseline_name))
-    if champion is not None:
-        version = str(evaluation.champion_version)
-        sentences.append(phrase("verdict.champion", value=show(champion.value), version=version))
-    return sentences
+    return [first, *_describe_rivals(evaluation, metric, find_direction(spec, metric))]
 
 
-def _describe_cost(evaluation: Evaluation) -> list[Caption]:
-    return [phrase("verdict.latency", value=format_number(evaluation.latency.p50_ms))]
+def _describe_rivals(evaluation: Evaluation, metric: str, better: Better) -> Iterator[Caption]:
+    show = _formatter(metric)
+    model = evaluation.metrics["test"][metric]
+    if prior := evaluation.prior.get(metric):
+        yield phrase("verdict.prior", value=show(prior.value))
+        if model.low <= prior.value if better == "max" else model.high >= prior.value:
+            yield phrase("verdict.not_learned")
+    if baseline := evaluation.baseline.get(metric):
+        yield phrase("verdict.baseline", value=show(baseline.value), name=evaluation.baseline_name)
+    if champion := evaluation.champion.get(metric):
+        yield phrase("verdict.champion", value=show(champion.value), version=str(evaluation.champion_version))
+
+
+def _formatter(metric: str) -> Callable[[float], str]:
+    return format_percent if metric in SHARE_METRICS else format_score
 
 
 def _describe_gate(gate: GateResult, inputs: ReportInputs) -> GateLine:
