@@ -40,7 +40,7 @@ class Foreground:
             check: Raises when the server cannot come up any more.
         """
         try:
-            while None in self._states.values():
+            while not self._is_complete():
                 check()
                 self._look()
                 time.sleep(STARTING_POLL_S)
@@ -51,6 +51,15 @@ class Foreground:
                 self._look()
         except KeyboardInterrupt:
             self._console.print("Stopping: requests that have begun are answered first.")
+
+    def _is_complete(self) -> bool:
+        """Whether every product and the index answer: from then on the proxy keeps its connections."""
+        if None in self._states.values():
+            return False
+        try:
+            return self._http.get(f"{self._url}/", timeout=REQUEST_TIMEOUT_S).ok
+        except requests.RequestException:
+            return False
 
     def _look(self) -> None:
         for product, before in self._states.items():
