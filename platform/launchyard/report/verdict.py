@@ -119,29 +119,30 @@ def _formatter(metric: str) -> Callable[[float], str]:
 
 
 def _describe_gate(gate: GateResult, inputs: ReportInputs) -> GateLine:
+    return GateLine(_put_in_words(gate, inputs), gate.passed, _remark(gate, inputs.evaluation))
+
+
+def _put_in_words(gate: GateResult, inputs: ReportInputs) -> Caption:
+    metric, value = name_in("metric", gate.metric), format_score(gate.value)
     rival = find_rival(gate, inputs.evaluation)
     if rival is None or gate.difference is None or gate.value is None:
-        text = phrase(
-            "gates.rule",
-            metric=name_in("metric", gate.metric),
-            rule=show_rule(gate.rule),
-            value=format_score(gate.value),
-        )
-    else:
-        text = phrase(
-            f"gates.{rival}",
-            metric=name_in("metric", gate.metric),
-            value=format_score(gate.value),
-            rival=format_score(gate.value - gate.difference.value),
-            tolerance=format_number(_tolerance(inputs.spec.evaluate, rival)),
-            name=inputs.evaluation.baseline_name,
-        )
-    return GateLine(text, gate.passed, _remark(gate, inputs.evaluation))
+        return phrase("gates.rule", metric=metric, rule=show_rule(gate.rule), value=value)
+    limit = format_score(gate.value - gate.difference.value)
+    if rival == "prior":
+        return phrase("gates.prior", metric=metric, value=value, rival=limit)
+    tolerance = _tolerance(inputs.spec.evaluate, rival)
+    return phrase(
+        f"gates.{rival}" if tolerance else f"gates.{rival}_equal",
+        metric=metric,
+        value=value,
+        rival=limit,
+        tolerance=format_number(tolerance),
+        name=inputs.evaluation.baseline_name,
+    )
 
 
 def _tolerance(wanted: Evaluate, rival: Rival) -> float:
-    comparisons = {"baseline": wanted.beat_baseline, "champion": wanted.beat_champion, "prior": None}
-    comparison = comparisons[rival]
+    comparison = wanted.beat_baseline if rival == "baseline" else wanted.beat_champion
     return comparison.tolerance if comparison else 0.0
 
 
