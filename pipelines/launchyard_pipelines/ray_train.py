@@ -87,7 +87,10 @@ class RayContext:
         now = time.monotonic()
         if now >= self._next_progress or progress.step == progress.num_steps:
             self._next_progress = now + PROGRESS_INTERVAL_S
-            write_text(self._progress_path, PROGRESS.dump_json(progress).decode())
+            # Replaced whole, but not synced to disk: after a crash nobody needs it.
+            newer = self._progress_path.with_suffix(".new")
+            newer.write_bytes(PROGRESS.dump_json(progress))
+            newer.replace(self._progress_path)
 
 
 def fit(
