@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 
 import pyarrow as pa
 import ray.data
@@ -21,22 +21,8 @@ from launchyard_pipelines.local_ray import OBJECT_STORE_BYTES, local_ray
 
 ERROR_COLUMN = "_error"
 
-LARGE_ROWS = 1_000_000
-"""Rows from which on Ray is started; fewer are converted in about the time that takes."""
-
 WINDOW_BYTES = OBJECT_STORE_BYTES // 8
 """Source rows that are in the object store at once; their examples and the next step's copy take as much again."""
-
-
-def map_when_large(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the examples of each table: the first million rows are converted in this process, the rest by Ray Data."""
-    remaining = iter(tables)
-    num_rows = 0
-    while num_rows < LARGE_ROWS and (ahead := next(remaining, None)) is not None:
-        num_rows += ahead.num_rows
-        yield recipe.convert(ahead)
-    if (ahead := next(remaining, None)) is not None:
-        yield from map_with_ray(recipe, chain([ahead], remaining))
 
 
 def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

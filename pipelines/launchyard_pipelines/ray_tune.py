@@ -36,6 +36,7 @@ EXPERIMENT = "search"
 EPOCH = "epoch"
 BEST = "best"
 FINISHED = "finished"
+PLANNED = "planned_epochs"
 UNBOUNDED_TRIALS = 10_000
 """Trials that a search with only a time budget may reach."""
 
@@ -48,6 +49,7 @@ class TrialContext:
     threads: int
     device: str
     scratch_dir: Path
+    epochs: int
     evaluations_per_epoch: int
     rank: int = 0
     world_size: int = 1
@@ -79,7 +81,7 @@ class TrialContext:
     def tell(self, *, finished: bool) -> None:
         """Report how far the trial is and the best it reached."""
         epoch = self.evaluations / self.evaluations_per_epoch
-        tune.report({EPOCH: epoch, BEST: self.best, FINISHED: finished})
+        tune.report({EPOCH: epoch, PLANNED: self.epochs, BEST: self.best, FINISHED: finished})
 
     def progress(self, progress: TrainProgress) -> None:
         """Leave the steps within a trial untold: the search's table has a line per trial."""
@@ -111,7 +113,9 @@ def describe_trial(
 ) -> TrialResult:
     """Return the record of one trial from its last report; a trial that never reported has no metric."""
     result = result or {}
-    ended = "completed" if result.get(FINISHED) else "stopped"
+    # A trial in its last epoch is stopped at its end, before it can say that it is finished.
+    whole = result.get(FINISHED) or result.get(EPOCH, 0) >= result.get(PLANNED, 1)
+    ended = "completed" if whole else "stopped"
     return TrialResult(
         number=number,
         parameters=dict(config or {}),
@@ -214,6 +218,7 @@ def _run_trial(config: dict[str, Value], job: TrainJob, threads: int) -> None:
             threads=threads,
             device="cuda:0" if ray.get_gpu_ids() else "cpu",
             scratch_dir=Path(folder),
+            epochs=spec.train.epochs,
             evaluations_per_epoch=spec.train.evaluations_per_epoch,
         )
         train(context, replace(job, spec=spec, output_dir=Path(folder) / "output"))

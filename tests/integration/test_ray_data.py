@@ -17,8 +17,9 @@ from launchyard.kinds.text_classification import TextClassification
 from launchyard.settings import Settings
 from launchyard.sources.tables import iter_tables
 from launchyard_pipelines import ray_data
+from launchyard_pipelines.large_data import map_when_large
 from launchyard_pipelines.local_ray import local_ray
-from launchyard_pipelines.ray_data import map_when_large, map_with_ray
+from launchyard_pipelines.ray_data import map_with_ray
 
 pytestmark = pytest.mark.integration
 
@@ -104,11 +105,10 @@ class Doubling:
         return batch.append_column("worker", pa.array([worker] * batch.num_rows))
 
 
-def test_order_is_kept_and_only_what_follows_the_first_rows_goes_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_data, "LARGE_ROWS", 200)
+def test_order_is_kept_and_only_what_follows_the_first_rows_goes_to_ray() -> None:
     tables = [pa.table({"n": pa.array(range(start, start + 40), pa.int64())}) for start in range(0, 600, 40)]
 
-    result = pa.concat_tables(map_when_large(Doubling(), tables))  # type: ignore[arg-type]
+    result = pa.concat_tables(map_when_large(Doubling(), tables, large_rows=200))  # type: ignore[arg-type]
 
     here = ray.get_runtime_context().get_worker_id()
     workers = result["worker"].to_pylist()

@@ -7,6 +7,7 @@ from pathlib import Path
 from launchyard.data.prepare import prepare_dataset
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.large_data import map_when_large
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 
@@ -16,8 +17,9 @@ def prepare(reference: SpecReference, dataset: Artifact) -> str:
     settings = load_settings()
     with reported_step("prepare", settings, started_s=LOADED_S) as report:
         spec = reference.load()
-        base_dir = Path(reference.uri).parent
-        manifest = prepare_dataset(spec, settings, base_dir=base_dir, output_dir=Path(dataset.path))
+        manifest = prepare_dataset(
+            spec, settings, base_dir=Path.cwd(), output_dir=Path(dataset.path), map_batches=map_when_large
+        )
         report.message = ", ".join(f"{count:,} {split}" for split, count in manifest.num_rows.items()) + " rows"
         report.data = {"fingerprint": manifest.fingerprint, "warnings": list(manifest.warnings)}
         return manifest.fingerprint

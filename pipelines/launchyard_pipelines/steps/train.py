@@ -31,7 +31,7 @@ def train(
     settings = load_settings()
     with reported_step("train", settings, started_s=LOADED_S) as report:
         spec = apply_search(reference.load(), search)
-        job = make_job(spec, settings, reference, dataset, Path(candidate.path))
+        job = make_job(spec, settings, dataset, Path(candidate.path))
         storage_dir = find_storage(settings, spec, fingerprint)
 
         def show(progress: TrainProgress) -> None:
@@ -56,11 +56,9 @@ def apply_search(spec: Product, search: Artifact | None) -> Product:
     return apply_trial(spec, record.best)
 
 
-def make_job(
-    spec: Product, settings: Settings, reference: SpecReference, dataset: Artifact, output_dir: Path
-) -> TrainJob:
+def make_job(spec: Product, settings: Settings, dataset: Artifact, output_dir: Path) -> TrainJob:
     """Return the training job with its base model fetched."""
-    base = fetch(spec.model.base, settings, base_dir=Path(reference.uri).parent)
+    base = fetch(spec.model.base, settings, base_dir=Path.cwd())
     return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base.path, output_dir=output_dir)
 
 

@@ -24,7 +24,7 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
             raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
         budget = spec.tune.trials or 0
         storage_dir = find_storage(settings, spec, f"{fingerprint}-tune")
-        job = make_job(spec, settings, reference, dataset, storage_dir / "best")
+        job = make_job(spec, settings, dataset, storage_dir / "best")
         finished: list[TrialResult] = []
 
         def show(trial: TrialResult) -> None:
