@@ -14,7 +14,7 @@ LARGE_ROWS = 1_000_000
 
 
 def map_when_large(recipe: Recipe, tables: Iterable[pa.Table], *, large_rows: int = LARGE_ROWS) -> Iterator[pa.Table]:
-    """Yield the examples of each table: the first ``large_rows`` are converted in this process, the rest by Ray Data."""
+    """Yield the examples of each table: the first ``large_rows`` are converted in this process, the rest by Ray."""
     remaining = iter(tables)
     num_rows = 0
     while num_rows < large_rows and (ahead := next(remaining, None)) is not None:
