@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import expect
 
+from browser_checks import open_page, start_chromium
 from launchyard.bundle_store import BundleStore
 from launchyard.client import Client
 from launchyard.errors import RequestError, ServerError
@@ -302,6 +304,25 @@ def test_an_other_ray_on_the_machine_is_not_disturbed(server: Server) -> None:
 
     assert done.stdout.split()[-2:] == ["42", "1"]
     assert server.client().predict(["a"]).outputs
+
+
+@pytest.mark.browser
+def test_the_playground_answers_explains_and_takes_feedback_on_the_real_server(server: Server) -> None:
+    records = Records(server.settings)
+    before = records.count_feedback(PRODUCT)
+    with start_chromium() as browser, open_page(browser, f"{server.url}/{PRODUCT}/") as visit:
+        visit.page.fill("#text", "a warm film")
+        visit.page.click("#send")
+        expect(visit.page.locator("#label")).to_have_text("negative", timeout=30_000)
+        expect(visit.page.locator("#words")).to_contain_text("warm", timeout=30_000)
+        visit.page.click("#right")
+        expect(visit.page.locator("#thanks")).to_be_visible(timeout=30_000)
+
+        assert visit.complaints == []
+        assert all(url.startswith(server.url) for url in visit.requests)
+
+    assert records.count_feedback(PRODUCT) == before + 1
+    records.close()
 
 
 def test_predict_shows_a_table_of_the_answers(server: Server) -> None:
