@@ -60,6 +60,13 @@ def test_status_of_a_product_says_what_serves_how_good_it_is_and_why(settings: S
         assert part in shown
 
 
+def test_brackets_in_what_people_write_are_shown_as_they_are(settings: Settings) -> None:
+    run("promote", PRODUCT, "--reason", "f1[negative] is up")
+
+    assert "f1[negative] is up" in run("status", PRODUCT)
+    assert "f1[negative] is up" in run("history", PRODUCT)
+
+
 def test_status_as_json_is_one_document(settings: Settings) -> None:
     run("promote", PRODUCT)
     said = {"output_id": "a", "product": PRODUCT, "version": 2, "predicted_at": "2026-11-22T00:00:00Z", "label": "x"}

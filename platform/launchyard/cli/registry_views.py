@@ -42,7 +42,7 @@ def show_products(records: Records, *, as_json: bool) -> None:
             f"{sum(gate['passed'] for gate in serves['gate']['gates'])} passed" if serves else "",
             str(found["num_feedback"]),
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def show_product(records: Records, product: str, *, as_json: bool) -> None:
@@ -56,7 +56,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
     if as_json:
         _show_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     versions = ", ".join(map(str, document["versions"]))
     if document["serves"] is None:
         console.print(f"{product}: nothing serves. Versions: {versions}. Next: launchyard promote {product}")
@@ -85,7 +85,7 @@ def show_history(records: Records, product: str, *, as_json: bool) -> None:
         document = [decision.model_dump(mode="json") for decision in decisions]
         _show_json({"product": product, "decisions": document})
         return
-    Console().print(_tabulate_decisions(decisions))
+    Console(markup=False).print(_tabulate_decisions(decisions))
 
 
 def _describe_product(records: Records, product: str) -> dict[str, Any]:
