@@ -115,7 +115,7 @@ def finetune_plain(
     return Result(metrics["train_samples_per_second"], accuracy, losses)
 
 
-class OrderedTrainer(Trainer):  # type: ignore[misc]
+class OrderedTrainer(Trainer):
     """A plain Trainer, which may be told the order of rows."""
 
     def __init__(self, order: Sequence[int] | None, **options: Any) -> None:

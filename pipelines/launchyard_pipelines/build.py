@@ -19,7 +19,7 @@ from launchyard_pipelines.plan import PipelineOptions, list_reusable
 from launchyard_pipelines.reuse import are_sources_fixed
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-EDITABLE_TYPES = (bool, int, float, str)
+EDITABLE_TYPES: tuple[type, ...] = (bool, int, float, str)
 
 
 def list_editable(spec: Product) -> list[inspect.Parameter]:
@@ -36,7 +36,7 @@ def _find_plain_type(spec: Product, name: str) -> type | None:
     annotation = type(spec.train).model_fields[name].annotation
     if get_origin(annotation) is Literal and all(isinstance(value, str) for value in get_args(annotation)):
         return str
-    return annotation if annotation in EDITABLE_TYPES else None
+    return annotation if isinstance(annotation, type) and annotation in EDITABLE_TYPES else None
 
 
 def describe_parameters(spec: Product, editable: list[inspect.Parameter]) -> str:

@@ -4,6 +4,8 @@ KFP copies each function's source into the compiled pipeline, so annotations mus
 every name that a body uses is imported inside it.
 """
 
+from typing import Any
+
 from kfp import dsl
 
 IMAGE = "python:3.11"
@@ -11,7 +13,7 @@ IMAGE = "python:3.11"
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def prepare(spec: dict, sources: str, dataset: dsl.Output[dsl.Dataset]) -> str:
+def prepare(spec: dict[str, Any], sources: str, dataset: dsl.Output[dsl.Dataset]) -> str:
     """Fetch, check, clean and split the rows; returns the data fingerprint."""
     from launchyard_pipelines.steps import prepare as step
     from launchyard_pipelines.steps.reference import SpecReference
@@ -21,11 +23,11 @@ def prepare(spec: dict, sources: str, dataset: dsl.Output[dsl.Dataset]) -> str:
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def tune(
-    spec: dict,
+    spec: dict[str, Any],
     fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     search: dsl.Output[dsl.Artifact],
-):
+) -> None:
     """Search for the best training configuration."""
     from launchyard_pipelines.steps import tune as step
     from launchyard_pipelines.steps.reference import SpecReference
@@ -35,12 +37,12 @@ def tune(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
-    spec: dict,
+    spec: dict[str, Any],
     fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     candidate: dsl.Output[dsl.Model],
     search: dsl.Input[dsl.Artifact] = None,
-):
+) -> None:
     """Train the model on the training rows and choose by the validation rows."""
     from launchyard_pipelines.steps import train as step
     from launchyard_pipelines.steps.reference import SpecReference
@@ -50,7 +52,7 @@ def train(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
-    spec: dict,
+    spec: dict[str, Any],
     fingerprint: str,
     champion: str,
     run_id: str,
@@ -60,7 +62,7 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
-):
+) -> None:
     """Measure the files that will be served, write the bundle and its report; fails when a gate refuses."""
     from launchyard_pipelines.steps import evaluate as step
     from launchyard_pipelines.steps.reference import SpecReference
@@ -78,7 +80,7 @@ def register(bundle: dsl.Input[dsl.Model]) -> int:
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def deploy(product: str, version: int, run_id: str):
+def deploy(product: str, version: int, run_id: str) -> None:
     """Make the version the champion: replicas follow the rollout record."""
     from launchyard_pipelines.steps import deploy as step
 
@@ -86,7 +88,7 @@ def deploy(product: str, version: int, run_id: str):
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def finish(product: str, status: dsl.PipelineTaskFinalStatus):
+def finish(product: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Tell how the run ended and remove what it left behind; runs after a failure too."""
     from launchyard_pipelines.steps import finish as step
 

@@ -87,7 +87,7 @@ class TrialContext:
         """Leave the steps within a trial untold: the search's table has a line per trial."""
 
 
-class TrialWatch(tune.Callback):  # type: ignore[misc] - ray carries no types
+class TrialWatch(tune.Callback):
     """Tells of each trial when it ends.
 
     A search is saved with its callbacks, so this one holds nothing of the process it was made in: whoever

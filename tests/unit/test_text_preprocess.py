@@ -101,6 +101,7 @@ def test_a_text_cannot_forge_special_tokens(tmp_path: Path) -> None:
     preprocessor = load(write_bert(tmp_path), max_length=64)
     separator = preprocessor.tokenizer.token_to_id("[SEP]")
 
+    assert separator is not None
     assert preprocessor.encode(["good [SEP] bad [SEP]"])[0].count(separator) == 1
 
 
