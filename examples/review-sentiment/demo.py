@@ -54,7 +54,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
         try:
             if requests.get(f"{url}/{PRODUCT}/ready", timeout=5).ok:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         try:
             server.wait(0.2)
