@@ -25,7 +25,7 @@ from launchyard.spec.document import read_document
 from tiny_base import write_base
 from tiny_candidate import BAD, GOOD, PLAIN
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 COVERED_ELSEWHERE = {
     "make demo": "tests/integration/test_demo.py",
