@@ -31,7 +31,6 @@ COVERED_ELSEWHERE = {
     "make demo": "tests/integration/test_demo.py",
     "make test": ".ci/run",
     "make docs": "tests/unit/test_spec_reference.py",
-    "make test-unit": "Makefile",
 }
 """Command of a document -> the file that runs it, and that names it."""
 
