@@ -64,35 +64,51 @@ def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
 
 
 def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> Iterator[str]:
-    """Yield what is wrong with one searched key: it does not exist, is a block, or cannot have a candidate value."""
+    """Yield what is wrong with one searched key: it cannot be searched, has no such range, or a candidate is wrong."""
     path = split_path(type(spec), name)
     key = find_key(type(spec), path)
     if key is None:
         nearest = find_nearest(type(spec), path)
         yield f"'{name}' is not a key of the spec" + (f". Did you mean '{nearest}'?" if nearest else "")
         return
+    types_ = _scalar_types(key)
+    problem = _tell_unsearchable(spec, path, types_) or _tell_wrong_range(name, candidates, types_)
+    if problem is not None:
+        yield problem
+        return
+    for value in _list_extremes(candidates, is_whole=float not in types_):
+        yield from _check_candidate(spec, path, value)
+
+
+def _tell_unsearchable(spec: Product, path: tuple[str, ...], types_: set[type]) -> str | None:
+    """Return why a key cannot be searched, or None."""
     off = next((path[:depth] for depth in range(1, len(path)) if _value_at(spec, path[:depth]) is None), None)
     if off is not None:
-        yield f"'{join_path(off)}' is null, so it has no '{path[-1]}' to search. Write '{join_path(off)}: {{}}'"
-        return
-    options = _scalar_types(key)
-    if not options - {types.NoneType}:
-        yield f"'{name}' is not a single value, so it cannot be searched. Name one of the keys inside it"
-        return
+        return f"'{join_path(off)}' is null, so it has no '{path[-1]}' to search. Write '{join_path(off)}: {{}}'"
+    if not types_ - {types.NoneType}:
+        return f"'{join_path(path)}' is not a single value, so it cannot be searched. Name one of the keys inside it"
+    return None
+
+
+def _tell_wrong_range(name: str, candidates: Range | Choice, types_: set[type]) -> str | None:
+    """Return why a key has no such range, or None."""
     if isinstance(candidates, Choice):
-        values: list[Any] = list(candidates.values)
-    elif not options & {int, float}:
-        yield f"'{name}' is not a number, so it has no range. List candidates: {{values: [...]}}"
-        return
-    else:
-        values = [candidates.min, candidates.max]
-        if float not in options:
-            fractional = [end for end in (*values, candidates.step or 1) if end != int(end)]
-            if fractional:
-                yield f"'{name}' takes whole numbers, got {fractional[0]:g}"
-                return
-            values = [int(end) for end in values]
-    yield from (text for value in values for text in _check_candidate(spec, path, value))
+        return None
+    if not types_ & {int, float}:
+        return f"'{name}' is not a number, so it has no range. List candidates: {{values: [...]}}"
+    numbers = (candidates.min, candidates.max, candidates.step or 1)
+    fractional = [number for number in numbers if number != int(number)]
+    if fractional and float not in types_:
+        return f"'{name}' takes whole numbers, got {fractional[0]:g}"
+    return None
+
+
+def _list_extremes(candidates: Range | Choice, *, is_whole: bool) -> tuple[Any, ...]:
+    """Return the values that must be right for all candidates to be: every choice, or both ends of a range."""
+    if isinstance(candidates, Choice):
+        return candidates.values
+    ends = (candidates.min, candidates.max)
+    return tuple(map(int, ends)) if is_whole else ends
 
 
 def _check_candidate(spec: Product, path: tuple[str, ...], value: Any) -> Iterator[str]:
