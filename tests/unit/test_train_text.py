@@ -152,6 +152,24 @@ def test_labels_are_mapped_in_the_models_own_config(tmp_path: Path, dataset_dir:
     assert config["label2id"] == {"negative": 0, "positive": 1}
 
 
+def test_nothing_in_a_candidate_says_on_which_machine_it_was_made(
+    tmp_path: Path, dataset_dir: Path, base_dir: Path
+) -> None:
+    train(tmp_path, make_spec(train__max_steps=1), dataset_dir, base_dir)
+
+    files = [path for path in (tmp_path / "candidate").rglob("*") if path.suffix in (".json", ".safetensors")]
+    assert {path.name for path in files} == {
+        "config.json",
+        "model.safetensors",
+        "preprocess.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training.json",
+    }
+    for path in files:
+        assert str(base_dir).encode() not in path.read_bytes()
+
+
 def test_numeric_labels_are_classes_and_not_a_regression(tmp_path: Path, base_dir: Path) -> None:
     rows = [("a warm film", "0"), ("a dull film", "1"), ("a boring plot", "10")] * 4
 
@@ -352,7 +370,8 @@ def test_lora_trains_few_weights_and_is_merged_into_the_saved_model(
     assert changed == {
         f"encoder.layer.{layer}.attention.self.{part}.weight" for layer in (0, 1) for part in ("query", "value")
     }
-    assert record.num_trained_parameters < 0.2 * record.num_parameters
+    # Two matrices of rank 4 for query and value of both layers, and the head.
+    assert record.num_trained_parameters == 2 * 2 * 2 * 4 * 32 + 32 * 2 + 2
     rows = pq.read_table(dataset_dir / "validation.parquet")
     classes = ["negative", "positive"]
     predicted = compute_logits(tmp_path / "candidate", rows["text"].to_pylist()).argmax(dim=1).tolist()

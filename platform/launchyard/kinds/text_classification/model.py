@@ -93,9 +93,11 @@ def add_lora(classifier: Classifier, settings: Lora) -> nn.Module:
         raise TrainError(f"model.lora: no layers to adapt: {err}. Set model.lora.target_modules.") from err
 
 
-def save_classifier(model: PreTrainedModel, folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors``, in fp32 and without traces of how the base was stored."""
+def save_classifier(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """Write model and tokenizer as a transformers folder, in fp32 and without traces of where the base lay."""
     model.to(device="cpu", dtype=torch.float32).save_pretrained(folder)
+    tokenizer.init_kwargs.pop("name_or_path", None)
+    tokenizer.save_pretrained(folder)
 
 
 def _locate(base: Path) -> dict[str, Any]:
@@ -173,7 +175,16 @@ def _load_weights(base: Path, source: dict[str, Any], config: Any) -> tuple[PreT
             f"model.base: {base}: {len(lost)} weights of a '{config.model_type}' are missing or of another shape, "
             f"such as {lost[0]}. config.json and the weights do not belong together: fetch the model again."
         )
-    return model, tuple(fresh)
+    return (_rebuild(model) if "gguf_file" in source else model), tuple(fresh)
+
+
+def _rebuild(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the same model without the mark that its weights came quantized, which would forbid to save it."""
+    weights, config = model.state_dict(), model.config
+    del config.quantization_config
+    rebuilt = type(model)(config)
+    rebuilt.load_state_dict(weights)
+    return rebuilt
 
 
 def _check_positions(model: PreTrainedModel, max_length: int, base: Path) -> None:

@@ -151,10 +151,12 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
     loop = TrainingLoop(context, spec.train, task)
     loop.run(job.output_dir / LOG_FOLDER)
     if context.rank == 0:
+        record = describe_training(loop, facts)
         merged = model if spec.model.lora is None else model.merge_and_unload()
-        save_classifier(merged, job.output_dir / "model")
+        save_classifier(merged, classifier.tokenizer, job.output_dir / "model")
         preprocessor.save(job.output_dir)
-        write_text(job.output_dir / RECORD_NAME, describe_training(loop, facts).model_dump_json(indent=2) + "\n")
+        # Last: where the record is, everything else is too.
+        write_text(job.output_dir / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
 
 
 def weigh_classes(train: TextTrain, labels_R: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.float32]:
