@@ -36,7 +36,9 @@ def say(text: str) -> None:
 def launchyard(*arguments: str) -> None:
     """Run one ``launchyard`` command as a person would; ends the demo when it fails."""
     say(f"\n$ launchyard {shlex.join(arguments)}")
-    subprocess.run([COMMAND, *arguments], check=True)
+    code = subprocess.run([COMMAND, *arguments], check=False).returncode
+    if code:
+        sys.exit(f"The demo ends here: the command above ended with exit code {code} and says why.")
 
 
 def find_free_port() -> int:
@@ -110,4 +112,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
+    except requests.RequestException as err:
+        sys.exit(f"The endpoint did not answer: {err}")

@@ -23,7 +23,7 @@ Examples:
 
   launchyard run product.yaml --set train.epochs=1 --from train
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 130 cancelled.
 """
 
 COMPILE_EPILOG = """

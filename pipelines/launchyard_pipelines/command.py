@@ -26,11 +26,10 @@ def run_command(
     """
     try:
         record = _run(path, overrides, from_step=from_step, release=release, console=console)
-    except LaunchyardError as err:
+    except (LaunchyardError, OSError, KeyboardInterrupt) as err:
         if as_json:
-            print_json(
-                RunRecord(run_id="", product="", status="failed", error=RunFailure(step="start", message=str(err)))
-            )
+            failure = RunFailure(step="start", message=str(err) or "interrupted")
+            print_json(RunRecord(run_id="", product="", status="failed", error=failure))
         raise
     if as_json:
         print_json(record)
@@ -45,7 +44,7 @@ def _run(path: Path, overrides: Sequence[str], *, from_step: str | None, release
     console.print(f"[bold]{spec.product}[/bold]  {spec.kind}")
     with RunDisplay(console, request.list_steps()) as display:
         record = execute_run(request, settings, display.show)
-    print_summary(console, record, str(path))
+    print_summary(console, record, [str(path), *(word for text in overrides for word in ("--set", text))])
     return record
 
 

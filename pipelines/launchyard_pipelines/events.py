@@ -74,13 +74,16 @@ class StepReport:
     message: str = ""
     _last_progress_s: float = 0.0
 
-    def progress(self, done: float, total: float, message: str = "") -> None:
-        """Tell how far the step is; more than two calls a second are dropped, but never the last one."""
+    def progress(self, done: float, total: float, message: str = "", *, lasting: bool = False) -> None:
+        """Tell how far the step is; more than two calls a second are dropped, but never the last one.
+
+        A ``lasting`` message, such as a finished trial, is never dropped and stays on the screen.
+        """
         now_s = time.monotonic()
-        if done < total and now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
+        if done < total and not lasting and now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
             return
         self._last_progress_s = now_s
-        data = {"done": done, "total": total}
+        data = {"done": done, "total": total, "lasting": lasting}
         append_event(self.run_dir, Event(step=self.step, type="progress", message=message, data=data))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -59,7 +61,10 @@ class RunDisplay:
             self._task = self._progress.add_task(event.step, total=None, note="")
         elif event.type == "progress" and self._task is not None:
             completed, total = event.data.get("done", 0), event.data.get("total")
-            self._progress.update(self._task, completed=completed, total=total, note=event.message)
+            lasting = event.data.get("lasting", False)
+            self._progress.update(self._task, completed=completed, total=total, note="" if lasting else event.message)
+            if lasting:
+                self._console.print(f"             {event.message}", markup=False, highlight=False, soft_wrap=True)
         elif event.type != "progress":
             self._end_step(event)
 
@@ -108,8 +113,11 @@ def _format_gate(gate: GateResult) -> str:
     return f"[green]pass {gate.rule}[/green]" if gate.passed else f"[red]FAIL {gate.rule}[/red]"
 
 
-def print_summary(console: Console, record: RunRecord, spec_path: str) -> None:
-    """Print how a run ended, its metrics, where its report is and the commands to try next."""
+def print_summary(console: Console, record: RunRecord, arguments: Sequence[str]) -> None:
+    """Print how a run ended, its metrics, where its report is and the commands to try next.
+
+    ``arguments`` are those that the run was started with: path and overrides.
+    """
     if record.metrics:
         console.print()
         console.print(build_metrics_table(record))
@@ -120,12 +128,13 @@ def print_summary(console: Console, record: RunRecord, spec_path: str) -> None:
         console.print(f"\nreport   {record.report}", highlight=False, soft_wrap=True)
     if record.version is not None:
         console.print(f"version  {record.version}", highlight=False)
-    for line in list_next_commands(record, spec_path):
+    for line in list_next_commands(record, arguments):
         console.print(f"next     {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def list_next_commands(record: RunRecord, spec_path: str) -> list[str]:
+def list_next_commands(record: RunRecord, arguments: Sequence[str]) -> list[str]:
     """Return the commands that make sense after a run that ended so."""
+    again = shlex.join(["launchyard", "run", *arguments])
     if record.status == "succeeded" and record.aliases:
         return [
             f"launchyard serve {record.product}",
@@ -135,7 +144,7 @@ def list_next_commands(record: RunRecord, spec_path: str) -> list[str]:
     if record.status == "succeeded":
         return [f"launchyard promote {record.product} {record.version}"]
     if record.status == "refused":
-        return [f"open the report, change {spec_path}, then: launchyard run {spec_path}"]
+        return [f"open the report, change the spec or the data, then: {again}"]
     if record.error is None:
         return []
-    return [f"launchyard run {spec_path} --from {record.error.step}"]
+    return [f"{again} --from {record.error.step}"]

@@ -122,8 +122,7 @@ def _conclude(record: RunRecord, ended: dict[str, Event], *, cancelled: bool) ->
         record.status = "succeeded"
     elif cancelled:
         record.status = "cancelled"
-        message = f"cancelled. Continue with: launchyard run ... --from {bad.name}"
-        record.error = RunFailure(step=bad.name, message=message)
+        record.error = RunFailure(step=bad.name, message="cancelled")
     else:
         record.status = "refused" if bad.status == "refused" else "failed"
         message = ended[bad.name].message if bad.name in ended else "the step ended without a word"

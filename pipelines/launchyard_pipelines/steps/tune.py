@@ -29,11 +29,20 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
 
         def show(trial: TrialResult) -> None:
             finished.append(trial)
-            values = ", ".join(f"{key.split('.')[-1]}={value}" for key, value in trial.parameters.items())
-            metric = "-" if trial.metric is None else f"{trial.metric:.4f}"
-            report.progress(len(finished), max(budget, len(finished)), f"trial {trial.number}: {metric} ({values})")
+            report.progress(len(finished), max(budget, len(finished)), describe_trial(trial), lasting=True)
 
         record = run_search(job, storage_dir=storage_dir, on_trial=show)
         write_text(Path(search.path), record.model_dump_json(indent=2))
         report.message = f"{len(record.trials)} trials, best {record.metric} {record.best_metric:.4f}"
         report.data = {"best": record.best}
+
+
+def describe_trial(trial: TrialResult) -> str:
+    """Return one line of the table of trials: number, best metric, epochs, how it ended, what was tried."""
+    metric = "     -" if trial.metric is None else f"{trial.metric:.4f}"
+    values = "  ".join(f"{key.split('.')[-1]} {_format(value)}" for key, value in trial.parameters.items())
+    return f"trial {trial.number:>3}  {metric}  {trial.epochs:4.1f} epochs  {trial.status:<9}  {values}"
+
+
+def _format(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
