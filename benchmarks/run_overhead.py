@@ -2,9 +2,9 @@
 
     python benchmarks/run_overhead.py [--rows 2000] [--epochs 3]
 
-The plain script fine-tunes with ``transformers.Trainer`` and answers the test rows, in a process of its own. Both run on
-all cores, one after the other, sources in the cache. Prints where the time of the run goes and what it spends beyond
-the script; fails above 60 s.
+The plain script fine-tunes with ``transformers.Trainer`` and answers the test rows, in a process of its own. Both
+run on all cores, one after the other, sources in the cache. Prints where the time of the run goes and what it spends
+beyond the script; fails above 60 s.
 """
 
 from __future__ import annotations
