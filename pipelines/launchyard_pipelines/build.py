@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from kfp import compiler, dsl
 
 from launchyard.settings import Settings
-from launchyard.spec.blocks import Product, Resource
+from launchyard.spec.blocks import Product, StepResource, TrialResource
 from launchyard_pipelines import components
 from launchyard_pipelines.plan import PipelineOptions, list_reusable
 from launchyard_pipelines.reuse import are_sources_fixed
@@ -88,26 +88,25 @@ def _connect_steps(
         "code_version": options.code_version,
     }
     add = _TaskFactory(spec, options, settings)
-    exit_task = add("finish", None, product=spec.product)
+    exit_task = add("finish", product=spec.product)
     with dsl.ExitHandler(exit_task, name="run"):
-        prepared = add("prepare", spec.resources.prepare, sources=inputs["sources"], spec=reference)
+        prepared = add("prepare", sources=inputs["sources"], spec=reference)
         data = {"dataset": prepared.outputs["dataset"], "fingerprint": prepared.outputs["Output"]}
         searched = {}
         if spec.tune is not None:
-            searched["search"] = add("tune", spec.resources.tune, spec=reference, **data).outputs["search"]
-        trained = add("train", spec.resources.train, spec=reference, **data, **searched)
+            searched["search"] = add("tune", spec=reference, **data).outputs["search"]
+        trained = add("train", spec=reference, **data, **searched)
         evaluated = add(
             "evaluate",
-            spec.resources.evaluate,
             candidate=trained.outputs["candidate"],
             champion=inputs["champion"],
             run_id=RUN_ID,
             spec=reference,
             **data,
         )
-        registered = add("register", None, bundle=evaluated.outputs["bundle"])
+        registered = add("register", bundle=evaluated.outputs["bundle"])
         with dsl.If(inputs["release"] == True, name="release"):  # noqa: E712 - KFP builds the condition from ==
-            add("deploy", None, product=spec.product, version=registered.outputs["Output"], run_id=RUN_ID)
+            add("deploy", product=spec.product, version=registered.outputs["Output"], run_id=RUN_ID)
 
 
 class _TaskFactory:
@@ -117,30 +116,42 @@ class _TaskFactory:
         self._reusable = list_reusable(spec, options.from_step)
         if not options.sources and not are_sources_fixed(spec):
             self._reusable -= {"prepare"}
+        self._requests = _list_requests(spec)
         self._namespace = settings.namespace
         self._image = options.image
 
-    def __call__(self, name: str, resource: Resource | None, **inputs: Any) -> dsl.PipelineTask:
+    def __call__(self, name: str, **inputs: Any) -> dsl.PipelineTask:
         component: Callable[..., dsl.PipelineTask] = getattr(components, name)
         task = component(**inputs)
         task.set_caching_options(name in self._reusable)
         task.set_env_variable("LAUNCHYARD_NAMESPACE", self._namespace)
         if self._image is not None:
             task.set_container_image(self._image)
-        if resource is not None:
-            _request_resources(task, resource)
+        if name in self._requests:
+            _request_resources(task, *self._requests[name])
         return task
 
 
-def _request_resources(task: dsl.PipelineTask, resource: Resource) -> None:
+def _list_requests(spec: Product) -> dict[str, tuple[StepResource, int]]:
+    """Return step -> what one process of it gets, and how many run in its pod at once."""
+    resources = spec.resources
+    return {
+        "prepare": (resources.prepare, 1),
+        "tune": (resources.tune, spec.tune.concurrent if spec.tune else 1),
+        "train": (resources.train, resources.train.workers),
+        "evaluate": (resources.evaluate, 1),
+    }
+
+
+def _request_resources(task: dsl.PipelineTask, resource: StepResource, num_processes: int) -> None:
     """Ask the cluster for what a step needs; local execution ignores it."""
     if resource.cpus is not None:
-        task.set_cpu_request(str(resource.cpus * resource.workers))
+        task.set_cpu_request(str(resource.cpus * num_processes))
     if resource.memory is not None:
         task.set_memory_limit(resource.memory)
-    if resource.gpus:
-        task.set_accelerator_type(resource.gpu_type or "nvidia.com/gpu")
-        task.set_accelerator_limit(resource.gpus * resource.workers)
+    if isinstance(resource, TrialResource) and resource.gpus:
+        task.set_accelerator_type(resource.gpu_type)
+        task.set_accelerator_limit(resource.gpus * num_processes)
 
 
 def compile_pipeline(pipeline: Any, path: Path) -> None:

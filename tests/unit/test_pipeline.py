@@ -142,4 +142,17 @@ def test_each_step_carries_namespace_image_and_resources(tmp_path: Path) -> None
     assert {executor["container"]["image"] for executor in executors.values()} == {image}
     assert {"name": "LAUNCHYARD_NAMESPACE", "value": "default"} in train["env"]
     assert train["resources"]["accelerator"]["resourceCount"] == "2"
+    assert train["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
     assert train["resources"]["resourceMemoryLimit"] == "4Gi"
+    assert train["resources"]["resourceCpuRequest"] == "4.0"
+
+
+def test_a_search_asks_for_what_its_concurrent_trials_need(tmp_path: Path) -> None:
+    resources = {"tune": {"cpus": 2, "gpus": 1, "gpu_type": "amd.com/gpu"}, "evaluate": {"cpus": 3}}
+    compiled = compile_text(tmp_path, make_spec(resources=resources, tune=TUNE | {"concurrent": 3}))
+
+    executors = next(yaml.safe_load_all(compiled))["deploymentSpec"]["executors"]
+    tune = executors["exec-tune"]["container"]["resources"]
+    assert tune["resourceCpuRequest"] == "6.0"
+    assert (tune["accelerator"]["resourceType"], tune["accelerator"]["resourceCount"]) == ("amd.com/gpu", "3")
+    assert executors["exec-evaluate"]["container"]["resources"]["resourceCpuRequest"] == "3.0"

@@ -165,8 +165,24 @@ def test_a_search_must_know_which_way_is_better(tmp_path: Path) -> None:
         ),
         ({"resources": {"tune": {"cpus": 1}}}, "resources.tune: has no effect: there is no 'tune' block. Remove it."),
         (
-            {"resources": {"train": {"gpu_type": "a100"}}},
+            {"resources": {"train": {"gpu_type": "amd.com/gpu"}}},
             "resources.train.gpu_type: has no effect: gpus is 0. Remove it.",
+        ),
+        (
+            {"data": {"source": "a", "split": {"group": "author", "stratify": False}}},
+            "data.split.stratify: has no effect: data.split.group divides the rows. Remove it.",
+        ),
+        (
+            {"data": {"source": "a", "split": {"time": "date", "stratify": False}}},
+            "data.split.stratify: has no effect: data.split.time divides the rows. Remove it.",
+        ),
+        (
+            {"evaluate": {"abstain": {"coverage": 0.8, "accuracy": 0.9}}},
+            "evaluate.abstain.coverage: has no effect: evaluate.abstain.accuracy takes its place. Remove it.",
+        ),
+        (
+            {"tune": search("train.momentum", {"min": 0.1, "max": 0.9})},
+            "tune.parameters.train.momentum: has no effect: the optimizer adamw has none. Remove it.",
         ),
         (
             {"data": {"source": {"train": "a", "test": "b"}, "split": {"train": 0.7, "validation": 0.1}}},
@@ -189,12 +205,39 @@ def test_a_key_without_effect_is_refused(tmp_path: Path, changes: dict[str, Any]
         {"train": {"momentum": 0.9}},
         {"train": {"momentum": 0.5}, "tune": search("train.optimizer", {"values": ["adamw", "sgd"]})},
         {"serve": {"runtime_tolerance": 0.01}},
-        {"resources": {"train": {"gpus": 1, "gpu_type": "a100"}}},
+        {"resources": {"train": {"gpus": 1, "gpu_type": "amd.com/gpu"}}},
+        {"data": {"source": "a", "split": {"stratify": False}}},
+        {"evaluate": {"abstain": {"coverage": 0.8}}},
+        {"train": {"optimizer": "sgd"}, "tune": search("train.momentum", {"min": 0.1, "max": 0.9})},
         {"data": {"source": {"train": "a", "test": "b"}, "split": {"train": 900, "validation": 50, "test": 50}}},
     ],
 )
 def test_a_key_with_effect_is_accepted(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert load_spec(write_spec(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("step", "key", "value"),
+    [
+        *[("prepare", key, value) for key, value in (("workers", 2), ("gpus", 1), ("gpu_type", "nvidia.com/gpu"))],
+        *[("evaluate", key, value) for key, value in (("workers", 2), ("gpus", 1), ("gpu_type", "nvidia.com/gpu"))],
+        ("tune", "workers", 2),
+        *[("serve", key, value) for key, value in (("workers", 2), ("gpus", 1), ("memory", "4Gi"))],
+    ],
+)
+def test_a_step_has_only_the_resources_that_it_reads(tmp_path: Path, step: str, key: str, value: int | str) -> None:
+    tune = search("train.epochs", {"values": [1, 2]})
+
+    (found,) = problems_of(tmp_path, resources={step: {key: value}}, tune=tune)
+
+    assert found.startswith(f"resources.{step}.{key}: is not a key of the spec.")
+
+
+def test_a_gpu_is_named_as_kubernetes_names_it(tmp_path: Path) -> None:
+    (found,) = problems_of(tmp_path, resources={"train": {"gpus": 1, "gpu_type": "a100"}})
+
+    assert found.startswith("resources.train.gpu_type: ")
+    assert "'a100'" in found
 
 
 def test_a_metric_of_one_label_has_the_direction_of_its_family() -> None:

@@ -304,28 +304,51 @@ class Serve(Block):
     runtime_tolerance: float = Field(0.002, ge=0, description="How much validation accuracy a faster runtime may cost.")
 
 
-class Resource(Block):
-    """What one step or replica gets."""
+class StepResource(Block):
+    """What the pod of one step asks the cluster for; a laptop has no pods, so there is nothing to ask."""
 
-    workers: Annotated[int, Unit("processes")] = Field(1, ge=1, description="Processes that share the work.")
+    cpus: Annotated[float | None, Unit("cores")] = Field(None, gt=0, description="CPU cores to ask the cluster for.")
+    memory: Annotated[str | None, Unit("bytes")] = Field(
+        None, pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)?$", description="Memory limit of the step's pod, such as 4Gi."
+    )
+
+
+class TrialResource(StepResource):
+    """What a computation gets that may run on GPUs."""
+
     cpus: Annotated[float | None, Unit("cores")] = Field(
         None, gt=0, description="CPU cores of each; default: all that are there, shared."
     )
     gpus: Annotated[int, Unit("GPUs")] = Field(0, ge=0, description="GPUs of each.")
-    gpu_type: str | None = Field(None, description="GPU model to ask the cluster for; no effect on a laptop.")
-    memory: Annotated[str | None, Unit("bytes")] = Field(
-        None, pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)?$", description="Memory to ask the cluster for, such as 4Gi."
+    gpu_type: str = Field(
+        "nvidia.com/gpu",
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?$",
+        description="Kubernetes resource that the GPUs are asked for as; no effect on a laptop.",
+    )
+
+
+class Resource(TrialResource):
+    """What training gets."""
+
+    workers: Annotated[int, Unit("processes")] = Field(1, ge=1, description="Processes that share the work.")
+
+
+class ReplicaResource(Block):
+    """What a replica of the endpoint gets."""
+
+    cpus: Annotated[float | None, Unit("cores")] = Field(
+        None, gt=0, description="CPU threads of one forward pass, rounded down; default: an even share of all cores."
     )
 
 
 class Resources(Block):
-    """What each step and the endpoint get."""
+    """What each step and the endpoint get; a step has only the keys that it reads."""
 
-    prepare: Resource = Field(Resource(), description="Data preparation.")
-    tune: Resource = Field(Resource(), description="Each trial of the search.")
-    train: Resource = Field(Resource(), description="Training.")
-    evaluate: Resource = Field(Resource(), description="Evaluation.")
-    serve: Resource = Field(Resource(), description="Each replica.")
+    prepare: StepResource = Field(StepResource(), description="Data preparation.")
+    tune: TrialResource = Field(TrialResource(), description="Each trial of the search.")
+    train: Resource = Field(Resource(), description="Training: each worker.")
+    evaluate: StepResource = Field(StepResource(), description="Evaluation.")
+    serve: ReplicaResource = Field(ReplicaResource(), description="Each replica.")
 
 
 class Product(Block):

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from launchyard.kind import Kind
-from launchyard.spec.blocks import Choice, Data, Product, Range, SplitSources, Tune
+from launchyard.spec.blocks import Choice, Data, Product, Range, Split, SplitSources
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 
 LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
 """Measured for every kind; gates may name them."""
+
+WITHOUT_MOMENTUM = {"adamw", "adam"}
 
 SCALARS = (bool, int, float, str, types.NoneType)
 
@@ -142,18 +144,39 @@ def _scalar_types(key: Key) -> set[type]:
 def _find_ineffective(spec: Product) -> Iterator[Problem]:
     """Yield each key that was changed from its default although nothing reads it in this spec."""
     yield from _find_ineffective_sizes(spec.data)
-    train, serve = spec.train, spec.serve
-    searched: Mapping[str, object] = spec.tune.parameters if isinstance(spec.tune, Tune) else {}
-    if train.optimizer in ("adamw", "adam") and "train.optimizer" not in searched and _is_set(train, "momentum"):
-        yield _ineffective(("train", "momentum"), f"the optimizer {train.optimizer} has none")
+    yield from _find_ineffective_strata(spec.data.split)
+    yield from _find_ineffective_momentum(spec)
+    abstain, serve = spec.evaluate.abstain, spec.serve
+    if abstain is not None and abstain.accuracy is not None and _is_set(abstain, "coverage"):
+        yield _ineffective(("evaluate", "abstain", "coverage"), "evaluate.abstain.accuracy takes its place")
     if serve.runtime != "auto" and _is_set(serve, "runtime_tolerance"):
         yield _ineffective(("serve", "runtime_tolerance"), f"the runtime is set to {serve.runtime}")
     if spec.tune is None and _is_set(spec.resources, "tune"):
         yield _ineffective(("resources", "tune"), "there is no 'tune' block")
-    for name in type(spec.resources).model_fields:
-        resource = getattr(spec.resources, name)
-        if resource.gpu_type is not None and resource.gpus == 0:
+    for name, resource in (("tune", spec.resources.tune), ("train", spec.resources.train)):
+        if resource.gpus == 0 and _is_set(resource, "gpu_type"):
             yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
+
+
+def _find_ineffective_strata(split: Split) -> Iterator[Problem]:
+    """Yield ``stratify`` where another rule divides the rows."""
+    rule = "group" if split.group else "time" if split.time else None
+    if rule is not None and _is_set(split, "stratify"):
+        yield _ineffective(("data", "split", "stratify"), f"data.split.{rule} divides the rows")
+
+
+def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:
+    """Yield ``train.momentum``, given or searched, where no optimizer that may be used has one."""
+    searched: Mapping[str, Range | Choice] = spec.tune.parameters if spec.tune else {}
+    choice = searched.get("train.optimizer")
+    optimizers = choice.values if isinstance(choice, Choice) else (spec.train.optimizer,)
+    if not set(optimizers) <= WITHOUT_MOMENTUM:
+        return
+    reason = f"the optimizer {' or '.join(map(str, optimizers))} has none"
+    if _is_set(spec.train, "momentum"):
+        yield _ineffective(("train", "momentum"), reason)
+    if "train.momentum" in searched:
+        yield _ineffective(("tune", "parameters", "train.momentum"), reason)
 
 
 def _find_ineffective_sizes(data: Data) -> Iterator[Problem]:
