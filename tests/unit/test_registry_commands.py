@@ -106,6 +106,33 @@ def test_promote_takes_the_newest_version_and_rollback_the_one_before(settings: 
     assert [found["after"]["version"] for found in read_json("history", PRODUCT)["decisions"]] == [1, 2, 1]
 
 
+def give_feedback(settings: Settings, output_id: str, **said: Any) -> None:
+    known = {"output_id": output_id, "product": PRODUCT, "version": 2}
+    Records(settings).add_feedback(Feedback.model_validate(known | said))
+
+
+def test_feedback_shows_the_newest_answer_first_with_all_that_was_said(settings: Settings) -> None:
+    give_feedback(settings, "new", predicted_at="2026-11-22T09:00:00Z", rating=4.5, comment="[bold] but right")
+    give_feedback(settings, "old", predicted_at="2026-11-21T09:00:00Z", label="negative")
+    give_feedback(settings, "old", predicted_at="2026-11-21T09:00:00Z", comment="too kind")
+
+    shown = run("feedback", PRODUCT)
+    document = read_json("feedback", PRODUCT)
+
+    assert shown.index("2026-11-22 09:00 UTC") < shown.index("2026-11-21 09:00 UTC")
+    for part in ("4.5", "[bold] but right", "negative", "too kind"):
+        assert part in shown
+    assert [(said["output_id"], said["label"], said["rating"], said["comment"]) for said in document["feedback"]] == [
+        ("new", None, 4.5, "[bold] but right"),
+        ("old", "negative", None, "too kind"),
+    ]
+
+
+def test_feedback_that_nobody_gave_says_how_it_arrives(settings: Settings) -> None:
+    assert f"POST /{PRODUCT}/feedback" in run("feedback", PRODUCT)
+    assert read_json("feedback", PRODUCT) == {"product": PRODUCT, "feedback": []}
+
+
 def test_rollback_to_a_version(settings: Settings) -> None:
     for version in ("1", "2"):
         run("promote", PRODUCT, version)
@@ -115,7 +142,7 @@ def test_rollback_to_a_version(settings: Settings) -> None:
         run("rollback", PRODUCT)
 
 
-@pytest.mark.parametrize("command", ["status", "promote", "rollback", "history"])
+@pytest.mark.parametrize("command", ["status", "promote", "rollback", "history", "feedback"])
 def test_an_unknown_product_names_the_nearest(settings: Settings, command: str) -> None:
     with pytest.raises(RegistryError, match=f"Did you mean '{PRODUCT}'"):
         run(command, "review-sentimnt")
@@ -132,7 +159,7 @@ def test_promote_refuses_a_version_that_failed_a_gate(settings: Settings, tmp_pa
     assert issubclass(GateRefused, LaunchyardError)
 
 
-@pytest.mark.parametrize("command", ["status", "promote", "rollback", "history"])
+@pytest.mark.parametrize("command", ["status", "promote", "rollback", "history", "feedback"])
 def test_help_shows_an_example(command: str) -> None:
     assert f"launchyard {command}" in run(command, "--help")
 

@@ -28,7 +28,7 @@ Examples:
 
   launchyard serve my-product
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 130 cancelled.
 """
 
 

@@ -22,7 +22,7 @@ INTRODUCTION = """\
 <!-- Generated from the command line. Do not edit: change the command and run `make docs`. -->
 
 Commands that read a spec take PATH; all others take PRODUCT. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by
-a gate.
+a gate, 130 cancelled.
 """
 
 

@@ -1,4 +1,4 @@
-"""Commands on what serves: ``status``, ``promote``, ``rollback`` and ``history``."""
+"""Commands on what serves: ``status``, ``promote``, ``rollback``, ``history`` and ``feedback``."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def add_commands(app: typer.Typer) -> None:
         rollback
     )
     app.command(epilog="Example:  launchyard history review-sentiment --json")(history)
+    app.command(epilog="Example:  launchyard feedback review-sentiment --json")(feedback)
 
 
 def status(
@@ -80,6 +81,14 @@ def history(product: ProductArgument, as_json: JsonOption = False) -> None:
     from launchyard.records import Records
 
     registry_views.show_history(Records(load_settings()), product, as_json=as_json)
+
+
+def feedback(product: ProductArgument, as_json: JsonOption = False) -> None:
+    """Show what people said about the product's answers, newest answer first."""
+    from launchyard.cli import registry_views
+    from launchyard.records import Records
+
+    registry_views.show_feedback(Records(load_settings()), product, as_json=as_json)
 
 
 def _announce(settings: Settings, record: RolloutRecord) -> None:

@@ -1,4 +1,4 @@
-"""What ``status`` and ``history`` show: a JSON document for programs, tables for people."""
+"""What ``status``, ``history`` and ``feedback`` show: a JSON document for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from launchyard.bundle import GateRecord
 from launchyard.evaluation import Measure
-from launchyard.records import Records, VersionRecord
+from launchyard.records import Feedback, Records, VersionRecord
 from launchyard.rollout import Decision, RolloutRecord, start_rollout
 
 NUM_RECENT = 5
@@ -88,6 +88,23 @@ def show_history(records: Records, product: str, *, as_json: bool) -> None:
     Console(markup=False).print(_tabulate_decisions(decisions))
 
 
+def show_feedback(records: Records, product: str, *, as_json: bool) -> None:
+    """Show what stands about each answer that somebody gave feedback on, newest answer first.
+
+    Raises:
+        RegistryError: nothing was ever registered under that name.
+    """
+    records.list_versions(product)
+    said = sorted(records.list_feedback(product), key=lambda feedback: feedback.predicted_at, reverse=True)
+    if as_json:
+        _show_json({"product": product, "feedback": [feedback.model_dump(mode="json") for feedback in said]})
+        return
+    if not said:
+        typer.echo(f"Nobody gave feedback on {product} yet. It arrives by: POST /{product}/feedback")
+        return
+    Console(markup=False).print(_tabulate_feedback(said))
+
+
 def _describe_product(records: Records, product: str) -> dict[str, Any]:
     versions = {version.version: version for version in records.list_versions(product)}
     record: RolloutRecord = records.find_rollout(product) or start_rollout("", product)
@@ -131,6 +148,21 @@ def _tabulate_decisions(decisions: Sequence[Decision]) -> Table:
             decision.action,
             f"{before}{decision.after.version}",
             decision.reason,
+        )
+    return table
+
+
+def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
+    columns = (Column("answered", no_wrap=True), "version", "label", "rating", "comment", "answer")
+    table = Table(*columns, title="Feedback", title_justify="left", box=SIMPLE)
+    for feedback in said:
+        table.add_row(
+            _format_time(feedback.predicted_at),
+            str(feedback.version),
+            feedback.label,
+            None if feedback.rating is None else f"{feedback.rating:g}",
+            feedback.comment,
+            feedback.output_id,
         )
     return table
 

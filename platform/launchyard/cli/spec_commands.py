@@ -27,7 +27,7 @@ Examples:
 
   launchyard validate my-product --set train.epochs=1 --set data.redact=[email]
 
-Exit codes: 0 the spec is right, 2 it is not.
+Exit codes: 0 the spec is right, 2 it is not, 130 cancelled.
 """
 
 SCHEMA_EPILOG = """
