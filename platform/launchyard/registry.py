@@ -85,16 +85,6 @@ class Registry:
             self._mirror_version(version)
         return RegisteredVersion(version.version, path, manifest.digest)
 
-    def get_bundle(self, product: str, version: int) -> Path:
-        """Return the folder of a version's bundle, verified.
-
-        Raises:
-            RegistryError: there is no such product or version.
-            BundleError: the bundle does not verify.
-        """
-        path, _ = self._store.open(self._records.get_version(product, version).bundle_uri)
-        return path
-
     def mirror_aliases(self, record: RolloutRecord) -> None:
         """Make MLflow's alias ``champion`` name the version that the rollout record names.
 

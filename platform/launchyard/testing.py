@@ -23,7 +23,7 @@ class LocalContext:
     device: str = "cpu"
     threads: int = 1
     on_report: Callable[[Mapping[str, float]], None] | None = None
-    """Called by each report once its checkpoint is safe; may raise, as a search does that stops a trial."""
+    """Called by each report once its checkpoint is safe; may raise, as when a worker dies at that moment."""
     reports: list[Mapping[str, float]] = field(default_factory=list)
     shown: list[TrainProgress] = field(default_factory=list)
 

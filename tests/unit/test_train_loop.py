@@ -17,7 +17,6 @@ import tiny_task
 from launchyard.errors import TrainError
 from launchyard.spec.blocks import Train
 from launchyard.testing import LocalContext
-from launchyard.training.context import TrialStopped
 from launchyard.training.loop import TrainingLoop
 from launchyard.training.precision import choose_precision
 from launchyard.training.recorder import MAX_CURVE_POINTS
@@ -185,14 +184,6 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
 
     moved = torch.cat([(after[name] - before[name]).flatten() for name in before]).norm()
     assert moved == pytest.approx(1e-3, rel=0.1)
-
-
-def test_a_search_can_stop_a_trial(tmp_path: Path) -> None:
-    def stop(_: Mapping[str, float]) -> None:
-        raise TrialStopped
-
-    with pytest.raises(TrialStopped):
-        run(tmp_path, make_train(), on_report=stop)
 
 
 def test_seeds_change_the_result_and_equal_seeds_repeat_it(tmp_path: Path) -> None:

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from launchyard.spec.blocks import Product
 
 
-class TrialStopped(Exception):  # noqa: N818 - a decision of the search, not a fault
-    """Raised inside training when a search has seen enough of this trial."""
-
-
 @dataclass(frozen=True)
 class TrainProgress:
     """How far a training is, for people to watch."""
@@ -68,10 +64,7 @@ class TrainContext(Protocol):
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
         """Publish this evaluation's metrics and, from rank 0, a checkpoint folder; all ranks call it alike.
 
-        Returns once the checkpoint is safe.
-
-        Raises:
-            TrialStopped: the search gave up on this trial.
+        Returns once the checkpoint is safe; not at all in a trial that its search stops here.
         """
         ...
 

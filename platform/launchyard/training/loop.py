@@ -77,7 +77,6 @@ class TrainingLoop:
 
         Raises:
             TrainError: the loss is not a finite number any more.
-            TrialStopped: the search gave up on this trial.
         """
         with Recorder(self.history, self.plan.num_steps, log_dir if self.context.rank == 0 else None) as recorder:
             while not self.is_finished:

@@ -107,7 +107,6 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
 
     Raises:
         TrainError: something does not fit: base, labels, tokenizer, learning rate, length; or it diverged.
-        TrialStopped: the search gave up on this trial.
     """
     spec = cast(TextClassification, job.spec)
     warnings = check_learning_rate(spec)
