@@ -30,6 +30,7 @@ class TextConfig(Record):
 
     schema_version: Literal[1] = 1
     normalization: Literal["NFC"] = "NFC"
+    """What :meth:`TextPreprocessor.clean` does; a file that names another form was written for other code."""
     redact: tuple[Redaction, ...] = ()
     max_length: int = Field(gt=0, description="Longest row in tokens, special tokens included.")
     truncation: Truncation = "head"

@@ -146,3 +146,13 @@ def test_serving_needs_neither_torch_nor_transformers_to_preprocess() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
     assert found.stdout.strip() == "[]"
+
+
+def test_another_unicode_form_than_serving_would_apply_is_refused(tmp_path: Path) -> None:
+    load(write_bert(tmp_path / "base")).save(tmp_path)
+    path = tmp_path / "preprocess.json"
+    other = json.loads(path.read_text(encoding="utf-8")) | {"normalization": "NFKC"}
+    path.write_text(json.dumps(other), encoding="utf-8")
+
+    with pytest.raises(BundleError, match=r"(?s)normalization\s.*'NFC'.*'NFKC'.*Train the model again"):
+        TextPreprocessor.load(tmp_path)
