@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-SpecPath = Annotated[Path, typer.Argument(metavar="PATH", help="product.yaml, or the folder that holds it.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the spec; may be repeated.")
-]
+from launchyard.cli.arguments import AsJson, Overrides, SpecPath
+
 FromStep = Annotated[
     str | None,
     typer.Option("--from", metavar="STEP", help="Do this step and all later ones again; go on with a broken one."),
@@ -46,7 +44,7 @@ def run(
     set_: Overrides = None,
     from_: FromStep = None,
     release: Annotated[bool, typer.Option("--deploy/--no-deploy", help="Let a passing model serve.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole pipeline here: data to deployed model, one line a step."""
     from rich.console import Console
