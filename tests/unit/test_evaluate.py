@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +22,9 @@ from launchyard.evaluation import Evaluation
 from launchyard.kind import get_kind
 from launchyard.kinds.text_classification.baseline import answer_baseline
 from launchyard.kinds.text_classification.evaluate import TextEvaluator, length_thirds
+from launchyard.report import Lineage
 from launchyard.self_test import self_test
+from launchyard_pipelines.steps.evaluate import read_inputs
 from tiny_candidate import make_spec, write_dataset
 
 
@@ -157,8 +161,44 @@ def test_a_model_that_is_worse_than_its_champion_is_refused(
 
     evaluation = evaluate(tmp_path, tiny_dataset, worse, Champion(3, tiny_bundle))
 
-    failed = [gate.rule.split(" 0.")[0] for gate in evaluation.gates if not gate.passed]
-    assert failed == ["> prior", ">= TF-IDF + logistic regression", ">= champion v3"]
+    assert failed_rules(evaluation) == ["> prior", ">= TF-IDF + logistic regression", ">= champion v3"]
+
+
+def failed_rules(evaluation: Evaluation) -> list[str]:
+    """Return the rules of the gates that did not pass, without their values."""
+    return [gate.rule.split(" 0.")[0] for gate in evaluation.gates if not gate.passed]
+
+
+def test_a_model_that_does_not_beat_the_class_prior_is_refused(
+    tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path
+) -> None:
+    worthless = shutil.copytree(tiny_candidate, tmp_path / "worthless")
+    forget(worthless)
+
+    evaluation = evaluate(tmp_path, tiny_dataset, worthless, beat_baseline=None)
+
+    assert not evaluation.passed
+    assert failed_rules(evaluation) == ["> prior"]
+
+
+def test_a_model_that_the_cheap_baseline_beats_is_refused(
+    tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path
+) -> None:
+    hasty = shutil.copytree(tiny_candidate, tmp_path / "hasty")
+    read_only_the_beginning(hasty, max_length=6)
+
+    evaluation = evaluate(tmp_path, tiny_dataset, hasty)
+
+    assert evaluation.metrics["test"]["accuracy"].value < evaluation.baseline["accuracy"].value
+    assert not evaluation.passed
+    assert failed_rules(evaluation) == [">= TF-IDF + logistic regression"]
+
+
+def read_only_the_beginning(candidate_dir: Path, *, max_length: int) -> None:
+    """Let the model see so little of each text that it often misses the word which decides."""
+    path = candidate_dir / "preprocess.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"max_length": max_length}
+    path.write_text(json.dumps(config), encoding="utf-8")
 
 
 def forget(candidate_dir: Path) -> None:
@@ -242,6 +282,34 @@ def test_the_prior_answers_the_training_rows_frequencies(tiny_dataset: Path) -> 
     outputs = evaluator.answer_prior(train, train.slice(0, 2))
 
     assert [output["scores"] for output in outputs] == [{"negative": 0.25, "positive": 0.75}] * 2
+
+
+LINEAGE = Lineage(
+    run_id="run-1", created=datetime(2026, 11, 22, tzinfo=UTC), code_version="0", spec_sha256="0" * 64, base_model=None
+)
+
+
+def test_a_report_shows_what_the_run_recorded(tiny_bundle: Path, evaluation: Evaluation) -> None:
+    inputs = read_inputs(make_spec(), tiny_bundle, LINEAGE)
+
+    assert inputs.evaluation == evaluation
+    assert inputs.dataset == load_manifest(tiny_bundle)
+    assert inputs.training is not None
+    assert inputs.tuning is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "error"),
+    [("dataset.json", "no prepared data set here"), ("evaluation.json", "evaluation.json is missing")],
+)
+def test_nothing_is_reported_of_a_run_that_left_no_record(
+    tiny_bundle: Path, tmp_path: Path, missing: str, error: str
+) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    (bundle / missing).unlink()
+
+    with pytest.raises((DataError, BundleError), match=error):
+        read_inputs(make_spec(), bundle, LINEAGE)
 
 
 def test_texts_of_one_length_are_one_slice() -> None:

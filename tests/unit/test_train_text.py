@@ -15,13 +15,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from launchyard.dataset import MANIFEST_NAME, DatasetManifest, SplitName
+from launchyard.data.prepare import prepare_dataset
+from launchyard.dataset import MANIFEST_NAME, DatasetManifest, SplitName, read_split
 from launchyard.errors import TrainError
 from launchyard.evaluation import TrainingRecord
 from launchyard.kinds.text_classification import TextClassification, TextTrain
 from launchyard.kinds.text_classification.checks import check_classifier, check_learning_rate
 from launchyard.kinds.text_classification.model import load_classifier
 from launchyard.kinds.text_classification.train import train_text_classifier, weigh_classes
+from launchyard.settings import Settings
 from launchyard.testing import LocalContext
 from launchyard.text import TextConfig, TextPreprocessor
 from launchyard.training.context import TrainJob
@@ -178,6 +180,28 @@ def test_numeric_labels_are_classes_and_not_a_regression(tmp_path: Path, base_di
     config = json.loads((tmp_path / "candidate/model/config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "single_label_classification"
     assert config["id2label"] == {"0": "0", "1": "1", "2": "10"}
+
+
+def test_a_rating_is_never_scaled_on_its_way_from_the_source_to_the_model(tmp_path: Path, base_dir: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = [
+        {"text": " ".join(draw.choice(["warm", "dull", "film", "plot", "story", "acting"], 9)), "stars": number % 5 + 1}
+        for number in range(100)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    spec = make_spec(
+        data__source="rows.jsonl", data__label={"column": "stars"}, data__checks={"near_duplicates": "allow"}
+    )
+
+    manifest = prepare_dataset(
+        spec, Settings(home=tmp_path / "home"), base_dir=tmp_path, output_dir=tmp_path / "dataset"
+    )
+    train(tmp_path, spec, tmp_path / "dataset", base_dir)
+
+    config = json.loads((tmp_path / "candidate/model/config.json").read_text(encoding="utf-8"))
+    assert set(read_split(tmp_path / "dataset", "train")["label"].to_pylist()) == {"1", "2", "3", "4", "5"}
+    assert manifest.labels == ("1", "2", "3", "4", "5")
+    assert config["id2label"] == {"0": "1", "1": "2", "2": "3", "3": "4", "4": "5"}
 
 
 def test_one_label_is_refused_where_transformers_would_fit_a_regression(tmp_path: Path, base_dir: Path) -> None:

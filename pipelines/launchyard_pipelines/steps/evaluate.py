@@ -6,9 +6,9 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from launchyard.bundle import GateRecord, write_manifest
+from launchyard.bundle import EVALUATION_NAME, GateRecord, parse_file, write_manifest
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import load_manifest
 from launchyard.errors import GateRefused
@@ -29,7 +29,8 @@ from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_r
 from launchyard_pipelines.steps.train import TUNE_NAME
 
 TRAINING_NAME = "training.json"
-EVALUATION_NAME = "evaluation.json"
+
+AnyRecord = TypeVar("AnyRecord", TrainingRecord, TuneRecord)
 
 
 class MetricsArtifact(Artifact, Protocol):
@@ -87,7 +88,7 @@ def evaluate(
             spec_sha256=spec_sha256(spec),
             base_model=base_model,
         )
-        report_path = write_report(bundle_dir, read_inputs(spec, bundle_dir, evaluation, lineage))
+        report_path = write_report(bundle_dir, read_inputs(spec, bundle_dir, lineage))
         manifest = write_manifest(
             bundle_dir,
             spec,
@@ -116,17 +117,26 @@ def find_champion(settings: Settings, product: str) -> Champion | None:
     return Champion(version=rollout.champion.version, bundle_dir=bundle_dir)
 
 
-def read_inputs(spec: Product, bundle_dir: Path, evaluation: Evaluation, lineage: Lineage) -> ReportInputs:
-    """Return what the launch report is made from: the records in a bundle folder."""
-    training, tuning = bundle_dir / TRAINING_NAME, bundle_dir / TUNE_NAME
+def read_inputs(spec: Product, bundle_dir: Path, lineage: Lineage) -> ReportInputs:
+    """Return what the launch report is made from: the records that a run left in a bundle folder, nothing else.
+
+    Raises:
+        DataError: the record of the rows is missing.
+        BundleError: the record of the evaluation is missing, or a record does not fit.
+    """
     return ReportInputs(
         spec=spec,
         dataset=load_manifest(bundle_dir),
-        training=TrainingRecord.model_validate_json(training.read_text("utf-8")) if training.is_file() else None,
-        tuning=TuneRecord.model_validate_json(tuning.read_text("utf-8")) if tuning.is_file() else None,
-        evaluation=evaluation,
+        training=_find_record(bundle_dir, TRAINING_NAME, TrainingRecord),
+        tuning=_find_record(bundle_dir, TUNE_NAME, TuneRecord),
+        evaluation=parse_file(bundle_dir, EVALUATION_NAME, Evaluation),
         lineage=lineage,
     )
+
+
+def _find_record(bundle_dir: Path, name: str, record: type[AnyRecord]) -> AnyRecord | None:
+    """Return a record that not every kind or run leaves, or None."""
+    return parse_file(bundle_dir, name, record) if (bundle_dir / name).is_file() else None
 
 
 def show_in_kfp(evaluation: Evaluation, report_path: Path, outputs: EvaluateOutputs) -> None:
