@@ -29,7 +29,8 @@ def make_job(folder: Path, *, trials: int) -> TrainJob:
             "model.dropout": {"min": 0, "max": 0.1},
         },
     }
-    spec = make_spec(train=train, tune=tune)
+    # More cores than there are: a search takes those that are there, and never waits for others.
+    spec = make_spec(train=train, tune=tune, resources={"tune": {"cpus": 1000}})
     return TrainJob(
         spec=spec, dataset_dir=folder / "rows", base_dir=folder / "base", output_dir=folder / "unused-output"
     )

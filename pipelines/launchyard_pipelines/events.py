@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+from rich.filesize import decimal
 
 from launchyard.errors import GateRefused, LaunchyardError
 from launchyard.settings import Settings
+from launchyard_pipelines.full_disk import explain_full_disk, is_disk_full
 
 EVENTS_NAME = "events.jsonl"
 PROGRESS_INTERVAL_S = 0.5
@@ -74,17 +76,23 @@ class StepReport:
     message: str = ""
     _last_progress_s: float = 0.0
 
-    def progress(self, done: float, total: float, message: str = "", *, lasting: bool = False) -> None:
+    def progress(self, done: float, total: float | None, message: str = "", *, lasting: bool = False) -> None:
         """Tell how far the step is; more than two calls a second are dropped, but never the last one.
 
-        A ``lasting`` message, such as a finished trial, is never dropped and stays on the screen.
+        ``total`` is None when nobody knows it. A ``lasting`` message, such as a finished trial, is never dropped and
+        stays on the screen.
         """
         now_s = time.monotonic()
-        if done < total and not lasting and now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
+        if (total is None or done < total) and not lasting and now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
             return
         self._last_progress_s = now_s
         data = {"done": done, "total": total, "lasting": lasting}
         append_event(self.run_dir, Event(step=self.step, type="progress", message=message, data=data))
+
+    def download(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Tell how much of a download has arrived."""
+        of_all = "" if total_bytes is None else f" of {decimal(total_bytes)}"
+        self.progress(done_bytes, total_bytes, f"{decimal(done_bytes)}{of_all} fetched")
 
 
 @contextmanager
@@ -92,6 +100,9 @@ def reported_step(step: str, settings: Settings, *, started_s: float) -> Iterato
     """Run a block as the step ``step``: its start, end, refusal or failure become events; errors pass on.
 
     ``started_s`` is when its time began, by the monotonic clock.
+
+    Raises:
+        RunError: the block met a full disk; the message says where and how to go on.
     """
     report = StepReport(step, settings.run_dir)
     append_event(settings.run_dir, Event(step=step, type="started"))
@@ -110,6 +121,12 @@ def reported_step(step: str, settings: Settings, *, started_s: float) -> Iterato
         end("failed", str(err))
         raise
     except Exception as err:
+        if is_disk_full(err):
+            explained = explain_full_disk(err, step, settings)
+            # The disk may have no room for the event either: the error must be heard all the same.
+            with suppress(OSError):
+                end("failed", str(explained))
+            raise explained from err
         end("failed", f"{type(err).__name__}: {err}")
         raise
     end("succeeded", report.message)

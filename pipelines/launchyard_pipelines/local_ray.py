@@ -24,8 +24,8 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
 }
-"""Ray as a library in one machine: nobody watches its dashboard no node is taken away, and on a busy
-one workers take long to start."""
+"""Ray as a library in one machine: nobody watches its dashboard and no node is taken away,
+but on a busy one workers take long to start."""
 
 
 @contextmanager

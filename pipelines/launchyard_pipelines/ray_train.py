@@ -28,6 +28,7 @@ from launchyard.evaluation import TrainingRecord
 from launchyard.kind import get_kind
 from launchyard.spec.blocks import Resource
 from launchyard.training.context import TrainJob, TrainProgress
+from launchyard_pipelines.full_disk import is_disk_full
 from launchyard_pipelines.local_ray import local_ray
 
 RUN_NAME = "run"
@@ -109,9 +110,10 @@ def fit(
 
     Raises:
         TrainError: the resources are not there, the job cannot be trained, or its workers keep dying.
+        TrainingFailedError: the workers met a full disk.
     """
-    check_gpus(resources)
-    threads = share_threads(resources)
+    check_gpus(resources.gpus, count=resources.workers, key="resources.train")
+    threads = share_threads(resources.cpus, count=resources.workers)
     # Workers run in a folder of their own.
     job = replace(
         job,
@@ -132,25 +134,32 @@ def fit(
     return TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
 
 
-def check_gpus(resources: Resource) -> None:
-    """Refuse GPUs that this machine does not have, before anything is started.
+def check_gpus(gpus: int, *, count: int, key: str) -> None:
+    """Refuse GPUs that this machine does not have, before anything is started: Ray would wait for them for ever.
+
+    Args:
+        gpus: What each process gets.
+        count: Processes at the same time.
+        key: Where in the spec ``gpus`` stands.
 
     Raises:
         TrainError: more are asked for than there are.
     """
-    wanted, found = resources.gpus * resources.workers, torch.cuda.device_count()
+    wanted, found = gpus * count, torch.cuda.device_count()
     if wanted > found:
         raise TrainError(
-            f"resources.train.gpus: {wanted} asked for ({resources.workers} workers of {resources.gpus}), "
-            f"{found} found on this machine. Set resources.train.gpus to 0 to train on the CPU."
+            f"{key}.gpus: {wanted} asked for ({gpus} each, {count} at the same time), {found} found on this machine. "
+            f"Set {key}.gpus to 0 to train on the CPU."
         )
 
 
-def share_threads(resources: Resource) -> int:
-    """Return how many threads each worker computes on: its ``cpus``, but never more than its share of the cores."""
-    cores = len(os.sched_getaffinity(0))
-    share = max(1, cores // resources.workers)
-    return share if resources.cpus is None else max(1, min(share, math.floor(resources.cpus)))
+def share_threads(cpus: float | None, *, count: int) -> int:
+    """Return how many threads each of ``count`` processes computes on: never more than its share of the cores.
+
+    ``cpus`` is what is asked for each; None asks for the whole share.
+    """
+    share = max(1, len(os.sched_getaffinity(0)) // count)
+    return share if cpus is None else max(1, min(share, math.floor(cpus)))
 
 
 def _run_trainer(worker: Worker, resources: Resource) -> None:
@@ -173,6 +182,8 @@ def _run_trainer(worker: Worker, resources: Resource) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as err:
+        if is_disk_full(err):
+            raise  # What to do about that is the same in every step, so the step says it.
         raise TrainError(f"train: the workers failed {MAX_FAILURES + 1} times, at last with: {err}") from err
 
 

@@ -7,8 +7,6 @@ docs/adr-0005-trials.md).
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -31,6 +29,7 @@ from launchyard.search import Value, apply_trial, make_record, takes_integers
 from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.local_ray import local_ray
+from launchyard_pipelines.ray_train import check_gpus, share_threads
 
 EXPERIMENT = "search"
 EPOCH = "epoch"
@@ -132,24 +131,21 @@ def search(job: TrainJob, *, storage_dir: Path, on_trial: Callable[[TrialResult]
     The search is saved in ``storage_dir`` after each trial; called again with the same folder it goes on there.
 
     Raises:
-        TrainError: no trial came as far as a validation.
+        TrainError: the GPUs are not there, or no trial came as far as a validation.
         RunError: the spec has no ``tune`` block.
     """
     settings = require_tune(job.spec)
-    TrialWatch.listener = on_trial
     resource = job.spec.resources.tune
-    with local_ray(num_cpus=count_cores(), num_gpus=resource.gpus * settings.concurrent):
-        results = _make_tuner(job, storage_dir).fit()
+    check_gpus(resource.gpus, count=settings.concurrent, key="resources.tune")
+    threads = share_threads(resource.cpus, count=settings.concurrent)
+    TrialWatch.listener = on_trial
+    with local_ray(num_cpus=threads * settings.concurrent, num_gpus=resource.gpus * settings.concurrent):
+        results = _make_tuner(job, storage_dir, threads).fit()
         trials = [
             describe_trial(number, result.config, result.metrics, failed=result.error is not None)
             for number, result in enumerate(results, start=1)
         ]
     return make_record(settings, trials)
-
-
-def count_cores() -> int:
-    """Return the CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def require_tune(spec: Product) -> Tune:
@@ -163,10 +159,13 @@ def require_tune(spec: Product) -> Tune:
     return spec.tune
 
 
-def _make_tuner(job: TrainJob, storage_dir: Path) -> tune.Tuner:
+def _make_tuner(job: TrainJob, storage_dir: Path, threads: int) -> tune.Tuner:
     """Return the tuner of a new search, or the one that continues what ``storage_dir`` holds."""
     settings = require_tune(job.spec)
-    trainable = _make_trainable(job)
+    trainable = tune.with_resources(
+        tune.with_parameters(_run_trial, job=job, threads=threads),
+        {"CPU": threads, "GPU": job.spec.resources.tune.gpus},
+    )
     saved = storage_dir / EXPERIMENT
     if tune.Tuner.can_restore(str(saved)):
         return tune.Tuner.restore(str(saved), trainable, resume_unfinished=True, restart_errored=False)
@@ -194,15 +193,6 @@ def make_scheduler(settings: Tune, epochs: int) -> ASHAScheduler:
         grace_period=min(settings.grace_epochs, epochs),
         max_t=max(epochs, 1),
         reduction_factor=settings.reduction_factor,
-    )
-
-
-def _make_trainable(job: TrainJob) -> Any:
-    resource = job.spec.resources.tune
-    cpus = resource.cpus or max(1, count_cores() // require_tune(job.spec).concurrent)
-    threads = max(1, math.floor(cpus))
-    return tune.with_resources(
-        tune.with_parameters(_run_trial, job=job, threads=threads), {"CPU": cpus, "GPU": resource.gpus}
     )
 
 

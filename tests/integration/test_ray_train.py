@@ -171,7 +171,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
-    check_gpus(Resource(gpus=1))
+    check_gpus(1, count=1, key="resources.train")
     with pytest.raises(TrainError, match=r"resources\.train\.gpus: 2 asked for .* 1 found .* Set resources"):
         fit(
             make_job(folder, "gpu"),
@@ -190,4 +190,4 @@ def test_workers_share_the_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
 
-    assert share_threads(Resource(workers=workers, cpus=cpus)) == threads
+    assert share_threads(cpus, count=workers) == threads

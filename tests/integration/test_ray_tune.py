@@ -17,7 +17,8 @@ from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.search import apply_trial
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
-from launchyard_pipelines.ray_tune import count_cores, search
+from launchyard_pipelines.ray_train import share_threads
+from launchyard_pipelines.ray_tune import search
 from tiny_base import write_base
 from tiny_candidate import make_spec, write_dataset
 from tune_driver import BAD_RATE, EPOCHS, GOOD_RATE, make_job
@@ -81,7 +82,7 @@ def test_training_the_best_trial_again_gives_its_validation_score(
     job: TrainJob = make_job(folder, trials=TRIALS)
     winner = replace(job, spec=apply_trial(job.spec, record.best), output_dir=tmp_path / "winner")
 
-    train_text_classifier(LocalContext(tmp_path, threads=count_cores()), winner)
+    train_text_classifier(LocalContext(tmp_path, threads=share_threads(None, count=1)), winner)
 
     training = TrainingRecord.model_validate_json((winner.output_dir / "training.json").read_text())
     assert record.best["train.learning_rate"] == GOOD_RATE
