@@ -40,6 +40,8 @@ class WebServer:
     pages: dict[str, Page] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     """Method, path with query, Range header."""
+    bodies: list[bytes] = field(default_factory=list)
+    """What was posted."""
 
 
 @contextmanager
@@ -57,6 +59,7 @@ def serve_web() -> Iterator[WebServer]:
             _answer(self, site)
 
         def do_POST(self) -> None:
+            site.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             _answer(self, site)
 
         def log_message(self, *arguments: object) -> None:

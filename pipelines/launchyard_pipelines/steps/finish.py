@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import requests
@@ -10,12 +12,15 @@ import requests
 from launchyard.settings import Settings, load_settings
 
 RUNS_TO_KEEP = 5
+ABANDONED_AFTER_S = 7 * 86_400
+"""Age from which on nobody is expected to go on with an interrupted training."""
 
 
 def finish(product: str, state: str, error: str) -> None:
-    """Post the run's end to the webhook, when one is set, and drop the files of old runs."""
+    """Post the run's end to the webhook, when one is set, and drop the files of old runs and trainings."""
     settings = load_settings()
     remove_old_runs(settings.runs_dir(product), keep=RUNS_TO_KEEP)
+    remove_abandoned(settings.training_dir(product), older_than_s=ABANDONED_AFTER_S)
     if settings.webhook_url is not None:
         notify(settings, {"product": product, "namespace": settings.namespace, "state": state, "error": error})
 
@@ -25,6 +30,25 @@ def remove_old_runs(runs_dir: Path, *, keep: int) -> None:
     finished = sorted(path for path in runs_dir.glob("*/artifacts") if path.is_dir())
     for folder in finished[:-keep]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(training_dir: Path, *, older_than_s: float) -> None:
+    """Remove the checkpoints of trainings and searches that nobody has written to for ``older_than_s``.
+
+    A younger one stays, whatever other runs of the product came to: its own run may still be continued.
+    """
+    for folder in training_dir.glob("*"):
+        if time.time() - find_last_change(folder) > older_than_s:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_last_change(folder: Path) -> float:
+    """Return when anything below ``folder`` last came, was replaced or went, in seconds since 1970; now if unsure."""
+    try:
+        return max(Path(inner).stat().st_mtime for inner, _, _ in os.walk(folder))
+    except FileNotFoundError:
+        # Something went while we looked: somebody trains there at this moment.
+        return time.time()
 
 
 def notify(settings: Settings, document: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launchyard.data.intake import Watch
 from launchyard.data.prepare import prepare_dataset
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
@@ -18,7 +19,12 @@ def prepare(reference: SpecReference, dataset: Artifact) -> str:
     with reported_step("prepare", settings, started_s=LOADED_S) as report:
         spec = reference.load()
         manifest = prepare_dataset(
-            spec, settings, base_dir=Path.cwd(), output_dir=Path(dataset.path), map_batches=map_when_large
+            spec,
+            settings,
+            base_dir=Path.cwd(),
+            output_dir=Path(dataset.path),
+            map_batches=map_when_large,
+            watch=Watch(report.download, lambda num_rows: report.progress(0, None, f"{num_rows:,} rows read")),
         )
         report.message = ", ".join(f"{count:,} {split}" for split, count in manifest.num_rows.items()) + " rows"
         report.data = {"fingerprint": manifest.fingerprint, "warnings": list(manifest.warnings)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launchyard.bundle import open_bundle, parse_file
+from launchyard.bundle import EVALUATION_NAME, open_bundle, parse_file
 from launchyard.errors import RunError
 from launchyard.evaluation import Evaluation
 from launchyard.records import Records
@@ -12,7 +12,6 @@ from launchyard.registry import Registry
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.steps import LOADED_S
-from launchyard_pipelines.steps.evaluate import EVALUATION_NAME
 from launchyard_pipelines.steps.reference import Artifact
 
 

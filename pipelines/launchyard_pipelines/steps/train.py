@@ -10,9 +10,11 @@ from launchyard.evaluation import TuneRecord
 from launchyard.search import apply_trial
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
+from launchyard.sources.request import Progress
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 from launchyard.training.context import TrainJob, TrainProgress
+from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_train import fit
 from launchyard_pipelines.steps import LOADED_S
@@ -26,13 +28,13 @@ def train(
 ) -> None:
     """Train with the spec's (or the search's best) configuration and leave the candidate folder.
 
-    An interrupted training of the same configuration on the same rows is continued.
+    An interrupted training of the same configuration on the same rows by the same code is continued.
     """
     settings = load_settings()
     with reported_step("train", settings, started_s=LOADED_S) as report:
         spec = apply_search(reference.load(), search)
-        job = make_job(spec, settings, dataset, Path(candidate.path))
-        storage_dir = find_storage(settings, spec, fingerprint)
+        job = make_job(spec, settings, dataset, Path(candidate.path), report.download)
+        storage_dir = find_storage(settings, spec, fingerprint, compute_code_version())
 
         def show(progress: TrainProgress) -> None:
             rate = f"loss {progress.loss:.3f}, {progress.samples_per_second:.0f} samples/s"
@@ -56,13 +58,13 @@ def apply_search(spec: Product, search: Artifact | None) -> Product:
     return apply_trial(spec, record.best)
 
 
-def make_job(spec: Product, settings: Settings, dataset: Artifact, output_dir: Path) -> TrainJob:
-    """Return the training job with its base model fetched."""
-    base = fetch(spec.model.base, settings, base_dir=Path.cwd())
+def make_job(spec: Product, settings: Settings, dataset: Artifact, output_dir: Path, on_download: Progress) -> TrainJob:
+    """Return the training job with its base model fetched, of which ``on_download`` is told."""
+    base = fetch(spec.model.base, settings, base_dir=Path.cwd(), on_progress=on_download)
     return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base.path, output_dir=output_dir)
 
 
-def find_storage(settings: Settings, spec: Product, fingerprint: str) -> Path:
-    """Return the checkpoint folder of this very training: same spec and rows, same folder."""
-    key = hashlib.sha256(f"{dump_spec(spec)}\0{fingerprint}".encode()).hexdigest()[:16]
+def find_storage(settings: Settings, spec: Product, fingerprint: str, code_version: str) -> Path:
+    """Return the checkpoint folder of this very training: same spec, rows and code, same folder."""
+    key = hashlib.sha256(f"{dump_spec(spec)}\0{fingerprint}\0{code_version}".encode()).hexdigest()[:16]
     return settings.training_dir(spec.product) / key

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from launchyard.atomic import write_text
 from launchyard.errors import RunError
 from launchyard.evaluation import TrialResult
 from launchyard.settings import load_settings
+from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_tune import search as run_search
 from launchyard_pipelines.steps import LOADED_S
@@ -23,8 +25,8 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
         if spec.tune is None:
             raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
         budget = spec.tune.trials or 0
-        storage_dir = find_storage(settings, spec, f"{fingerprint}-tune")
-        job = make_job(spec, settings, dataset, storage_dir / "best")
+        storage_dir = find_storage(settings, spec, f"{fingerprint}-tune", compute_code_version())
+        job = make_job(spec, settings, dataset, storage_dir / "best", report.download)
         finished: list[TrialResult] = []
 
         def show(trial: TrialResult) -> None:
@@ -33,6 +35,8 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
 
         record = run_search(job, storage_dir=storage_dir, on_trial=show)
         write_text(Path(search.path), record.model_dump_json(indent=2))
+        # A search that is done must not be taken for an interrupted one: `--from tune` searches anew.
+        shutil.rmtree(storage_dir, ignore_errors=True)
         report.message = f"{len(record.trials)} trials, best {record.metric} {record.best_metric:.4f}"
         report.data = {"best": record.best}
 

@@ -19,6 +19,7 @@ from launchyard.dataset import SPLITS, SourceRecord, SplitName
 from launchyard.kind import Recipe
 from launchyard.settings import Settings
 from launchyard.sources import Fetched, fetch
+from launchyard.sources.request import Progress
 from launchyard.sources.tables import iter_class_tables, iter_tables
 from launchyard.spec.blocks import ClassSources, Product, SplitSources
 
@@ -27,6 +28,16 @@ MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
 
 REDACTED = "redacted:"
 """Start of the names of example columns that count masked personal data; the pattern's name follows."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how far reading is."""
+
+    on_download: Progress | None = None
+    """Told the bytes that have arrived of a source that is not on this machine."""
+    on_rows: Callable[[int], None] | None = None
+    """Told how many rows have been read, after each block of them."""
 
 
 @dataclass
@@ -55,6 +66,7 @@ class Reader:
     base_dir: Path
     recipe: Recipe
     map_batches: MapBatches
+    watch: Watch
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -84,6 +96,8 @@ class Reader:
                 complete = self._count(examples, intake)
                 places = pa.array(np.full(complete.num_rows, SPLITS.index(given), dtype=np.uint8))
                 inbox.add(identify_rows(complete, self.recipe.content_columns).append_column(GIVEN, places))
+                if self.watch.on_rows is not None:
+                    self.watch.on_rows(intake.num_read)
         return intake
 
     def _open_sources(self, intake: Intake) -> Iterator[tuple[SplitName, Iterator[pa.Table]]]:
@@ -104,7 +118,7 @@ class Reader:
                 yield name, iter_tables(self._fetch(uri, intake), self.recipe.source_columns())
 
     def _fetch(self, uri: str, intake: Intake) -> Fetched:
-        fetched = fetch(uri, self.settings, base_dir=self.base_dir)
+        fetched = fetch(uri, self.settings, base_dir=self.base_dir, on_progress=self.watch.on_download)
         intake.sources.append(fetched.record)
         return fetched
 

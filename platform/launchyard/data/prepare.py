@@ -34,7 +34,7 @@ from launchyard.data.checks import (
 )
 from launchyard.data.duplicates import GIVEN, drop_duplicates
 from launchyard.data.identity import ID_COLUMNS, Fingerprint, format_ids, id_halves
-from launchyard.data.intake import Intake, MapBatches, Reader, map_in_process
+from launchyard.data.intake import Intake, MapBatches, Reader, Watch, map_in_process
 from launchyard.data.near_duplicates import mark_near_duplicates
 from launchyard.data.profile import ColumnProfiler
 from launchyard.data.split import POOL, TRAIN, KeyFile, Partition, make_keys
@@ -48,6 +48,7 @@ from launchyard.spec.blocks import Product
 MOST_LABELS = 10_000
 ROW_GROUP_ROWS = 8_192
 SAMPLE_ROWS = 2_000
+UNWATCHED = Watch()
 
 
 def prepare_dataset(
@@ -57,6 +58,7 @@ def prepare_dataset(
     base_dir: Path,
     output_dir: Path,
     map_batches: MapBatches = map_in_process,
+    watch: Watch = UNWATCHED,
 ) -> DatasetManifest:
     """Write the prepared data set of ``spec`` to ``output_dir``, whole or not at all, and return its manifest.
 
@@ -68,13 +70,14 @@ def prepare_dataset(
         base_dir: Folder that relative sources start from.
         output_dir: Becomes the data set; an older one is replaced.
         map_batches: What runs the recipe over the source tables.
+        watch: Who is told how far reading is.
 
     Raises:
         DataError: the rows are not fit to train on; all checks that failed are listed.
         SourceError: a source cannot be fetched or read.
     """
     recipe = get_kind(spec.kind).load_recipe(spec)
-    reader = Reader(spec, settings, base_dir, recipe, map_batches)
+    reader = Reader(spec, settings, base_dir, recipe, map_batches, watch)
     with (
         _returned_memory(),
         new_folder(output_dir) as folder,
