@@ -49,7 +49,7 @@ def describe_parameters(spec: Product, editable: list[inspect.Parameter]) -> str
         "    spec_uri: Where the product spec is.",
         "    spec_sha256: Digest of the spec; a run stops when the file is another.",
         "    sources: State of sources that may change; another value prepares anew.",
-        "    champion: Digest of the bundle to compare with; empty: the one that serves now.",
+        "    champion: State of the champion; another value evaluates anew.",
         "    release: Whether a model that passes all gates goes to serving.",
         *(f"    {parameter.name}: {fields[parameter.name].description}" for parameter in editable),
     ]

@@ -30,6 +30,9 @@ Examples:
   launchyard compile product.yaml --output pipeline.yaml --spec-uri s3://team/specs/product.json
 
 Upload the file in the Kubeflow Pipelines UI; the values under `train` can be edited for each run there.
+
+All pods need the same LAUNCHYARD_DATABASE_URL (records), LAUNCHYARD_TRACKING_URL (MLflow) and LAUNCHYARD_HOME (a folder
+on storage that they share: bundles, checkpoints, cache) in their environment.
 """
 
 
@@ -72,6 +75,7 @@ def compile_(
     from launchyard.settings import load_settings
     from launchyard.spec.load import load_spec
     from launchyard_pipelines.build import build_pipeline, compile_pipeline
+    from launchyard_pipelines.cluster_notes import iter_notes
     from launchyard_pipelines.code_version import compute_code_version
     from launchyard_pipelines.plan import PipelineOptions
     from launchyard_pipelines.snapshot import write_snapshot
@@ -79,17 +83,18 @@ def compile_(
     settings = load_settings()
     spec = load_spec(path, set_ or ())
     snapshot = write_snapshot(spec, (path if path.is_dir() else path.parent).resolve(), settings)
+    image = image or settings.image
     options = PipelineOptions(
         spec_uri=spec_uri or str(snapshot.path),
         spec_sha256=snapshot.sha256,
         code_version=compute_code_version(),
-        image=image or settings.image,
+        image=image,
     )
     compile_pipeline(build_pipeline(spec, options, settings), output)
-    console = Console()
-    console.print(f"wrote    {output}", highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"wrote    {output}")
     if spec_uri is not None:
-        console.print(f"upload   {snapshot.path} to {spec_uri}", highlight=False, soft_wrap=True)
-    if "@sha256:" not in str(options.image):
-        console.print(f"note     {options.image} is not pinned by digest: a rebuilt image would reuse old steps")
-    console.print("next     upload it in the Kubeflow Pipelines UI and start a run", highlight=False)
+        console.print(f"upload   {snapshot.path} to {spec_uri}")
+    for note in iter_notes(spec, snapshot=snapshot.path, spec_uri=spec_uri, image=image):
+        console.print(f"note     {note}")
+    console.print(f"next     upload {output} in the Kubeflow Pipelines UI and start a run")

@@ -2,6 +2,10 @@
 
 KFP copies each function's source into the compiled pipeline, so annotations must be real objects and
 every name that a body uses is imported inside it.
+
+KFP reuses a finished step when all its inputs are equal. Hence inputs that a body does not read: ``sources`` (state of
+the rows' origins), ``fingerprint`` (of the rows) and ``champion`` (state of what serves) differ when a step is out of
+date though its spec is the same.
 """
 
 from typing import Any

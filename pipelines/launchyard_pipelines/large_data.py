@@ -21,5 +21,6 @@ def map_when_large(recipe: Recipe, tables: Iterable[pa.Table], *, large_rows: in
         num_rows += ahead.num_rows
         yield recipe.convert(ahead)
     if (ahead := next(remaining, None)) is not None:
+        # By dotted path: an import at the top would load Ray, about two seconds, in each run that never needs it.
         map_with_ray = load_part("launchyard_pipelines.ray_data:map_with_ray")
         yield from map_with_ray(recipe, chain([ahead], remaining))

@@ -24,9 +24,11 @@ class PipelineOptions:
     code_version: str
     """Part of what a step is reused by: new code, new result."""
     sources: str = ""
-    """State of sources that can change, as far as whoever starts the run can see it."""
+    """State of sources that can change, as far as whoever starts the run can see it.
+
+    Like ``champion`` it decides nothing in a step: it is there to differ when a finished step is out of date."""
     champion: str = ""
-    """Digest of the bundle that a new model is compared with; empty: the one that serves then."""
+    """State of the champion (its bundle's digest), as far as whoever starts the run can see it."""
     image: str | None = None
     """Image of every step; None: the steps run in the environment that started them."""
     from_step: str | None = None

@@ -176,7 +176,7 @@ def test_a_refused_gate_is_exit_code_3_with_report_and_without_a_version(
     assert list_statuses(record)["register"] == "skipped"
 
 
-@pytest.mark.parametrize("step", ["prepare", "train", "evaluate"])
+@pytest.mark.parametrize("step", ["prepare", "train", "evaluate", "register"])
 def test_ctrl_c_ends_everything_the_run_started(
     workplace: Workplace, first_run: tuple[int, dict[str, Any]], step: str
 ) -> None:

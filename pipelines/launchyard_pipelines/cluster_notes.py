@@ -1,0 +1,28 @@
+"""What would keep a compiled pipeline from running on a cluster, as far as the spec shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from launchyard.spec.blocks import Product
+from launchyard.uri import parse_uri
+from launchyard_pipelines.reuse import iter_sources
+
+
+def iter_notes(spec: Product, *, snapshot: Path, spec_uri: str | None, image: str) -> Iterator[str]:
+    """Yield a line for each thing that only this machine has, or that may change unseen.
+
+    Args:
+        spec: The product, with its sources as the user wrote them.
+        snapshot: Where the spec's snapshot was written.
+        spec_uri: Where the user says that the cluster finds it; None when that was left open.
+        image: Image of every step.
+    """
+    if spec_uri is None:
+        yield f"{snapshot} exists only on this machine. Upload it where pods can read it, and name that with --spec-uri"
+    for uri in dict.fromkeys(iter_sources(spec)):
+        if parse_uri(uri).scheme == "file":
+            yield f"{uri} is a path on this machine, which pods cannot read. Use s3://, https://, hf:// or pypi://"
+    if "@sha256:" not in image:
+        yield f"{image} is not pinned by digest: a rebuilt image would reuse old steps"
