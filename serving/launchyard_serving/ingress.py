@@ -6,18 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from launchyard.errors import RequestError
 from launchyard.identity import IdentitySigner
-from launchyard.kind import Output, Row, get_kind
+from launchyard.kind import Output, Row
 from launchyard.records import Feedback, Records
 from launchyard_serving.batching import MicroBatcher, QueueFull
 from launchyard_serving.body import (
@@ -32,6 +31,7 @@ from launchyard_serving.body import (
 from launchyard_serving.follow import Follower
 from launchyard_serving.model import ServedModel
 from launchyard_serving.openapi import describe_product
+from launchyard_serving.page import read_page
 from launchyard_serving.problems import EXCEPTION_HANDLERS, Problem
 
 SMALL_BODY_BYTES = 16 * 2**10
@@ -39,14 +39,6 @@ SMALL_BODY_BYTES = 16 * 2**10
 
 INPUTS_EXAMPLE = '{"inputs": [...]}'
 FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comment")'
-
-PAGE_NAME = "page.html"
-PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-}
-"""The playground page is one file: it may run what stands in it and talk to this server, nothing else."""
 
 
 class ProductEndpoint:
@@ -147,14 +139,19 @@ class ProductEndpoint:
         return _json({"ready": True, "model": model.identity, "refused": self._follower.refusal})
 
     async def schema(self, _request: Request) -> Response:
-        """Answer ``GET schema``: the JSON schemas of one input and one output."""
+        """Answer ``GET schema``: the JSON schemas of one input and one output, and inputs to try.
+
+        These are the kind's own: the rows in a bundle's ``examples.json`` were written by people, for other eyes.
+        """
         model = self._get_model()
+        accepted = model.predictor.input_schema.model_json_schema()
         return _json(
             {
                 "product": self._product,
                 "kind": model.spec.kind,
-                "input": model.predictor.input_schema.model_json_schema(),
+                "input": accepted,
                 "output": model.predictor.output_schema.model_json_schema(mode="serialization"),
+                "examples": accepted.get("examples", []),
             }
         )
 
@@ -165,7 +162,8 @@ class ProductEndpoint:
 
     async def page(self, _request: Request) -> Response:
         """Answer ``GET /``: the kind's playground page."""
-        return FileResponse(find_page(self._get_model().spec.kind), media_type="text/html", headers=PAGE_HEADERS)
+        html, headers = read_page(self._get_model().spec.kind)
+        return HTMLResponse(html, headers=headers)
 
     def _get_model(self) -> ServedModel:
         model = self._follower.model
@@ -176,11 +174,6 @@ class ProductEndpoint:
                 retry_after_s=1,
             )
         return model
-
-
-def find_page(kind: str) -> Path:
-    """Return the path of a kind's playground page."""
-    return get_kind(kind).folder / PAGE_NAME
 
 
 async def _parse_inputs(body: bytes, model: ServedModel) -> list[Row]:

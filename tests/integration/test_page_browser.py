@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from browser_checks import open_page, start_chromium
 from launchyard.kinds.text_classification import KIND
+from launchyard_serving.page import read_page
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +37,7 @@ class Endpoint:
             case "ready":
                 return {"ready": True, "model": MODEL, "refused": None}
             case "schema":
-                return {"product": "review-sentiment", "input": {"properties": {"text": {"examples": EXAMPLES}}}}
+                return {"product": "review-sentiment", "examples": [{"text": text} for text in EXAMPLES]}
             case "predict":
                 return {"model": MODEL, "outputs": [self.output(body["inputs"][0]["text"])]}
             case "explain":
@@ -82,7 +83,8 @@ def endpoint() -> Iterator[Endpoint]:
             if path:
                 self._answer(path, None)
             else:
-                self._send(200, "text/html", (KIND.folder / "page.html").read_bytes())
+                html, headers = read_page(KIND.name)
+                self._send(200, "text/html", html.encode(), headers)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -98,8 +100,10 @@ def endpoint() -> Iterator[Endpoint]:
             else:
                 self._send(200, "application/json", json.dumps(stub.answer(path, body)).encode())
 
-        def _send(self, status: int, content_type: str, body: bytes) -> None:
+        def _send(self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] = {}) -> None:
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("content-type", content_type)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

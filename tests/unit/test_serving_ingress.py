@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.testclient import TestClient
 
 from launchyard.bundle import GateRecord
@@ -22,6 +25,7 @@ from launchyard_serving.batching import MicroBatcher
 from launchyard_serving.follow import Follower
 from launchyard_serving.ingress import ProductEndpoint
 from launchyard_serving.model import ServedModel
+from launchyard_serving.page import describe_policy
 from serving_samples import LABELS, PRODUCT, make_spec
 
 RELEASE = Release(
@@ -31,6 +35,8 @@ KEY = b"k" * 32
 
 
 class EchoInput(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Say it again."}]})
+
     text: str
 
 
@@ -338,6 +344,7 @@ def test_schema_and_openapi_describe_the_kinds_own_inputs_and_outputs(client: Te
 
     assert schema["input"]["properties"].keys() == {"text"}
     assert schema["output"]["properties"].keys() == {"label", "length"}
+    assert schema["examples"] == [{"text": "Say it again."}]
     components = openapi["components"]["schemas"]
     assert components["Input"] == schema["input"]
     assert components["Inputs"]["properties"]["inputs"]["maxItems"] == 5
@@ -351,7 +358,17 @@ def test_the_playground_may_load_nothing_from_elsewhere(client: TestClient) -> N
 
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in response.headers["content-security-policy"]
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    (digest,) = re.findall(r"script-src '(sha256-[^']+)'", policy)
+    script = response.text.partition("<script>")[2].partition("</script>")[0]
+    assert digest == "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def test_a_page_without_script_and_style_may_run_none() -> None:
+    assert "script-src 'none'; style-src 'none'" in describe_policy("<!doctype html><p>Hello</p>")
 
 
 def test_the_products_address_without_a_slash_leads_to_its_page(client: TestClient) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+EXAMPLES = ("A warm, funny film.", "It broke after two days, and nobody answers.", "味道很好，下次还会来。")
+
 
 class TextInput(BaseModel):
     """One text to classify: ``{"text": ...}``, or the text alone."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"text": text} for text in EXAMPLES]}
+    )
 
-    text: str = Field(min_length=1, description="The text, as a person wrote it.", examples=["A warm, funny film."])
+    text: str = Field(min_length=1, description="The text, as a person wrote it.")
 
     @model_validator(mode="before")
     @classmethod
