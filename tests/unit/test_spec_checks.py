@@ -185,6 +185,10 @@ def test_a_search_must_know_which_way_is_better(tmp_path: Path) -> None:
             "tune.parameters.train.momentum: has no effect: the optimizer adamw has none. Remove it.",
         ),
         (
+            {"train": {"momentum": 0.5}, "tune": search("train.optimizer", {"values": ["adam", "adamw"]})},
+            "train.momentum: has no effect: the optimizer adam or adamw has none. Remove it.",
+        ),
+        (
             {"data": {"source": {"train": "a", "test": "b"}, "split": {"train": 0.7, "validation": 0.1}}},
             "data.split.train: has no effect: all rows that are not split off are for training. Remove it.",
         ),
