@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from launchyard.dataset import MANIFEST_NAME, SPLITS, SplitName, load_manifest, 
 from launchyard.drift import write_baseline
 from launchyard.errors import BundleError
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
+from launchyard.figures import Figure
 from launchyard.gates import judge_prior, judge_rival, judge_rule
 from launchyard.kind import Better, Evaluator, ExportJob, Kind, Output, Predictor, get_kind
 from launchyard.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
@@ -40,6 +42,8 @@ MAX_TIMED_ROWS = 500
 MAX_SLICES = 20
 """Most values of one slice column that are measured; the commonest are."""
 NUM_STAGES = 5
+MAX_EXPLAIN_S = 5.0
+"""No further row is explained after so many seconds: explanations take many passes through a large model."""
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[float, float, str], None]
@@ -160,7 +164,7 @@ class _Evaluation:
             runtimes=runtimes,
             abstention=self.evaluator.measure_abstention(self.folder, test, outputs),
             gates=tuple(self._judge(Measured(measures, model.samples), rivals)),
-            figures=tuple(self.evaluator.figures(test, outputs)),
+            figures=(*self.evaluator.figures(test, outputs), *self._explain(predictor, test, outputs)),
             notes=tuple(self.notes),
         )
 
@@ -235,6 +239,16 @@ class _Evaluation:
     def _better(self, metric: str) -> Better:
         return self.kind.find_direction(metric) or "max"
 
+    def _explain(self, predictor: Predictor, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+        chosen = rows.take(pa.array(self.evaluator.choose_explained(rows, outputs), pa.int64()))
+        explained = explain_in_time(predictor, chosen)
+        if len(explained) < chosen.num_rows:
+            self.notes.append(
+                f"{len(explained)} of {chosen.num_rows} chosen answers are explained: the rest would take longer "
+                f"than {MAX_EXPLAIN_S:g} s."
+            )
+        return self.evaluator.draw_explanations(chosen.slice(0, len(explained)), explained)
+
     def _note_undefined(self, measures: Mapping[str, Measure]) -> None:
         missing = [name for name in self.kind.metrics if "[" not in name and name not in measures]
         if missing:
@@ -264,6 +278,17 @@ def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:
         inputs = make_inputs(predictor, rows.slice(start, ANSWER_ROWS))
         outputs += predictor.predict([predictor.parse(raw) for raw in inputs])
     return outputs
+
+
+def explain_in_time(predictor: Predictor, rows: pa.Table) -> list[Output]:
+    """Return the explained answers to the first rows: as many as ``MAX_EXPLAIN_S`` allows, at least one."""
+    explained: list[Output] = []
+    deadline_s = time.monotonic() + MAX_EXPLAIN_S
+    for raw in make_inputs(predictor, rows):
+        if explained and time.monotonic() > deadline_s:
+            break
+        explained += predictor.explain([predictor.parse(raw)])
+    return explained
 
 
 def make_inputs(predictor: Predictor, rows: pa.Table) -> list[dict[str, Any]]:

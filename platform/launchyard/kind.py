@@ -117,6 +117,14 @@ class Evaluator(Protocol):
         """Return how often and how well the bundle's model is sure of its answer; None when it always is."""
         ...
 
+    def choose_explained(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
+        """Return the positions of a few rows whose answers the launch report explains, the most telling first."""
+        ...
+
+    def draw_explanations(self, rows: pa.Table, explained: Sequence[Output]) -> list[Figure]:
+        """Return what the launch report shows of explained answers, which the predictor's ``explain`` gave."""
+        ...
+
     def choose_examples(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
         """Return the positions of a few rows, each answer far from turning into another: for the self-test."""
         ...

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from launchyard.kinds.text_classification.evaluate import TextEvaluator, length_
 from launchyard.report import Lineage
 from launchyard.self_test import self_test
 from launchyard_pipelines.steps.evaluate import read_inputs
+from small_disk import small_files_only
 from tiny_candidate import make_spec, write_dataset
 
 
@@ -116,6 +115,7 @@ def test_figures_hold_the_confusion_matrix_and_the_rows_to_look_at(evaluation: E
         "confidence",
         "worst",
         "unsure",
+        "explanations",
     }
     confusion, worst = figures["confusion"], figures["worst"]
     assert confusion.type == "heatmap"
@@ -123,6 +123,32 @@ def test_figures_hold_the_confusion_matrix_and_the_rows_to_look_at(evaluation: E
     assert sum(map(sum, confusion.values)) == 120
     assert worst.rows
     assert all(row[1] != row[2] for row in worst.rows)
+
+
+def test_the_surest_mistakes_and_the_surest_right_answers_are_explained(evaluation: Evaluation) -> None:
+    (table,) = [figure for figure in evaluation.figures if figure.name == "explanations"]
+
+    assert table.type == "table"
+    assert [row[1] == row[2] for row in table.rows] == [False, False, False, True, True]
+    for text, _, _, listed in table.rows:
+        words = re.findall(r"(\S+) ([+−])(\d+\.\d\d)(?:, |$)", str(listed))
+        weights = [float(size) for _, _, size in words]
+        assert len(words) == min(6, len(str(text).split()))
+        assert all(word in str(text) for word, _, _ in words)
+        assert weights == sorted(weights, reverse=True)
+
+
+def test_no_further_answer_is_explained_when_the_time_is_up_and_the_report_says_so(
+    tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launchyard.evaluate.MAX_EXPLAIN_S", -1.0)
+
+    evaluation = evaluate(tmp_path, tiny_dataset, tiny_candidate)
+
+    (table,) = [figure for figure in evaluation.figures if figure.name == "explanations"]
+    assert table.type == "table"
+    assert len(table.rows) == 1
+    assert any(note.startswith("1 of 5 chosen answers are explained") for note in evaluation.notes)
 
 
 def test_abstention_is_measured_on_the_test_rows(evaluation: Evaluation) -> None:
@@ -221,17 +247,6 @@ def test_a_candidate_without_a_model_is_refused(tiny_dataset: Path, tmp_path: Pa
 def test_a_folder_without_a_data_set_is_refused(tiny_candidate: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no prepared data set"):
         evaluate(tmp_path, tmp_path, tiny_candidate)
-
-
-@contextmanager
-def small_files_only(size_bytes: int) -> Iterator[None]:
-    """Let no file grow beyond ``size_bytes``, as on a disk that is about to be full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_bundle(

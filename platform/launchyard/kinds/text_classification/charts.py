@@ -6,12 +6,14 @@ Shapes: B rows, C classes, K confidence bins, N points of a curve.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from launchyard.evaluation import Measure
 from launchyard.figures import BarFigure, Caption, Figure, HeatmapFigure, LineFigure, Series, TableFigure
+from launchyard.kind import Output
 from launchyard.metrics.classification import NUM_CONFIDENCE_BINS, ClassificationScores, confidence_bins
 
 NUM_TABLE_ROWS = 10
@@ -19,8 +21,15 @@ MAX_TEXT = 300
 """Characters of a text that a table shows."""
 MAX_CURVES = 6
 """Labels that get a curve of their own: the commonest."""
+MAX_WORDS = 6
+"""Words of a text that an explanation shows: the ones that weigh most."""
 CURVE_POINTS_N = np.linspace(0.0, 1.0, 51)
 CONFIDENCE = Caption(en="Confidence", zh="置信度")
+ROW_COLUMNS = (
+    Caption(en="Text", zh="文本"),
+    Caption(en="Truth", zh="真实标签"),
+    Caption(en="Answer", zh="回答"),
+)
 
 
 def draw(scores: ClassificationScores, texts: Sequence[str], measures: Mapping[str, Measure]) -> list[Figure]:
@@ -195,9 +204,7 @@ def _draw_rows(
         title=captions[0],
         help=captions[1],
         columns=(
-            Caption(en="Text", zh="文本"),
-            Caption(en="Truth", zh="真实标签"),
-            Caption(en="Answer", zh="回答"),
+            *ROW_COLUMNS,
             CONFIDENCE,
         ),
         rows=tuple(
@@ -209,6 +216,42 @@ def _draw_rows(
             )
             for row in index
         ),
+    )
+
+
+def draw_explanations(labels: Sequence[str], explained: Sequence[Output]) -> TableFigure:
+    """Return the words that weighed most in each answer; ``labels`` are the true ones."""
+    return TableFigure(
+        name="explanations",
+        title=Caption(en="Why it answered so", zh="为什么这样回答"),
+        help=Caption(
+            en="The surest mistakes, then the surest right answers. Words with + spoke for the answer, words with − "
+            "against it; the number is how much each moved the model's score (integrated gradients).",
+            zh="先列最有把握的错误，再列最有把握的正确回答。带 + 的词支持该回答，带 − 的词反对；"
+            "数字表示该词使模型得分改变了多少（积分梯度）。",
+        ),
+        columns=(*ROW_COLUMNS, Caption(en="Words that decided", zh="起决定作用的词")),
+        rows=tuple(
+            (
+                shorten(output["explanation"]["text"]),
+                label,
+                output["label"],
+                list_words(output["explanation"]["words"]),
+            )
+            for label, output in zip(labels, explained, strict=True)
+        ),
+    )
+
+
+def list_words(words: Sequence[Mapping[str, Any]]) -> str:
+    """Return the words that weigh most, the heaviest first, with their weights.
+
+    >>> list_words([{"word": "not", "attribution": -1.204}, {"word": "funny", "attribution": 2.5}])
+    'funny +2.50, not −1.20'
+    """
+    heaviest = sorted(words, key=lambda word: -abs(word["attribution"]))[:MAX_WORDS]
+    return ", ".join(
+        f"{word['word']} {'+' if word['attribution'] >= 0 else '−'}{abs(word['attribution']):.2f}" for word in heaviest
     )
 
 

@@ -24,6 +24,7 @@ from launchyard.metrics.classification import ClassificationScores
 from launchyard.spec.blocks import Product
 
 NUM_EXAMPLES = 8
+NUM_EXPLAINED_WRONG, NUM_EXPLAINED_RIGHT = 3, 2
 
 
 class TextEvaluator:
@@ -68,6 +69,18 @@ class TextEvaluator:
         scores = self.score(rows, outputs)
         bootstrap = Bootstrap(self.spec.evaluate.bootstrap, self.spec.evaluate.confidence)
         return charts.draw(scores, rows["text"].to_pylist(), measure(scores, bootstrap).measures)
+
+    def choose_explained(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
+        """Return the surest wrong answers, then the surest right ones."""
+        scores = self.score(rows, outputs)
+        surest_first = [int(index) for index in np.argsort(-scores.confidence_B, kind="stable")]
+        wrong = [index for index in surest_first if not scores.correct_B[index]]
+        right = [index for index in surest_first if scores.correct_B[index]]
+        return wrong[:NUM_EXPLAINED_WRONG] + right[:NUM_EXPLAINED_RIGHT]
+
+    def draw_explanations(self, rows: pa.Table, explained: Sequence[Output]) -> list[Figure]:
+        """Return the table of the words that spoke for and against each answer."""
+        return [charts.draw_explanations(rows["label"].to_pylist(), explained)] if explained else []
 
     def measure_abstention(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> Abstention | None:
         """Return coverage and accuracy of the rows that the model is sure of; None when it never abstains."""
