@@ -38,7 +38,7 @@ MAX_ROWS = 2000
 WARMUP_CALLS, TIMED_CALLS = 5, 40
 MAX_GRAPH_DIFFERENCE = 1e-2
 """Largest difference of a logit between torch and the exported graph, relative to the largest logit."""
-NUM_CALIBRATION_ROWS = 256
+NUM_CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 16
 MIN_UNKNOWN_SHARE = 0.25
 """Share of unknown tokens that never makes an answer unsure: one emoji in a short text is no other language."""
 UNKNOWN_QUANTILE = 0.995
@@ -127,8 +127,11 @@ class _Export:
         if name == "onnx":
             export_graph(self.model_dir, graph)
             return
-        ids = self.preprocessor.encode([row["text"] for row in self.rows[:NUM_CALIBRATION_ROWS]])
-        batches = [self.preprocessor.pad(ids[start : start + 16]) for start in range(0, len(ids), 16)]
+        texts = [row["text"] for row in self.rows[:NUM_CALIBRATION_ROWS]]
+        # Rows of like length share a batch: padding would only be computed.
+        ids = sorted(self.preprocessor.encode(texts), key=len)
+        starts = range(0, len(ids), CALIBRATION_BATCH)
+        batches = [self.preprocessor.pad(ids[start : start + CALIBRATION_BATCH]) for start in starts]
         quantize_graph(self.model_dir / GRAPH_NAMES["onnx"], graph, batches)
 
     def _measure(self, name: RuntimeName) -> _Trial:
