@@ -26,7 +26,7 @@ class Recorder:
         """
         self.history = history
         self._interval = math.ceil(num_steps / MAX_CURVE_POINTS)
-        self._writer = None if log_dir is None else SummaryWriter(str(log_dir), purge_step=0)
+        self._writer = None if log_dir is None else SummaryWriter(str(log_dir), purge_step=0, flush_secs=10)
         self._pending: list[float] = []
         for (step, loss), (_, rate) in zip(history.losses, history.learning_rates, strict=True):
             self._write_training(step, loss, rate)
