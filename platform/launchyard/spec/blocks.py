@@ -165,7 +165,9 @@ class Train(Block):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
     )
-    length_grouped: bool = Field(True, description="Put rows of like length into a batch: less padding, faster.")
+    length_grouped: bool = Field(
+        False, description="Put rows of like length into a batch: less padding, faster, often a little less accurate."
+    )
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null trains all epochs.")
     evaluations_per_epoch: int = Field(1, ge=1, description="Validations and checkpoints in each epoch.")
     seed: int = Field(7, ge=0, description="Seed of initial weights, shuffling and dropout.")
