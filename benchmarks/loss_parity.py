@@ -46,7 +46,8 @@ def main() -> int:
         preprocessor = TextPreprocessor.load(job.output_dir)
         texts = read_split(job.dataset_dir, "train")["text"].to_pylist()
         lengths_R = np.array([len(ids) for ids in preprocessor.encode(texts)])
-        batches = order_batches(lengths_R, BATCH_SIZE, seed=job.spec.train.seed, epoch=0, grouped=True)
+        train = job.spec.train
+        batches = order_batches(lengths_R, BATCH_SIZE, seed=train.seed, epoch=0, grouped=train.length_grouped)
         order = [int(row) for batch in batches for row in batch]
         plain = finetune_plain(job, folder / "plain", threads=options.threads, bf16=False, order=order)
     differences = np.abs(np.array(ours.losses) - np.array(plain.losses[: options.steps]))
