@@ -62,6 +62,11 @@ def serve_web() -> Iterator[WebServer]:
             site.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             _answer(self, site)
 
+        def end_headers(self) -> None:
+            # Said aloud, or a client sends its next request into a connection that is just being closed.
+            self.send_header("Connection", "close")
+            super().end_headers()
+
         def log_message(self, *arguments: object) -> None:
             """Keep the tests' output clean."""
 
