@@ -34,7 +34,8 @@ class TinyTask:
         generator = np.random.default_rng(0)
         self.x = torch.from_numpy(generator.normal(size=(NUM_ROWS, 4)).astype(np.float32))
         self.y = torch.from_numpy(generator.integers(0, 3, NUM_ROWS))
-        self.train_lengths_R = generator.integers(1, 30, NUM_ROWS)
+        # Long and unlike enough that batches are computed in parts.
+        self.train_lengths_R = generator.integers(1, 300, NUM_ROWS)
         self.validation_lengths_V = self.train_lengths_R
         self.weights_R = CLASS_WEIGHTS[self.y.numpy()]
 

@@ -74,11 +74,16 @@ class TextPreprocessor:
         spans = [(0, 0)] * len(self._prefix) + kept + [(0, 0)] * len(self._suffix)
         return spans or [(0, 0)]
 
-    def pad(self, ids: Sequence[ArrayLike]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return rows of token ids as ``input_ids_BT`` and ``attention_mask_BT``, padded on the right."""
+    def pad(self, ids: Sequence[ArrayLike], *, multiple_of: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows of token ids as ``input_ids_BT`` and ``attention_mask_BT``, padded on the right.
+
+        T is the longest row's length, rounded up to ``multiple_of`` as far as ``max_length`` allows.
+        """
         rows = [np.asarray(row, dtype=np.int64) for row in ids]
         lengths_B = np.array([len(row) for row in rows])
-        mask_BT = (np.arange(lengths_B.max()) < lengths_B[:, None]).astype(np.int64)
+        longest = int(lengths_B.max())
+        width = max(longest, min(-(-longest // multiple_of) * multiple_of, self.config.max_length))
+        mask_BT = (np.arange(width) < lengths_B[:, None]).astype(np.int64)
         input_ids_BT = np.full(mask_BT.shape, self.config.pad_id, dtype=np.int64)
         input_ids_BT[mask_BT.astype(bool)] = np.concatenate(rows)
         return input_ids_BT, mask_BT

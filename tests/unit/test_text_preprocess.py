@@ -87,6 +87,18 @@ def test_padding_is_on_the_right_and_masked(family: tuple[str, Path]) -> None:
         assert mask.tolist() == sorted(mask, reverse=True)
 
 
+@pytest.mark.parametrize(("length", "width"), [(1, 4), (4, 4), (5, 8), (9, 10)])
+def test_padding_to_a_multiple_never_passes_the_longest_row_allowed(
+    family: tuple[str, Path], length: int, width: int
+) -> None:
+    preprocessor = load(family[1], max_length=10)
+
+    input_ids_BT, mask_BT = preprocessor.pad([[5] * length, [5]], multiple_of=4)
+
+    assert input_ids_BT.shape == (2, width)
+    assert mask_BT.sum(axis=1).tolist() == [length, 1]
+
+
 def test_a_text_without_tokens_is_no_empty_row(family: tuple[str, Path]) -> None:
     preprocessor = load(family[1], pad_id=3)
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from launchyard.spec.blocks import Train
-from launchyard.training.batches import order_batches, pack_by_length, plan_steps, slice_batch
+from launchyard.training.batches import (
+    MAX_PARTS,
+    PART_COST,
+    PART_ROWS,
+    order_batches,
+    pack_by_length,
+    plan_steps,
+    slice_batch,
+    split_by_length,
+)
 
 
 def test_steps_cover_every_row_of_every_epoch() -> None:
@@ -89,6 +102,31 @@ def test_workers_and_slices_share_a_batch_without_overlap(world_size: int, slice
 
 def test_a_worker_without_a_row_gets_no_slice() -> None:
     assert slice_batch(np.array([5]), rank=1, world_size=2, slices=1) == []
+
+
+def compute_cost(parts: Sequence[NDArray[np.intp]], lengths_B: NDArray[np.int64]) -> int:
+    return sum(len(part) * int(lengths_B[part].max()) + PART_COST for part in parts)
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 5, 31, 32, 48])
+def test_the_parts_of_a_batch_are_the_cheapest_there_are(num_rows: int) -> None:
+    lengths_B = np.random.default_rng(num_rows).integers(1, 200, num_rows)
+
+    parts = split_by_length(np.arange(num_rows), lengths_B)
+
+    order_B = np.argsort(lengths_B, kind="stable")
+    places = range(PART_ROWS, num_rows, PART_ROWS)
+    others = (cuts for count in range(MAX_PARTS) for cuts in combinations(places, count))
+    assert sorted(np.concatenate(parts)) == list(range(num_rows))
+    assert compute_cost(parts, lengths_B) == min(
+        compute_cost(np.split(order_B, list(cuts)), lengths_B) for cuts in others
+    )
+
+
+def test_rows_of_one_length_are_one_part() -> None:
+    parts = split_by_length(np.array([7, 3, 5, 9, 8]), np.full(5, 1000))
+
+    assert [part.tolist() for part in parts] == [[7, 3, 5, 9, 8]]
 
 
 def test_packing_gives_each_row_to_one_worker() -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 import tiny_task
 from launchyard.errors import TrainError
@@ -93,6 +95,27 @@ def test_accumulated_slices_give_the_gradient_of_the_whole_batch(tmp_path: Path)
     sliced = run(tmp_path / "sliced", make_train(gradient_accumulation=5))
 
     assert largest_difference(whole.task.model.state_dict(), sliced.task.model.state_dict()) < 1e-5
+
+
+def test_rows_of_like_length_are_computed_together_with_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    class Watched(TinyTask):
+        def __init__(self, lengths_R: NDArray[np.int64] | None = None) -> None:
+            super().__init__()
+            self.train_lengths_R = self.train_lengths_R if lengths_R is None else lengths_R
+            self.num_parts = 0
+
+        def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
+            self.num_parts += 1
+            return super().compute_loss(model, rows_B)
+
+    train = make_train()
+    split, whole = Watched(), Watched(np.full(tiny_task.NUM_ROWS, 20))
+    run(tmp_path / "split", train, split)
+    steps = run(tmp_path / "whole", train, whole).history.step
+
+    assert whole.num_parts == steps
+    assert split.num_parts > 1.5 * steps
+    assert largest_difference(whole.model.state_dict(), split.model.state_dict()) < 1e-5
 
 
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(tmp_path: Path) -> None:

@@ -14,6 +14,13 @@ BATCHES_PER_POOL = 50
 """Most batches that are drawn from one pool of rows: enough to find rows of like length."""
 POOLS_PER_EPOCH = 4
 """Fewest pools in an epoch, so that batches differ from epoch to epoch on small data too."""
+MAX_PARTS = 4
+"""Most forward passes that one batch is computed in on a CPU."""
+PART_ROWS = 4
+"""Rows of such parts give matrix products of few different shapes; each shape has to be set up when it is first met."""
+PART_COST = 128
+"""What one more forward and backward pass costs on a CPU, in tokens of padding: with a small encoder about 50 in fp32
+and 200 in bf16."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,35 @@ def slice_batch(rows_B: NDArray[np.intp], *, rank: int, world_size: int, slices:
     """
     own = rows_B[rank::world_size]
     return list(np.array_split(own, min(slices, len(own)))) if len(own) else []
+
+
+def split_by_length(rows_B: NDArray[np.intp], lengths_B: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Return ``rows_B``, shortest first, in the 1 to ``MAX_PARTS`` parts that cost least to compute one by one.
+
+    A part costs its rows times the longest of their lengths, because each row is padded to it, plus ``PART_COST``.
+    Parts begin at multiples of ``PART_ROWS``.
+
+    >>> split_by_length(np.arange(6), np.array([90, 10, 80, 10, 10, 10]))
+    [array([1, 3, 4, 5]), array([2, 0])]
+    """
+    order_B = np.argsort(lengths_B, kind="stable")
+    sorted_B = lengths_B[order_B]
+    ends_E = np.array([*range(0, len(rows_B), PART_ROWS), len(rows_B)])
+    # cost_EE[end, start]: of the part between two places where parts may begin or end.
+    num_rows_EE = ends_E[:, None] - ends_E
+    cost_EE = np.where(num_rows_EE > 0, num_rows_EE * sorted_B[ends_E - 1][:, None] + PART_COST, np.inf)
+    # least_E: of the rows before each place, in at most as many parts as rounds were made.
+    least_E, starts_PE = cost_EE[:, 0], [np.zeros(len(ends_E), dtype=np.intp)]
+    least_E[0] = 0
+    for _ in range(MAX_PARTS - 1):
+        totals_EE = cost_EE + least_E
+        starts_PE.append(totals_EE.argmin(axis=1))
+        least_E = np.append(0, totals_EE.min(axis=1)[1:])
+    cuts, place = set(), len(ends_E) - 1
+    for starts_E in reversed(starts_PE):
+        place = int(starts_E[place])
+        cuts.add(int(ends_E[place]))
+    return np.split(rows_B[order_B], sorted(cuts - {0}))
 
 
 def pack_by_length(

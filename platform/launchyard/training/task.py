@@ -31,7 +31,10 @@ class Task(Protocol):
     """Weight of each training row in the mean loss of its batch."""
 
     def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
-        """Return the sum over ``rows_B`` of weight times loss, on ``model`` (perhaps a wrapper of ``self.model``)."""
+        """Return the sum over ``rows_B`` of weight times loss, on ``model`` (perhaps a wrapper of ``self.model``).
+
+        A batch may be computed in several calls, so a row's loss must not depend on the rows beside it.
+        """
         ...
 
     def answer(self, rows_B: NDArray[np.intp]) -> torch.Tensor:

@@ -35,6 +35,8 @@ from launchyard.training.record import ModelFacts, count_parameters, describe_tr
 
 RECORD_NAME = "training.json"
 LOG_FOLDER = "tensorboard"
+LENGTH_MULTIPLE = 4
+"""Rows are padded to such lengths: a matrix product of a shape that was not met before has to be set up first."""
 
 
 class TextRows:
@@ -51,11 +53,11 @@ class TextRows:
         self._preprocessor = preprocessor
 
     def pad(self, rows_B: NDArray[np.intp], device: str) -> dict[str, torch.Tensor]:
-        """Return the model's arguments for ``rows_B``, padded to the longest of them."""
+        """Return the model's arguments for ``rows_B``, padded to about the longest of them."""
         ends_B = self._ends_R[rows_B]
         starts_B = ends_B - self.lengths_R[rows_B]
         ids = [self.ids[start:end] for start, end in zip(starts_B, ends_B, strict=True)]
-        input_ids_BT, mask_BT = self._preprocessor.pad(ids)
+        input_ids_BT, mask_BT = self._preprocessor.pad(ids, multiple_of=LENGTH_MULTIPLE)
         return {
             "input_ids": torch.from_numpy(input_ids_BT).to(device),
             "attention_mask": torch.from_numpy(mask_BT).to(device),
