@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import load_manifest, read_split
+from launchyard.dataset import SplitName, load_manifest, read_split
 from launchyard.evaluation import TrainingRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings, set_offline_defaults
@@ -68,9 +68,18 @@ def finetune_ours(job: TrainJob, scratch_dir: Path, *, threads: int) -> Result:
 
 
 def finetune_plain(
-    job: TrainJob, output_dir: Path, *, threads: int, bf16: bool, order: Sequence[int] | None = None
+    job: TrainJob,
+    output_dir: Path,
+    *,
+    threads: int,
+    bf16: bool,
+    order: Sequence[int] | None = None,
+    validate: bool = False,
 ) -> Result:
-    """Train with a plain ``transformers.Trainer`` and dynamic padding, with the spec's settings."""
+    """Train with a plain ``transformers.Trainer`` and dynamic padding, with the spec's settings.
+
+    ``validate`` measures the loss of the validation rows after each epoch, inside the time that is taken.
+    """
     torch.set_num_threads(threads)
     spec: Any = job.spec
     set_seed(spec.train.seed)
@@ -102,10 +111,13 @@ def finetune_plain(
             logging_steps=500 if order is None else 1,
             report_to="none",
             save_strategy="no",
+            eval_strategy="epoch" if validate else "no",
+            per_device_eval_batch_size=2 * spec.train.batch_size,
             disable_tqdm=True,
             dataloader_pin_memory=False,
         ),
-        train_dataset=read_rows(job, tokenizer),
+        train_dataset=read_rows(job, tokenizer, "train"),
+        eval_dataset=read_rows(job, tokenizer, "validation") if validate else None,
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     metrics = trainer.train().metrics
@@ -131,10 +143,10 @@ class OrderedTrainer(Trainer):
         self.state.log_history.append(logs)
 
 
-def read_rows(job: TrainJob, tokenizer: Any) -> list[dict[str, Any]]:
-    """Return the tokenised training rows, as a plain script would make them."""
+def read_rows(job: TrainJob, tokenizer: Any, split: SplitName) -> list[dict[str, Any]]:
+    """Return the tokenised rows of a split, as a plain script would make them."""
     spec: Any = job.spec
-    table = read_split(job.dataset_dir, "train")
+    table = read_split(job.dataset_dir, split)
     labels = load_manifest(job.dataset_dir).labels
     encoded = tokenizer(table["text"].to_pylist(), truncation=True, max_length=spec.model.max_length)
     return [

@@ -95,7 +95,9 @@ def train_candidate(folder: Path, spec: Product, dataset_dir: Path, write_base: 
 def write_tiny_bundle(folder: Path, dataset_dir: Path, candidate_dir: Path) -> Path:
     """Evaluate the candidate into a released bundle and return its folder."""
     spec = make_spec(serve={"runtime": "onnx"})
-    evaluation = evaluate_candidate(EvaluateJob(spec, dataset_dir, candidate_dir, folder, threads=1), lambda *_: None)
+    evaluation = evaluate_candidate(
+        EvaluateJob(spec, dataset_dir, candidate_dir, folder, threads=1, batch_threads=1), lambda *_: None
+    )
     assert evaluation.passed, evaluation.gates
     write_manifest(folder, spec, namespace="default", run_id="run-1", code_version="0", base_model=None)
     return folder

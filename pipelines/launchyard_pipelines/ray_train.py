@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import threading
 import time
@@ -27,6 +26,7 @@ from launchyard.errors import LaunchyardError, TrainError
 from launchyard.evaluation import TrainingRecord
 from launchyard.kind import get_kind
 from launchyard.spec.blocks import Resource
+from launchyard.threads import count_cores
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.full_disk import is_disk_full
 from launchyard_pipelines.local_ray import local_ray
@@ -158,7 +158,7 @@ def share_threads(cpus: float | None, *, count: int) -> int:
 
     ``cpus`` is what is asked for each; None asks for the whole share.
     """
-    share = max(1, len(os.sched_getaffinity(0)) // count)
+    share = max(1, count_cores() // count)
     return share if cpus is None else max(1, min(share, math.floor(cpus)))
 
 

@@ -69,6 +69,8 @@ class EvaluateJob:
     bundle_dir: Path
     threads: int
     """CPU threads of one serving replica: latency is measured with as many."""
+    batch_threads: int
+    """CPU threads for passes over whole splits."""
     champion: Champion | None = None
 
 
@@ -140,7 +142,7 @@ class _Evaluation:
     def run(self) -> Evaluation:
         """Return everything that is measured, the bundle's other files written on the way."""
         runtimes = self._export()
-        predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
+        predictor = self.kind.load_predictor(self.folder, threads=self.job.batch_threads)
         test, validation = self.rows["test"], self.rows["validation"]
         self._tell(f"answering {validation.num_rows} validation and {test.num_rows} test rows")
         chosen_on, outputs = answer(predictor, validation), answer(predictor, test)
@@ -149,7 +151,7 @@ class _Evaluation:
         self._tell("measuring")
         model = self._measure(test, outputs)
         rivals = self._measure_rivals()
-        latencies_B = self._time(predictor)
+        latencies_B = self._time()
         measures = model.measures | measure_latency(latencies_B, self.bootstrap)
         self._note_undefined(measures)
         return Evaluation(
@@ -177,7 +179,7 @@ class _Evaluation:
         if export is None:
             return ()
         self._tell("exporting and choosing the fastest runtime")
-        job = ExportJob(self.spec, self.folder, self.rows["validation"], self.job.threads)
+        job = ExportJob(self.spec, self.folder, self.rows["validation"], self.job.threads, self.job.batch_threads)
         return export(job)
 
     def _measure(self, rows: pa.Table, outputs: Sequence[Output]) -> Measured:
@@ -188,7 +190,7 @@ class _Evaluation:
         champion = None
         if self.job.champion is not None:
             self._tell(f"answering the same rows with the champion, version {self.job.champion.version}")
-            predictor = self.kind.load_predictor(self.job.champion.bundle_dir, threads=self.job.threads)
+            predictor = self.kind.load_predictor(self.job.champion.bundle_dir, threads=self.job.batch_threads)
             champion = self._measure(test, answer(predictor, test))
         self._tell(f"training the baseline: {self.evaluator.baseline_name}")
         return _Rivals(
@@ -197,8 +199,9 @@ class _Evaluation:
             champion=champion,
         )
 
-    def _time(self, predictor: Predictor) -> NDArray[np.float64]:
+    def _time(self) -> NDArray[np.float64]:
         self._tell("timing single predictions")
+        predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
         inputs = make_inputs(predictor, self.rows["test"].slice(0, MAX_TIMED_ROWS))
         return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
 

@@ -175,6 +175,9 @@ class ExportJob:
     validation: pa.Table
     """Rows to choose on: the runtime, thresholds, calibration."""
     threads: int
+    """CPU threads of one serving replica, for timing."""
+    batch_threads: int
+    """CPU threads for passes over many rows, where no time is taken."""
 
 
 class ExportFunction(Protocol):

@@ -31,7 +31,9 @@ def evaluate(
     folder: Path, dataset_dir: Path, candidate_dir: Path, champion: Champion | None = None, **evaluate_block: object
 ) -> Evaluation:
     spec = make_spec(serve={"runtime": "torch"}, evaluate={"bootstrap": 200} | evaluate_block)
-    job = EvaluateJob(spec, dataset_dir, candidate_dir, folder / "bundle", threads=1, champion=champion)
+    job = EvaluateJob(
+        spec, dataset_dir, candidate_dir, folder / "bundle", threads=1, batch_threads=1, champion=champion
+    )
     return evaluate_candidate(job, lambda *_: None)
 
 

@@ -42,7 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, samples: ModuleType) -> tup
     folder = tmp_path_factory.mktemp("contract")
     dataset_dir = samples.write_dataset(folder / "dataset")
     candidate_dir = train_candidate(folder, samples.SPEC, dataset_dir, samples.write_base)
-    job = EvaluateJob(samples.SPEC, dataset_dir, candidate_dir, folder / "bundle", threads=1)
+    job = EvaluateJob(samples.SPEC, dataset_dir, candidate_dir, folder / "bundle", threads=1, batch_threads=1)
     return folder / "bundle", evaluate_candidate(job, lambda *_: None)
 
 

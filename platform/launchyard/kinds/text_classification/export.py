@@ -82,6 +82,7 @@ class _Export:
         self.bundle_dir = job.bundle_dir
         self.model_dir = job.bundle_dir / "model"
         self.threads = job.threads
+        self.batch_threads = job.batch_threads
         self.spec = cast(TextClassification, job.spec)
         self.labels = read_labels(self.model_dir)
         self.preprocessor = TextPreprocessor.load(job.bundle_dir)
@@ -135,9 +136,8 @@ class _Export:
         quantize_graph(self.model_dir / GRAPH_NAMES["onnx"], graph, batches)
 
     def _measure(self, name: RuntimeName) -> _Trial:
-        runtime = load_runtime(name, self.model_dir, threads=self.threads)
-        predictor = TextPredictor(self.preprocessor, self._configure(name), runtime, model_dir=self.model_dir)
-        logits_BC = predictor.compute_logits(self.rows)
+        logits_BC = self._load(name, self.batch_threads).compute_logits(self.rows)
+        predictor = self._load(name, self.threads)
         milliseconds_B = time_calls(
             lambda row: predictor.predict([row]), self.rows, warmup=WARMUP_CALLS, calls=TIMED_CALLS
         )
@@ -149,6 +149,10 @@ class _Export:
             size_bytes=path.stat().st_size,
         )
         return _Trial(record, logits_BC)
+
+    def _load(self, name: RuntimeName, threads: int) -> TextPredictor:
+        runtime = load_runtime(name, self.model_dir, threads=threads)
+        return TextPredictor(self.preprocessor, self._configure(name), runtime, model_dir=self.model_dir)
 
     def _configure(self, name: RuntimeName, temperature: float = 1.0) -> PredictorConfig:
         return PredictorConfig(
