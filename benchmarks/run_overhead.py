@@ -3,8 +3,8 @@
     python benchmarks/run_overhead.py [--rows 2000] [--epochs 3]
 
 The plain script fine-tunes with ``transformers.Trainer``, validates after each epoch and answers the test rows, in a
-process of its own. Both run on all cores, one after the other, sources in the cache. Prints where the time of the run goes and what it spends
-beyond the script; fails above 60 s.
+process of its own. Both run on all cores, one after the other, sources in the cache. Prints where the time of the run
+goes and what it spends beyond the script; fails above 60 s.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 from plain_finetune import SPEC, finetune_plain, make_job
+
+from launchyard.threads import count_cores
 
 LIMIT_S = 60.0
 COMMAND = Path(sys.executable).with_name("launchyard")
@@ -70,11 +72,6 @@ def time_command(command: list[str], folder: Path, name: str) -> float:
     with (folder / f"{name}.out").open("wb") as out:
         subprocess.run(command, stdout=out, env={**os.environ, "LAUNCHYARD_HOME": str(home)}, check=True)
     return time.perf_counter() - started
-
-
-def count_cores() -> int:
-    """Return the CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":
