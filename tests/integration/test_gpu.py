@@ -1,0 +1,114 @@
+"""Training on a GPU: bf16 learns, what it leaves serves on a CPU, and it ends where a CPU ends.
+
+The same tests run on the CPU everywhere, so that they are right when a GPU comes along.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from launchyard.dataset import read_split
+from launchyard.evaluate import EvaluateJob, evaluate_candidate
+from launchyard.evaluation import TrainingRecord
+from launchyard.kinds.text_classification.train import train_text_classifier
+from launchyard.spec.blocks import Resource
+from launchyard.testing import LocalContext
+from launchyard.training.context import TrainJob
+from launchyard_pipelines.ray_train import fit
+from text_bases import write_bert
+from tiny_candidate import make_spec
+
+pytestmark = pytest.mark.integration
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device"),
+        ],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+    texts = read_split(tiny_dataset, "train")["text"].to_pylist()
+    return write_bert(tmp_path_factory.mktemp("gpu") / "base", texts)
+
+
+def make_job(folder: Path, dataset_dir: Path, base_dir: Path, **train: Any) -> TrainJob:
+    settings = {"batch_size": 16, "learning_rate": 3e-3, "early_stopping": None} | train
+    spec = make_spec(train=settings, model={"base": "base", "max_length": 32, "dropout": 0.0})
+    return TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=base_dir, output_dir=folder / "candidate")
+
+
+def train_here(folder: Path, job: TrainJob, device: str) -> TrainingRecord:
+    folder.mkdir(exist_ok=True)
+    train_text_classifier(LocalContext(folder, device=device), job)
+    return TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_bf16_training_on_ray_leaves_a_candidate_that_scores_the_same_on_the_cpu(
+    tmp_path: Path, tiny_dataset: Path, base_dir: Path, device: str
+) -> None:
+    job = make_job(tmp_path, tiny_dataset, base_dir, epochs=6, precision="bf16")
+
+    record = fit(
+        job,
+        storage_dir=tmp_path / "storage",
+        resources=Resource(cpus=1, gpus=int(device == "cuda")),
+        on_progress=lambda _: None,
+    )
+
+    assert record.device.startswith(device)
+    assert record.precision == "bf16"
+    evaluation = evaluate_candidate(
+        EvaluateJob(job.spec, tiny_dataset, job.output_dir, tmp_path / "bundle", threads=1, batch_threads=1),
+        lambda *_: None,
+    )
+    served = evaluation.metrics["validation"]["accuracy"].value
+    assert served == pytest.approx(record.validation["accuracy"], abs=0.03)
+    assert served > 0.7
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_fp32_losses_are_those_of_the_cpu(tmp_path: Path, tiny_dataset: Path, base_dir: Path, device: str) -> None:
+    jobs = {
+        name: make_job(tmp_path / name, tiny_dataset, base_dir, max_steps=10, precision="fp32")
+        for name in ("cpu", "other")
+    }
+
+    expected = train_here(tmp_path / "cpu", jobs["cpu"], "cpu")
+    found = train_here(tmp_path / "other", jobs["other"], device)
+
+    losses = [next(curve.y for curve in record.curves if curve.name == "train_loss") for record in (expected, found)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_training_that_was_ended_goes_on_with_the_same_weights(
+    tmp_path: Path, tiny_dataset: Path, base_dir: Path, device: str
+) -> None:
+    class Ended(Exception):  # noqa: N818 - no fault of the code
+        """Stands for the end of a process."""
+
+    def end(_metrics: object) -> None:
+        raise Ended
+
+    whole = make_job(tmp_path / "whole", tiny_dataset, base_dir, epochs=2, precision="bf16")
+    ended = make_job(tmp_path / "ended", tiny_dataset, base_dir, epochs=2, precision="bf16")
+    expected = train_here(tmp_path / "whole", whole, device)
+    with pytest.raises(Ended):
+        train_text_classifier(LocalContext(tmp_path / "ended", device=device, on_report=end), ended)
+
+    resumed = train_here(tmp_path / "ended", ended, device)
+
+    assert resumed.resumed_from_step == 20
+    assert resumed.validation == pytest.approx(expected.validation, abs=0.03)
