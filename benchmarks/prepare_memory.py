@@ -145,7 +145,8 @@ def _list_tree(root: int) -> list[int]:
 
 
 def _is_worker(pid: int) -> bool:
-    return _read_proc(pid, "cmdline").startswith("ray::")
+    """Whether the process runs the recipe, or could; Ray's agents and actors of its own do not."""
+    return _read_proc(pid, "cmdline").startswith(("ray::MapBatches", "ray::IDLE"))
 
 
 def _read_pss(pid: int) -> int:

@@ -8,16 +8,25 @@ from itertools import chain
 import pyarrow as pa
 
 from launchyard.kind import Recipe, load_part
+from launchyard.threads import count_cores
 
-LARGE_ROWS = 1_000_000
-"""Rows from which on Ray is started; fewer are converted in about the time that takes."""
+LARGE_ROWS = 5_000_000
+"""Rows from which on Ray is started: one process converts so many in about three minutes (docs/adr-0007)."""
+MIN_CORES = 4
+"""With fewer, handing rows to other processes takes longer than converting them here."""
 
 
-def map_when_large(recipe: Recipe, tables: Iterable[pa.Table], *, large_rows: int = LARGE_ROWS) -> Iterator[pa.Table]:
-    """Yield the examples of each table: the first ``large_rows`` are converted in this process, the rest by Ray."""
+def map_when_large(
+    recipe: Recipe, tables: Iterable[pa.Table], *, large_rows: int = LARGE_ROWS, cores: int | None = None
+) -> Iterator[pa.Table]:
+    """Yield the examples of each table: the first ``large_rows`` are converted in this process, the rest by Ray.
+
+    Ray is left alone on a machine with fewer than ``MIN_CORES``; ``cores`` is by default what this process may use.
+    """
     remaining = iter(tables)
+    few_cores = (count_cores() if cores is None else cores) < MIN_CORES
     num_rows = 0
-    while num_rows < large_rows and (ahead := next(remaining, None)) is not None:
+    while (few_cores or num_rows < large_rows) and (ahead := next(remaining, None)) is not None:
         num_rows += ahead.num_rows
         yield recipe.convert(ahead)
     if (ahead := next(remaining, None)) is not None:

@@ -7,7 +7,6 @@ spilled to disk, where raw rows must not lie.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -17,6 +16,7 @@ import ray.data
 
 from launchyard.errors import DataError
 from launchyard.kind import Recipe
+from launchyard.threads import count_cores
 from launchyard_pipelines.local_ray import OBJECT_STORE_BYTES, local_ray
 
 ERROR_COLUMN = "_error"
@@ -31,7 +31,8 @@ def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Tabl
     Raises:
         DataError: as the recipe raises it in a worker.
     """
-    with local_ray(num_cpus=os.cpu_count() or 1), _ordered_and_quiet():
+    # One core is this process's own: it reads, checks and writes while the workers convert.
+    with local_ray(num_cpus=max(1, count_cores() - 1)), _ordered_and_quiet():
         remaining = iter(tables)
         while window := _take_window(remaining):
             yield from _map_window(recipe, window)

@@ -108,7 +108,7 @@ class Doubling:
 def test_order_is_kept_and_only_what_follows_the_first_rows_goes_to_ray() -> None:
     tables = [pa.table({"n": pa.array(range(start, start + 40), pa.int64())}) for start in range(0, 600, 40)]
 
-    result = pa.concat_tables(map_when_large(Doubling(), tables, large_rows=200))  # type: ignore[arg-type]
+    result = pa.concat_tables(map_when_large(Doubling(), tables, large_rows=200, cores=4))  # type: ignore[arg-type]
 
     here = ray.get_runtime_context().get_worker_id()
     workers = result["worker"].to_pylist()
@@ -117,7 +117,10 @@ def test_order_is_kept_and_only_what_follows_the_first_rows_goes_to_ray() -> Non
     assert here not in workers[200:]
 
 
-def test_few_rows_never_reach_ray() -> None:
-    (table,) = map_when_large(Doubling(), [pa.table({"n": [1]})])  # type: ignore[arg-type]
+@pytest.mark.parametrize(("large_rows", "cores"), [(3, 4), (1, 2)])
+def test_few_rows_or_cores_never_reach_ray(large_rows: int, cores: int) -> None:
+    tables = [pa.table({"n": [1, 2]}), pa.table({"n": [3]})]
 
-    assert table["worker"].to_pylist() == [ray.get_runtime_context().get_worker_id()]
+    result = pa.concat_tables(map_when_large(Doubling(), tables, large_rows=large_rows, cores=cores))  # type: ignore[arg-type]
+
+    assert set(result["worker"].to_pylist()) == {ray.get_runtime_context().get_worker_id()}
