@@ -176,13 +176,24 @@ def test_a_refused_gate_is_exit_code_3_with_report_and_without_a_version(
     assert list_statuses(record)["register"] == "skipped"
 
 
-@pytest.mark.parametrize("step", ["prepare", "train", "evaluate", "register"])
+@pytest.mark.parametrize(
+    ("step", "event"),
+    [
+        ("prepare", "started"),
+        ("tune", "progress"),
+        ("train", "started"),
+        ("train", "progress"),
+        ("evaluate", "started"),
+        ("register", "started"),
+    ],
+)
 def test_ctrl_c_ends_everything_the_run_started(
-    workplace: Workplace, first_run: tuple[int, dict[str, Any]], step: str
+    workplace: Workplace, first_run: tuple[int, dict[str, Any]], step: str, event: str
 ) -> None:
     known = workplace.list_runs()
-    process = workplace.start("--json", "--from", step)
-    run_dir = workplace.wait_for_event(known, step, "started")
+    search = ("--set", "tune={trials: 50, parameters: {train.learning_rate: {min: 1e-3, max: 5e-3}}}")
+    process = workplace.start("--json", "--from", step, *(search if step == "tune" else ()))
+    run_dir = workplace.wait_for_event(known, step, event)
 
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=RUN_TIMEOUT_S)
