@@ -11,6 +11,8 @@ from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation import TrialResult, TuneRecord
 from launchyard.kind import get_kind
 from launchyard.spec.blocks import Product, Tune
+from launchyard.spec.keys import join_path
+from launchyard.spec.problems import find_problems
 
 Value = bool | int | float | str | None
 """One candidate value of a spec key."""
@@ -29,10 +31,12 @@ def apply_trial(spec: Product, parameters: Mapping[str, Value]) -> Product:
         for part in path:
             block = block[part]
         block[last] = value
+    form = get_kind(spec.kind).spec
     try:
-        return get_kind(spec.kind).spec.model_validate(document)
+        return form.model_validate(document)
     except ValidationError as err:
-        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in err.errors())
+        found = find_problems(err, document, form)
+        problems = "; ".join(f"{join_path(problem.path)}: {problem.text}" for problem in found)
         raise SpecError(f"tune.parameters: a trial does not fit the spec: {problems}. Narrow the search.") from err
 
 

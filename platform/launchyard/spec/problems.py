@@ -14,9 +14,13 @@ from launchyard.spec.keys import Path, children, find_key, find_nearest, join_pa
 
 EXPECTATIONS = {
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
+    "float_parsing": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "string_type": "text",
     "model_type": "a mapping of keys",
     "dict_type": "a mapping of keys",
