@@ -53,10 +53,10 @@ def make_job(folder: Path, overrides: Sequence[str]) -> TrainJob:
     return TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=base.path, output_dir=folder / "candidate")
 
 
-def finetune_ours(job: TrainJob, scratch_dir: Path, *, threads: int) -> Result:
-    """Train with Launchyard's loop in this process."""
+def finetune_ours(job: TrainJob, scratch_dir: Path, *, threads: int, device: str = "cpu") -> Result:
+    """Train with Launchyard's loop in this process; the test rows are answered on the CPU."""
     scratch_dir.mkdir(parents=True)
-    train_text_classifier(LocalContext(scratch_dir, threads=threads), job)
+    train_text_classifier(LocalContext(scratch_dir, threads=threads, device=device), job)
     record = TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
     preprocessor = TextPreprocessor.load(job.output_dir)
     model = AutoModelForSequenceClassification.from_pretrained(job.output_dir / "model")
@@ -75,6 +75,7 @@ def finetune_plain(
     bf16: bool,
     order: Sequence[int] | None = None,
     validate: bool = False,
+    device: str = "cpu",
 ) -> Result:
     """Train with a plain ``transformers.Trainer`` and dynamic padding, with the spec's settings.
 
@@ -107,7 +108,7 @@ def finetune_plain(
             max_grad_norm=spec.train.max_grad_norm,
             seed=spec.train.seed,
             bf16=bf16,
-            use_cpu=True,
+            use_cpu=device == "cpu",
             logging_steps=500 if order is None else 1,
             report_to="none",
             save_strategy="no",
@@ -122,7 +123,7 @@ def finetune_plain(
     )
     metrics = trainer.train().metrics
     texts = read_split(job.dataset_dir, "test")["text"].to_pylist()
-    accuracy = measure_accuracy(job, model, iter_padded(tokenizer, texts, spec.model.max_length))
+    accuracy = measure_accuracy(job, model.to("cpu"), iter_padded(tokenizer, texts, spec.model.max_length))
     losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
     return Result(metrics["train_samples_per_second"], accuracy, losses)
 

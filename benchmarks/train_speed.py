@@ -1,6 +1,6 @@
 """Samples per second of training against a plain transformers Trainer: same rows, threads and precision, one run.
 
-    python benchmarks/train_speed.py [--rows 2000] [--epochs 1] [--threads 2]
+    python benchmarks/train_speed.py [--rows 2000] [--epochs 1] [--threads 2] [--device cpu]
 
 Prints a row for fp32 and one for bf16: both speeds, their ratio, and the test accuracy of the very runs that were
 timed. Fails when a ratio is below 1 or an accuracy falls more than 0.005 behind.
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=1, help="passes over them")
     parser.add_argument("--held-out", type=int, default=1000, help="validation rows, and as many test rows")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of both")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args()
     failed = False
     print(f"{'precision':<10} {'ours/s':>8} {'plain/s':>8} {'ratio':>6} {'accuracy':>9} {'plain':>7}")
@@ -40,9 +41,13 @@ def main() -> int:
             )
             job = dataclasses.replace(make_job(folder, overrides), output_dir=folder / precision)
             plain = finetune_plain(
-                job, folder / f"plain-{precision}", threads=options.threads, bf16=precision == "bf16"
+                job,
+                folder / f"plain-{precision}",
+                threads=options.threads,
+                bf16=precision == "bf16",
+                device=options.device,
             )
-            ours = finetune_ours(job, folder / f"scratch-{precision}", threads=options.threads)
+            ours = finetune_ours(job, folder / f"scratch-{precision}", threads=options.threads, device=options.device)
             ratio = ours.samples_per_second / plain.samples_per_second
             print(
                 f"{precision:<10} {ours.samples_per_second:>8.1f} {plain.samples_per_second:>8.1f} {ratio:>5.2f}x "
