@@ -49,7 +49,7 @@ def main() -> int:
         train = job.spec.train
         batches = order_batches(lengths_R, BATCH_SIZE, seed=train.seed, epoch=0, grouped=train.length_grouped)
         order = [int(row) for batch in batches for row in batch]
-        plain = finetune_plain(job, folder / "plain", threads=options.threads, bf16=False, order=order)
+        plain = finetune_plain(job, folder / "plain", threads=options.threads, order=order)
     differences = np.abs(np.array(ours.losses) - np.array(plain.losses[: options.steps]))
     print(
         f"{options.steps} steps: loss {ours.losses[0]:.4f} -> {ours.losses[-1]:.4f}, "

@@ -72,12 +72,11 @@ def finetune_plain(
     output_dir: Path,
     *,
     threads: int,
-    bf16: bool,
     order: Sequence[int] | None = None,
     validate: bool = False,
     device: str = "cpu",
 ) -> Result:
-    """Train with a plain ``transformers.Trainer`` and dynamic padding, with the spec's settings.
+    """Train with a plain ``transformers.Trainer``, dynamic padding and the spec's settings (``auto`` precision: fp32).
 
     ``validate`` measures the loss of the validation rows after each epoch, inside the time that is taken.
     """
@@ -107,7 +106,7 @@ def finetune_plain(
             weight_decay=spec.train.weight_decay,
             max_grad_norm=spec.train.max_grad_norm,
             seed=spec.train.seed,
-            bf16=bf16,
+            bf16=spec.train.precision == "bf16",
             use_cpu=device == "cpu",
             logging_steps=500 if order is None else 1,
             report_to="none",

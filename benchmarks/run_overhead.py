@@ -37,11 +37,12 @@ def main() -> int:
         f"data.split.train={options.rows}",
         f"train.epochs={options.epochs}",
         "train.early_stopping=null",
+        "train.precision=fp32",
         "evaluate.gates={}",
     ]
     if options.plain is not None:
         job = make_job(options.plain, overrides)
-        finetune_plain(job, options.plain / "plain", threads=count_cores(), bf16=False, validate=True)
+        finetune_plain(job, options.plain / "plain", threads=count_cores(), validate=True)
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,7 +50,7 @@ def main() -> int:
         make_job(folder / "warm", overrides)
         arguments = [str(Path(__file__)), "--plain", str(folder), "--rows", str(options.rows)]
         plain_s = time_command([sys.executable, *arguments, "--epochs", str(options.epochs)], folder, "plain")
-        settings = [word for text in (*overrides, "train.precision=fp32") for word in ("--set", text)]
+        settings = [word for text in overrides for word in ("--set", text)]
         run_s = time_command([str(COMMAND), "run", str(SPEC), "--json", *settings], folder, "run")
         record = json.loads((folder / "run.out").read_text(encoding="utf-8"))
     print(f"plain script {plain_s:6.1f} s")

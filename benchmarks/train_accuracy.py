@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5, help="fine-tunes of each side")
     parser.add_argument("--held-out", type=int, default=1000, help="validation rows, and as many test rows")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of both")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="of both")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of both")
     options = parser.parse_args()
     rows = ALL_ROWS if options.rows == "all" else int(options.rows)
     ours, plain = [], []
@@ -48,8 +48,7 @@ def main() -> int:
             )
             job = dataclasses.replace(make_job(folder, overrides), output_dir=folder / f"candidate-{seed}")
             ours.append(finetune_ours(job, folder / f"scratch-{seed}", threads=options.threads).accuracy)
-            bf16 = options.precision == "bf16"
-            plain.append(finetune_plain(job, folder / f"plain-{seed}", threads=options.threads, bf16=bf16).accuracy)
+            plain.append(finetune_plain(job, folder / f"plain-{seed}", threads=options.threads).accuracy)
             print(f"seed {seed}: ours {ours[-1]:.4f}, plain {plain[-1]:.4f}", flush=True)
     difference = statistics.mean(one - other for one, other in zip(ours, plain, strict=True))
     print(

@@ -44,7 +44,6 @@ def main() -> int:
                 job,
                 folder / f"plain-{precision}",
                 threads=options.threads,
-                bf16=precision == "bf16",
                 device=options.device,
             )
             ours = finetune_ours(job, folder / f"scratch-{precision}", threads=options.threads, device=options.device)
