@@ -5,7 +5,8 @@
 Each measurement prepares the same generated file in a fresh process. What is counted: for ``direct`` the peak resident
 set of that process (VmHWM), imports included. For ``ray`` two sums over its process tree, sampled ten times a second:
 "driver and workers", the private memory (Pss) of the preparing process and of the Ray workers that run the recipe, and
-"all", which adds Ray's own servers. Pages of the shared object store count once, for the processes that map them.
+"all", which adds Ray's own servers, agents and actors. Pages of the shared object store count once, for the processes
+that map them.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ class TinyTask:
 
     def __init__(self, *, dropout: float = 0.0) -> None:
         """Make the same rows and weights each time."""
+        self.num_passes = 0
         torch.manual_seed(3)
         self.model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 3))
         generator = np.random.default_rng(0)
@@ -41,6 +42,7 @@ class TinyTask:
 
     def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
         """Return the weighted sum of the rows' cross entropy."""
+        self.num_passes += 1
         weights_C = torch.from_numpy(CLASS_WEIGHTS).float()
         return cross_entropy(model(self.x[rows_B]), self.y[rows_B], weights_C, reduction="sum")
 
@@ -79,8 +81,14 @@ def train_worker(folder: Path, rank: int, world_size: int, train: Train) -> Trai
 if __name__ == "__main__":
     folder, rank, world_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     loop = train_worker(folder, rank, world_size, Train.model_validate_json(sys.argv[4]))
+    assert isinstance(loop.task, TinyTask)
     torch.save(
-        {"weights": loop.task.model.state_dict(), "metrics": loop.history.best_metrics, "losses": loop.history.losses},
+        {
+            "weights": loop.task.model.state_dict(),
+            "metrics": loop.history.best_metrics,
+            "losses": loop.history.losses,
+            "num_passes": loop.task.num_passes,
+        },
         folder / f"result-{rank}.pt",
     )
     dist.destroy_process_group()

@@ -26,7 +26,7 @@ WINDOW_BYTES = OBJECT_STORE_BYTES // 8
 
 
 def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the examples of all tables in order, converted by Ray Data on all cores of this machine or cluster.
+    """Yield the examples of all tables in order, converted by Ray Data on this machine's other cores or its cluster.
 
     Raises:
         DataError: as the recipe raises it in a worker.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import threading
 import time
@@ -26,7 +25,7 @@ from launchyard.errors import LaunchyardError, TrainError
 from launchyard.evaluation import TrainingRecord
 from launchyard.kind import get_kind
 from launchyard.spec.blocks import Resource
-from launchyard.threads import count_cores
+from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.full_disk import is_disk_full
 from launchyard_pipelines.local_ray import local_ray
@@ -151,15 +150,6 @@ def check_gpus(gpus: int, *, count: int, key: str) -> None:
             f"{key}.gpus: {wanted} asked for ({gpus} each, {count} at the same time), {found} found on this machine. "
             f"Set {key}.gpus to 0 to train on the CPU."
         )
-
-
-def share_threads(cpus: float | None, *, count: int) -> int:
-    """Return how many threads each of ``count`` processes computes on: never more than its share of the cores.
-
-    ``cpus`` is what is asked for each; None asks for the whole share.
-    """
-    share = max(1, count_cores() // count)
-    return share if cpus is None else max(1, min(share, math.floor(cpus)))
 
 
 def _run_trainer(worker: Worker, resources: Resource) -> None:

@@ -27,9 +27,10 @@ from launchyard.evaluation import TrialResult, TuneRecord
 from launchyard.kind import get_kind
 from launchyard.search import Value, apply_trial, make_record, takes_integers
 from launchyard.spec.blocks import Choice, Product, Range, Tune
+from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.local_ray import local_ray
-from launchyard_pipelines.ray_train import check_gpus, share_threads
+from launchyard_pipelines.ray_train import check_gpus
 
 EXPERIMENT = "search"
 EPOCH = "epoch"

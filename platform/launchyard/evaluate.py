@@ -151,7 +151,9 @@ class _Evaluation:
         self._tell("measuring")
         model = self._measure(test, outputs)
         rivals = self._measure_rivals()
-        latencies_B = self._time()
+        figures = (*self.evaluator.figures(test, outputs), *self._explain(predictor, test, outputs))
+        # Last: it may set another number of threads for all of torch.
+        latencies_B = self._time(predictor)
         measures = model.measures | measure_latency(latencies_B, self.bootstrap)
         self._note_undefined(measures)
         return Evaluation(
@@ -166,7 +168,7 @@ class _Evaluation:
             runtimes=runtimes,
             abstention=self.evaluator.measure_abstention(self.folder, test, outputs),
             gates=tuple(self._judge(Measured(measures, model.samples), rivals)),
-            figures=(*self.evaluator.figures(test, outputs), *self._explain(predictor, test, outputs)),
+            figures=figures,
             notes=tuple(self.notes),
         )
 
@@ -179,7 +181,13 @@ class _Evaluation:
         if export is None:
             return ()
         self._tell("exporting and choosing the fastest runtime")
-        job = ExportJob(self.spec, self.folder, self.rows["validation"], self.job.threads, self.job.batch_threads)
+        job = ExportJob(
+            self.spec,
+            self.folder,
+            self.rows["validation"],
+            threads=self.job.threads,
+            batch_threads=self.job.batch_threads,
+        )
         return export(job)
 
     def _measure(self, rows: pa.Table, outputs: Sequence[Output]) -> Measured:
@@ -199,9 +207,10 @@ class _Evaluation:
             champion=champion,
         )
 
-    def _time(self) -> NDArray[np.float64]:
+    def _time(self, predictor: Predictor) -> NDArray[np.float64]:
         self._tell("timing single predictions")
-        predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
+        if self.job.threads != self.job.batch_threads:
+            predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
         inputs = make_inputs(predictor, self.rows["test"].slice(0, MAX_TIMED_ROWS))
         return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
 

@@ -141,7 +141,10 @@ class Predictor(Protocol):
 
     @classmethod
     def load(cls, bundle_dir: Path, *, threads: int) -> Self:
-        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads."""
+        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads.
+
+        Where a library has one number of threads for the whole process (torch), the newest load sets it.
+        """
         ...
 
     def parse(self, raw: object) -> Row:

@@ -1,6 +1,6 @@
 """From raw text to token ids: the one code path of training and serving.
 
-Array legend: B rows of a batch, T tokens of its longest row.
+Array legend: B rows of a batch, T tokens of its longest row or a few more.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from launchyard.spec.blocks import Product
@@ -21,3 +22,12 @@ def count_serving_threads(spec: Product) -> int:
     cpus = spec.resources.serve.cpus
     wanted = cores // spec.serve.replicas.min if cpus is None else int(cpus)
     return max(1, min(wanted, cores))
+
+
+def share_threads(cpus: float | None, *, count: int) -> int:
+    """Return how many threads each of ``count`` processes computes on: never more than its share of the cores.
+
+    ``cpus`` is what is asked for each; None asks for the whole share.
+    """
+    share = max(1, count_cores() // count)
+    return share if cpus is None else max(1, min(share, math.floor(cpus)))

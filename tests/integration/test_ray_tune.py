@@ -16,8 +16,8 @@ from launchyard.evaluation import TrainingRecord, TrialResult, TuneRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.search import apply_trial
 from launchyard.testing import LocalContext
+from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob
-from launchyard_pipelines.ray_train import share_threads
 from launchyard_pipelines.ray_tune import search
 from tiny_base import write_base
 from tiny_candidate import make_spec, write_dataset

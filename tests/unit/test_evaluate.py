@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from launchyard.bundle import open_bundle
 from launchyard.dataset import load_manifest, read_split
@@ -60,6 +61,21 @@ def test_a_bundle_holds_everything_that_serving_and_the_report_need(tiny_bundle:
 
 def test_the_bundle_passes_its_own_self_test(tiny_bundle: Path) -> None:
     self_test(get_kind("text-classification").load_predictor(tiny_bundle, threads=1), tiny_bundle)
+
+
+def test_splits_are_answered_on_all_cores_and_latency_is_taken_on_those_of_a_replica(
+    tmp_path: Path, tiny_dataset: Path, tiny_candidate: Path
+) -> None:
+    spec = make_spec(serve={"runtime": "torch"}, evaluate={"bootstrap": 200})
+    job = EvaluateJob(spec, tiny_dataset, tiny_candidate, tmp_path / "bundle", threads=1, batch_threads=2)
+    before = torch.get_num_threads()
+    threads: dict[str, int] = {}
+
+    evaluate_candidate(job, lambda _done, _all, message: threads.update({message: torch.get_num_threads()}))
+    timed_on = torch.get_num_threads()
+
+    torch.set_num_threads(before)
+    assert (threads["measuring"], threads["timing single predictions"], timed_on) == (2, 2, 1)
 
 
 def test_every_figure_has_an_interval_and_its_number_of_rows(evaluation: Evaluation) -> None:

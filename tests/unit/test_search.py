@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from launchyard.errors import SpecError, TrainError
@@ -36,9 +38,21 @@ def test_a_trial_replaces_its_keys_and_drops_the_search(spec: Product) -> None:
     assert (changed.train.learning_rate, changed.model.model_dump()["dropout"], changed.tune) == (3e-4, 0.2, None)
 
 
-@pytest.mark.parametrize("parameters", [{"train.epochs": -1}, {"train.nonsense": 1}, {"model.max_length": "many"}])
-def test_a_trial_that_does_not_fit_is_refused(spec: Product, parameters: dict[str, int | str]) -> None:
-    with pytest.raises(SpecError, match=r"trial does not fit"):
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ({"train.epochs": -1}, "train.epochs: must be at least 1, got -1"),
+        ({"train.epochs": 1.5}, "train.epochs: must be a whole number, got 1.5"),
+        ({"train.learning_rate": "fast"}, "train.learning_rate: must be a number, got 'fast'"),
+        ({"model.max_length": "many"}, "model.max_length: must be a whole number, got 'many'"),
+        ({"train.length_grouped": 7}, "train.length_grouped: must be true or false, got 7"),
+        ({"train.nonsense": 1}, "train.nonsense: "),
+    ],
+)
+def test_a_trial_that_does_not_fit_is_refused_in_the_words_of_the_spec(
+    spec: Product, parameters: dict[str, int | float | str], problem: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"trial does not fit the spec: {re.escape(problem)}"):
         apply_trial(spec, parameters)
 
 

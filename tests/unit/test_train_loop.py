@@ -13,7 +13,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 
 import tiny_task
 from launchyard.errors import TrainError
@@ -69,9 +68,10 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, optimize
     assert resumed.history.num_samples == whole.history.num_samples
 
 
-def test_two_workers_train_as_one(tmp_path: Path) -> None:
-    # Batches of 17 of 101 rows: odd shares, slices of unlike size, a smaller last batch, class weights.
-    train = make_train(epochs=2, batch_size=17, gradient_accumulation=3, learning_rate=0.05, optimizer="sgd")
+@pytest.mark.parametrize(("slices", "least_passes"), [(1, 2), (3, 3)])
+def test_two_workers_train_as_one(tmp_path: Path, slices: int, least_passes: int) -> None:
+    # Batches of 17 of 101 rows: odd shares, parts and slices of unlike size, a smaller last batch, class weights.
+    train = make_train(epochs=2, batch_size=17, gradient_accumulation=slices, learning_rate=0.05, optimizer="sgd")
     alone = train_worker(tmp_path, 0, 1, train)
     workers = [
         subprocess.Popen([sys.executable, tiny_task.__file__, str(tmp_path), str(rank), "2", train.model_dump_json()])
@@ -88,6 +88,7 @@ def test_two_workers_train_as_one(tmp_path: Path) -> None:
     assert results[0]["metrics"] == pytest.approx(alone.history.best_metrics, abs=1e-5)
     assert results[0]["metrics"]["ordered"] == 1
     np.testing.assert_allclose(results[0]["losses"], alone.history.losses, atol=1e-5)
+    assert results[0]["num_passes"] > (least_passes - 0.5) * alone.history.step
 
 
 def test_accumulated_slices_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
@@ -98,23 +99,18 @@ def test_accumulated_slices_give_the_gradient_of_the_whole_batch(tmp_path: Path)
 
 
 def test_rows_of_like_length_are_computed_together_with_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    class Watched(TinyTask):
-        def __init__(self, lengths_R: NDArray[np.int64] | None = None) -> None:
+    class EvenTask(TinyTask):
+        def __init__(self, lengths_R: NDArray[np.int64]) -> None:
             super().__init__()
-            self.train_lengths_R = self.train_lengths_R if lengths_R is None else lengths_R
-            self.num_parts = 0
-
-        def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
-            self.num_parts += 1
-            return super().compute_loss(model, rows_B)
+            self.train_lengths_R = lengths_R
 
     train = make_train()
-    split, whole = Watched(), Watched(np.full(tiny_task.NUM_ROWS, 20))
+    split, whole = TinyTask(), EvenTask(np.full(tiny_task.NUM_ROWS, 20))
     run(tmp_path / "split", train, split)
     steps = run(tmp_path / "whole", train, whole).history.step
 
-    assert whole.num_parts == steps
-    assert split.num_parts > 1.5 * steps
+    assert whole.num_passes == steps
+    assert split.num_passes > 1.5 * steps
     assert largest_difference(whole.model.state_dict(), split.model.state_dict()) < 1e-5
 
 

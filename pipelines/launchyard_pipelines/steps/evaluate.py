@@ -21,7 +21,7 @@ from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
-from launchyard.threads import count_cores, count_serving_threads
+from launchyard.threads import count_serving_threads, share_threads
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.steps import LOADED_S
@@ -77,7 +77,7 @@ def evaluate(
             candidate_dir=Path(candidate.path),
             bundle_dir=bundle_dir,
             threads=count_serving_threads(spec),
-            batch_threads=count_cores(),
+            batch_threads=share_threads(spec.resources.evaluate.cpus, count=1),
             champion=find_champion(settings, spec.product),
         )
         evaluation = evaluate_candidate(job, report.progress)

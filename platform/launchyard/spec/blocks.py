@@ -166,7 +166,8 @@ class Train(Block):
         "auto", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
     )
     length_grouped: bool = Field(
-        False, description="Put rows of like length into a batch: less padding, faster, often a little less accurate."
+        False,
+        description="Batches of rows of like length: less padding still, faster, often a little less accurate.",
     )
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null trains all epochs.")
     evaluations_per_epoch: int = Field(1, ge=1, description="Validations and checkpoints in each epoch.")
@@ -307,9 +308,11 @@ class Serve(Block):
 
 
 class StepResource(Block):
-    """What the pod of one step asks the cluster for; a laptop has no pods, so there is nothing to ask."""
+    """What one step gets."""
 
-    cpus: Annotated[float | None, Unit("cores")] = Field(None, gt=0, description="CPU cores to ask the cluster for.")
+    cpus: Annotated[float | None, Unit("cores")] = Field(
+        None, gt=0, description="CPU cores that the step's pod asks for; evaluate computes on as many."
+    )
     memory: Annotated[str | None, Unit("bytes")] = Field(
         None, pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)?$", description="Memory limit of the step's pod, such as 4Gi."
     )

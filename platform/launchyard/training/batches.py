@@ -1,4 +1,7 @@
-"""Which rows make which step: pure functions of sizes, seed and epoch, the same on every worker and after a resume."""
+"""Which rows make which step: pure functions of sizes, seed and epoch, the same on every worker and after a resume.
+
+Array legend: R training rows, V validation rows, B rows of a batch, E places where a part of a batch may begin or end.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def slice_batch(rows_B: NDArray[np.intp], *, rank: int, world_size: int, slices:
 
 
 def split_by_length(rows_B: NDArray[np.intp], lengths_B: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Return ``rows_B``, shortest first, in the 1 to ``MAX_PARTS`` parts that cost least to compute one by one.
+    """Return at least one row, ``rows_B``, shortest first, in the 1 to ``MAX_PARTS`` parts that cost least one by one.
 
     A part costs its rows times the longest of their lengths, because each row is padded to it, plus ``PART_COST``.
     Parts begin at multiples of ``PART_ROWS``.
@@ -106,14 +109,14 @@ def split_by_length(rows_B: NDArray[np.intp], lengths_B: NDArray[np.int64]) -> l
     num_rows_EE = ends_E[:, None] - ends_E
     cost_EE = np.where(num_rows_EE > 0, num_rows_EE * sorted_B[ends_E - 1][:, None] + PART_COST, np.inf)
     # least_E: of the rows before each place, in at most as many parts as rounds were made.
-    least_E, starts_PE = cost_EE[:, 0], [np.zeros(len(ends_E), dtype=np.intp)]
+    least_E, starts = cost_EE[:, 0].copy(), [np.zeros(len(ends_E), dtype=np.intp)]
     least_E[0] = 0
     for _ in range(MAX_PARTS - 1):
         totals_EE = cost_EE + least_E
-        starts_PE.append(totals_EE.argmin(axis=1))
+        starts.append(totals_EE.argmin(axis=1))
         least_E = np.append(0, totals_EE.min(axis=1)[1:])
     cuts, place = set(), len(ends_E) - 1
-    for starts_E in reversed(starts_PE):
+    for starts_E in reversed(starts):
         place = int(starts_E[place])
         cuts.add(int(ends_E[place]))
     return np.split(rows_B[order_B], sorted(cuts - {0}))

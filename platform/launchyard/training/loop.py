@@ -163,8 +163,8 @@ class TrainingLoop:
     def _compute_loss(self, rows_B: NDArray[np.intp]) -> torch.Tensor:
         """Return the summed loss of ``rows_B``.
 
-        On a CPU rows of like length are computed together, since padding costs as much as words do there: the same
-        loss and gradient, sooner. A GPU prefers one large pass.
+        On a CPU rows of like length are computed together, since padding costs as much as words do there. Without
+        dropout that changes loss and gradient by rounding alone. A GPU prefers one large pass.
         """
         if self.context.device.startswith("cuda"):
             return self.task.compute_loss(self.model, rows_B)

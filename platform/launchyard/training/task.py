@@ -25,7 +25,7 @@ class Task(Protocol):
     loss_metric: str
     """The validation metric that decides between equal scores; less is better."""
     train_lengths_R: NDArray[np.int64]
-    """Cost of each training row, such as its tokens: rows of like cost can share a batch."""
+    """Length of each training row, such as its tokens: rows are padded to the longest beside them."""
     validation_lengths_V: NDArray[np.int64]
     weights_R: NDArray[np.float64]
     """Weight of each training row in the mean loss of its batch."""

@@ -35,7 +35,7 @@ from launchyard.text import TextPreprocessor
 
 MAX_ROWS = 2000
 """Validation rows that runtimes are compared on: enough for 0.002 of accuracy, seconds for a small model."""
-WARMUP_CALLS, TIMED_CALLS = 5, 40
+WARMUP_CALLS, TIMED_CALLS = 10, 40
 MAX_GRAPH_DIFFERENCE = 1e-2
 """Largest difference of a logit between torch and the exported graph, relative to the largest logit."""
 NUM_CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 16
@@ -136,11 +136,13 @@ class _Export:
         quantize_graph(self.model_dir / GRAPH_NAMES["onnx"], graph, batches)
 
     def _measure(self, name: RuntimeName) -> _Trial:
-        logits_BC = self._load(name, self.batch_threads).compute_logits(self.rows)
         predictor = self._load(name, self.threads)
         milliseconds_B = time_calls(
             lambda row: predictor.predict([row]), self.rows, warmup=WARMUP_CALLS, calls=TIMED_CALLS
         )
+        if self.batch_threads != self.threads:
+            predictor = self._load(name, self.batch_threads)
+        logits_BC = predictor.compute_logits(self.rows)
         path = self.model_dir / (WEIGHTS_NAME if name == "torch" else GRAPH_NAMES[name])
         record = RuntimeCandidate(
             name=name,
