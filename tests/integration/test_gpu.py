@@ -102,17 +102,17 @@ def test_fp32_losses_are_those_of_the_cpu_however_a_batch_is_cut(
 def test_a_training_that_was_ended_goes_on_where_it_was(
     tmp_path: Path, tiny_dataset: Path, base_dir: Path, device: str
 ) -> None:
-    class Ended(Exception):  # noqa: N818 - no fault of the code
+    class ProcessEndedError(Exception):
         """Stands for the end of a process."""
 
     def end(_metrics: object) -> None:
-        raise Ended
+        raise ProcessEndedError
 
     whole = make_job(tmp_path / "whole", tiny_dataset, base_dir, epochs=3, precision="bf16")
     ended = make_job(tmp_path / "ended", tiny_dataset, base_dir, epochs=3, precision="bf16")
     expected = train_here(tmp_path / "whole", whole, device)
     (tmp_path / "ended").mkdir(exist_ok=True)
-    with pytest.raises(Ended):
+    with pytest.raises(ProcessEndedError):
         train_text_classifier(LocalContext(tmp_path / "ended", device=device, on_report=end), ended)
 
     resumed = train_here(tmp_path / "ended", ended, device)
