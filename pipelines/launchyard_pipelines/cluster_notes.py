@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launchyard.spec.blocks import Product
+from launchyard.spec.uris import list_uris
 from launchyard.uri import parse_uri
-from launchyard_pipelines.reuse import iter_sources
 
 
 def iter_notes(spec: Product, *, snapshot: Path, spec_uri: str | None, image: str) -> Iterator[str]:
@@ -21,7 +21,7 @@ def iter_notes(spec: Product, *, snapshot: Path, spec_uri: str | None, image: st
     """
     if spec_uri is None:
         yield f"{snapshot} exists only on this machine. Upload it where pods can read it, and name that with --spec-uri"
-    for uri in dict.fromkeys(iter_sources(spec)):
+    for uri in dict.fromkeys(list_uris(spec)):
         if parse_uri(uri).scheme == "file":
             yield f"{uri} is a path on this machine, which pods cannot read. Use s3://, https://, hf:// or pypi://"
     if "@sha256:" not in image:

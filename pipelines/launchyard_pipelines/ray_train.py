@@ -117,7 +117,7 @@ def fit(
     job = replace(
         job,
         dataset_dir=job.dataset_dir.resolve(),
-        base_dir=job.base_dir.resolve(),
+        base_dir=None if job.base_dir is None else job.base_dir.resolve(),
         output_dir=job.output_dir.resolve(),
     )
     worker = Worker(job, storage_dir.resolve(), threads)

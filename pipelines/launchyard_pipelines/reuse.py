@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
-from launchyard.spec.blocks import ClassSources, Product, SplitSources
-
-
-def iter_sources(spec: Product) -> Iterator[str]:
-    """Yield every URI that the spec's data and base model come from."""
-    source = spec.data.source
-    if isinstance(source, ClassSources):
-        yield from source.classes.values()
-    elif isinstance(source, SplitSources):
-        yield from (uri for uri in (source.train, source.validation, source.test) if uri is not None)
-    else:
-        yield source
-    yield spec.model.base
+from launchyard.spec.blocks import Product
+from launchyard.spec.uris import list_uris
 
 
 def is_fixed(uri: str) -> bool:
@@ -28,12 +16,12 @@ def is_fixed(uri: str) -> bool:
 
 def are_sources_fixed(spec: Product) -> bool:
     """Return whether no source of the spec can change."""
-    return all(is_fixed(uri) for uri in iter_sources(spec))
+    return all(is_fixed(uri) for uri in list_uris(spec))
 
 
 def describe_sources(spec: Product, base_dir: Path) -> str:
     """Return a text that changes when a local source's files do; always new for a remote source without a pin."""
-    return ";".join(_describe(uri, base_dir) for uri in iter_sources(spec) if not is_fixed(uri))
+    return ";".join(_describe(uri, base_dir) for uri in list_uris(spec) if not is_fixed(uri))
 
 
 def _describe(uri: str, base_dir: Path) -> str:

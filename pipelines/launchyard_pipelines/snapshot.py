@@ -8,8 +8,9 @@ from pathlib import Path
 
 from launchyard.atomic import write_text
 from launchyard.settings import Settings
-from launchyard.spec.blocks import ClassSources, Product, SplitSources
+from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
+from launchyard.spec.uris import map_uris
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,4 @@ def resolve_paths(spec: Product, base_dir: Path) -> Product:
     def resolve(uri: str) -> str:
         return uri if "://" in uri else str((base_dir / uri).resolve())
 
-    source = spec.data.source
-    resolved: str | SplitSources | ClassSources
-    if isinstance(source, ClassSources):
-        resolved = ClassSources(classes={label: resolve(uri) for label, uri in source.classes.items()})
-    elif isinstance(source, SplitSources):
-        given = {name: uri for name, uri in source.model_dump().items() if uri is not None}
-        resolved = SplitSources(**{name: resolve(uri) for name, uri in given.items()})
-    else:
-        resolved = resolve(source)
-    data = spec.data.model_copy(update={"source": resolved})
-    model = spec.model.model_copy(update={"base": resolve(spec.model.base)})
-    return spec.model_copy(update={"data": data, "model": model})
+    return map_uris(spec, resolve)

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
+    from launchyard.data.intake import Watch
     from launchyard.dataset import DatasetManifest
     from launchyard.evaluation import Abstention, RuntimeCandidate
+    from launchyard.event_log import AddedEvents, Event
+    from launchyard.features import FeatureSet
     from launchyard.figures import Figure
+    from launchyard.settings import Settings
     from launchyard.spec.blocks import Product
     from launchyard.training.context import TrainContext, TrainJob
 
@@ -168,6 +172,72 @@ class Predictor(Protocol):
         ...
 
 
+class Resources(Protocol):
+    """What a predictor reads beside its bundle while it serves: online features, and events as they happen."""
+
+    event_schema: type[BaseModel]
+    """One event, as requests send it."""
+
+    @classmethod
+    def open(cls, settings: Settings, spec: Product, bundle_dir: Path) -> Self:
+        """Return the resources of a replica that serves ``bundle_dir``; a store that cannot be reached is no error."""
+        ...
+
+    def enrich(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows with what is known of them at this moment, in order.
+
+        Called in the thread that predicts, with a whole batch, just before it. Returns within a deadline of its own:
+        what a store did not say until then is left out, and the row's answer says so.
+        """
+        ...
+
+    def parse_event(self, raw: object) -> Event:
+        """Return one raw event, read as the rows of training were.
+
+        Raises:
+            RequestError: it is malformed.
+        """
+        ...
+
+    def add_events(self, events: Sequence[Event]) -> AddedEvents:
+        """Keep events; they are on the disk when this returns, and the next answer knows them.
+
+        Raises:
+            RegistryError: the database cannot be used.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close connections and stop threads."""
+        ...
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """One preparation: what a kind needs that divides its rows itself."""
+
+    spec: Product
+    settings: Settings
+    base_dir: Path
+    """Folder that relative sources start from."""
+    output_dir: Path
+    """Becomes the data set; an older one is replaced."""
+    watch: Watch
+
+
+class PrepareFunction(Protocol):
+    """Preparation of a kind whose rows depend on each other, such as the events of one user."""
+
+    def __call__(self, job: PrepareJob) -> DatasetManifest:
+        """Write the prepared data set, whole or not at all, and return its manifest.
+
+        Raises:
+            DataError: the rows are not fit to train on.
+            SourceError: a source cannot be fetched or read.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class ExportJob:
     """Everything that turns trained weights into the files that serving loads."""
@@ -213,6 +283,11 @@ class Kind:
     metrics: Mapping[str, Better]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
     export: str | None = None
+    prepare: str | None = None
+    """None: rows are prepared one by one with the recipe, and divided as ``data.split`` says."""
+    features: str | None = None
+    """Function from a spec to its feature sets."""
+    resources: str | None = None
 
     def find_direction(self, metric: str) -> Better | None:
         """Return whether more or less of ``metric`` is better, or None when this kind reports no such metric."""
@@ -241,6 +316,20 @@ class Kind:
     def load_export_function(self) -> ExportFunction | None:
         """Return the function that ends training; None for a kind whose training writes the served files."""
         return None if self.export is None else cast(ExportFunction, load_part(self.export))
+
+    def load_prepare_function(self) -> PrepareFunction | None:
+        """Return the kind's own preparation; None for a kind whose rows are prepared one by one."""
+        return None if self.prepare is None else cast(PrepareFunction, load_part(self.prepare))
+
+    def load_features(self, spec: Product) -> tuple[FeatureSet, ...]:
+        """Return the feature sets of a product; none for a kind that has no features."""
+        return () if self.features is None else cast("tuple[FeatureSet, ...]", load_part(self.features)(spec))
+
+    def load_resources(self, settings: Settings, spec: Product, bundle_dir: Path) -> Resources | None:
+        """Return what the bundle's predictor reads beside it while it serves; None for a kind that reads nothing."""
+        if self.resources is None:
+            return None
+        return cast(type[Resources], load_part(self.resources)).open(settings, spec, bundle_dir)
 
     def load_predictor(self, bundle_dir: Path, *, threads: int) -> Predictor:
         """Return the predictor of the bundle at ``bundle_dir``."""

@@ -81,7 +81,8 @@ def evaluate(
             champion=find_champion(settings, spec.product),
         )
         evaluation = evaluate_candidate(job, report.progress)
-        base_model = fetch(spec.model.base, settings, base_dir=Path.cwd()).record
+        base_uri = spec.model.base_uri
+        base_model = None if base_uri is None else fetch(base_uri, settings, base_dir=Path.cwd()).record
         lineage = Lineage(
             run_id=find_run_id(settings, run_id),
             created=datetime.now(UTC),

@@ -59,9 +59,11 @@ def apply_search(spec: Product, search: Artifact | None) -> Product:
 
 
 def make_job(spec: Product, settings: Settings, dataset: Artifact, output_dir: Path, on_download: Progress) -> TrainJob:
-    """Return the training job with its base model fetched, of which ``on_download`` is told."""
-    base = fetch(spec.model.base, settings, base_dir=Path.cwd(), on_progress=on_download)
-    return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base.path, output_dir=output_dir)
+    """Return the training job with its base model, if it has one, fetched, of which ``on_download`` is told."""
+    base_dir = None
+    if spec.model.base_uri is not None:
+        base_dir = fetch(spec.model.base_uri, settings, base_dir=Path.cwd(), on_progress=on_download).path
+    return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base_dir, output_dir=output_dir)
 
 
 def find_storage(settings: Settings, spec: Product, fingerprint: str, code_version: str) -> Path:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from launchyard.settings import Settings
 from launchyard.sources import Fetched, fetch
 from launchyard.sources.request import Progress
 from launchyard.sources.tables import iter_class_tables, iter_tables
-from launchyard.spec.blocks import ClassSources, Product, SplitSources
+from launchyard.spec.blocks import ClassSources, Product, RowData, SplitSources
 
 MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
 """Turns source tables into examples, in order. Where one batch ends and the next begins may change on the way."""
@@ -69,16 +70,21 @@ class Reader:
     watch: Watch
 
     @property
+    def data(self) -> RowData:
+        """What the spec says about the rows."""
+        return cast(RowData, self.spec.data)
+
+    @property
     def required_columns(self) -> tuple[str, ...]:
         """Columns that every example needs: its content, label, and its group or time."""
-        split = self.spec.data.split
+        split = self.data.split
         named = (*self.recipe.content_columns, self.recipe.label_column, split.group, split.time)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
     def given_splits(self) -> tuple[SplitName, ...]:
         """Splits that have a source of their own; what has none is split off train."""
-        source = self.spec.data.source
+        source = self.data.source
         if not isinstance(source, SplitSources):
             return ("train",)
         return tuple(name for name in SPLITS if getattr(source, name) is not None)
@@ -102,7 +108,7 @@ class Reader:
 
     def _open_sources(self, intake: Intake) -> Iterator[tuple[SplitName, Iterator[pa.Table]]]:
         """Yield the split that each source is given for (train where none is named) and its rows."""
-        source = self.spec.data.source
+        source = self.data.source
         if isinstance(source, ClassSources):
             classes = {label: self._fetch(uri, intake) for label, uri in source.classes.items()}
             yield "train", iter_class_tables(classes)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -41,9 +42,9 @@ from launchyard.data.split import POOL, TRAIN, KeyFile, Partition, make_keys
 from launchyard.data.spool import Inbox, RowStore
 from launchyard.dataset import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
 from launchyard.errors import DataError
-from launchyard.kind import Recipe, get_kind
+from launchyard.kind import PrepareJob, Recipe, get_kind
 from launchyard.settings import Settings
-from launchyard.spec.blocks import Product
+from launchyard.spec.blocks import Product, RowData
 
 MOST_LABELS = 10_000
 ROW_GROUP_ROWS = 8_192
@@ -76,15 +77,18 @@ def prepare_dataset(
         DataError: the rows are not fit to train on; all checks that failed are listed.
         SourceError: a source cannot be fetched or read.
     """
-    recipe = get_kind(spec.kind).load_recipe(spec)
+    kind = get_kind(spec.kind)
+    if (prepare := kind.load_prepare_function()) is not None:
+        return prepare(PrepareJob(spec, settings, base_dir, output_dir, watch))
+    recipe = kind.load_recipe(spec)
     reader = Reader(spec, settings, base_dir, recipe, map_batches, watch)
     with (
         _returned_memory(),
         new_folder(output_dir) as folder,
         tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch,
     ):
-        cleaned = _clean(reader, spec, Path(scratch))
-        states_N = _divide(cleaned, spec, recipe, Path(scratch))
+        cleaned = _clean(reader, Path(scratch))
+        states_N = _divide(cleaned, reader.data, recipe, Path(scratch))
         written = _write_splits(cleaned, states_N, recipe, folder)
         manifest = _describe(spec, recipe, cleaned, written)
         (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -121,7 +125,7 @@ class Cleaned:
     checks: list[CheckResult] = field(default_factory=list)
 
 
-def _clean(reader: Reader, spec: Product, scratch: Path) -> Cleaned:
+def _clean(reader: Reader, scratch: Path) -> Cleaned:
     """Read all sources and keep what is complete and distinct.
 
     Raises:
@@ -138,10 +142,9 @@ def _clean(reader: Reader, spec: Product, scratch: Path) -> Cleaned:
         given_N = table[GIVEN].to_numpy()
         for name in reader.given_splits:
             cleaned.given_rows[name] += int(np.count_nonzero(given_N == SPLITS.index(name)))
-        is_stratified = spec.data.split.stratify and not spec.data.split.group and not spec.data.split.time
-        cleaned.keys.append(
-            make_keys(table, spec.data.split), codes_N if is_stratified else np.zeros_like(codes_N), given_N
-        )
+        split = reader.data.split
+        is_stratified = split.stratify and not split.group and not split.time
+        cleaned.keys.append(make_keys(table, split), codes_N if is_stratified else np.zeros_like(codes_N), given_N)
         cleaned.rows.append(table.drop_columns([GIVEN]))
     cleaned.dropped["null"] = cleaned.intake.num_null
     totals = Totals(
@@ -151,7 +154,7 @@ def _clean(reader: Reader, spec: Product, scratch: Path) -> Cleaned:
         num_rows=cleaned.rows.num_rows,
         label_counts=None if label_column is None else cleaned.label_counts,
     )
-    cleaned.checks = check_rows(spec.data.checks, totals)
+    cleaned.checks = check_rows(reader.data.checks, totals)
     require_checks(cleaned.checks)
     return cleaned
 
@@ -175,10 +178,10 @@ def _encode_labels(cleaned: Cleaned, table: pa.Table, label_column: str | None) 
     return codes_N
 
 
-def _divide(cleaned: Cleaned, spec: Product, recipe: Recipe, scratch: Path) -> NDArray[np.uint8]:
+def _divide(cleaned: Cleaned, data: RowData, recipe: Recipe, scratch: Path) -> NDArray[np.uint8]:
     """Return the state of each row: its split, or why it is in none."""
-    near_duplicates = spec.data.checks.near_duplicates
-    partition = Partition(spec.data.split, cleaned.keys, cleaned.given_rows, num_strata=max(1, len(cleaned.codes)))
+    near_duplicates = data.checks.near_duplicates
+    partition = Partition(data.split, cleaned.keys, cleaned.given_rows, num_strata=max(1, len(cleaned.codes)))
     partition.hold_out()
     num_near = 0
     if near_duplicates == "drop":
@@ -302,12 +305,12 @@ def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written)
             profiler.build(cleaned.intake.num_read, cleaned.intake.column_nulls[name])
             for name, profiler in written.profilers.items()
         ),
-        warnings=tuple(_warn(spec, recipe, cleaned, written, counts)),
+        warnings=tuple(_warn(cast(RowData, spec.data), recipe, cleaned, written, counts)),
     )
 
 
 def _warn(
-    spec: Product,
+    data: RowData,
     recipe: Recipe,
     cleaned: Cleaned,
     written: Written,
@@ -320,7 +323,7 @@ def _warn(
             f"data.label: {conflicts:,} rows were left out: their text appears with different labels. "
             "Decide on one label at the source."
         )
-    asked, got = spec.data.split.train, written.num_rows["train"]
+    asked, got = data.split.train, written.num_rows["train"]
     if asked >= 1 and got < asked:
         warnings.append(
             f"data.split.train: asked for {asked:,} rows, got {got:,}: {cleaned.dropped['near_duplicate']:,} were left "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -31,6 +31,11 @@ class Unit:
     """What a number counts; ``docs/spec.md`` shows it."""
 
     name: str
+
+
+def is_set(block: Block, name: str) -> bool:
+    """Return whether a key has another value than its default."""
+    return bool(getattr(block, name) != type(block).model_fields[name].default)
 
 
 def check_uri(uri: str) -> str:
@@ -112,8 +117,24 @@ Redaction = Literal["email", "phone", "card", "ip"]
 """A pattern of personal data that is replaced by its name in brackets, such as ``[email]``."""
 
 
+Ineffective = tuple[tuple[str, ...], str]
+"""A key by its path, and why nothing reads it."""
+
+
 class Data(Block):
     """Where the rows come from. A kind adds what its columns mean."""
+
+    def describe_split(self) -> str:
+        """Return in a few words how the rows are divided."""
+        raise NotImplementedError
+
+    def iter_ineffective(self) -> Iterator[Ineffective]:
+        """Yield each key that was changed from its default although nothing reads it."""
+        yield from ()
+
+
+class RowData(Data):
+    """Rows that stand for themselves: each is checked, cleaned and given to a split alone."""
 
     source: SourceUri | SplitSources | ClassSources = Field(
         description="Where the rows are: a path or URI, one for each split, or a text file for each class."
@@ -122,11 +143,54 @@ class Data(Block):
     checks: Checks = Field(Checks(), description="What the rows must fulfil.")
     redact: tuple[Redaction, ...] = Field((), description="Personal data to mask, in training and serving alike.")
 
+    def describe_split(self) -> str:
+        """Return the sizes of the splits."""
+        sizes = (self.split.train, self.split.validation, self.split.test)
+        shown = " / ".join(f"{size:,}" if size >= 1 else f"{size:.0%}" for size in sizes)
+        return f"train / validation / test: {shown}"
+
+    def iter_ineffective(self) -> Iterator[Ineffective]:
+        """Yield sizes of splits that have sources of their own, and strata where another rule divides the rows."""
+        split = self.split
+        given = []
+        if isinstance(self.source, SplitSources) and split.train < 1:
+            given = [name for name in ("validation", "test") if getattr(self.source, name) is not None]
+        for name in given:
+            if is_set(split, name):
+                yield ("data", "split", name), f"data.source.{name} gives these rows"
+        if given and is_set(split, "train"):
+            yield ("data", "split", "train"), "all rows that are not split off are for training"
+        rule = "group" if split.group else "time" if split.time else None
+        if rule is not None and is_set(split, "stratify"):
+            yield ("data", "split", "stratify"), f"data.split.{rule} divides the rows"
+
 
 class Model(Block):
     """What is trained. A kind adds its architecture's keys."""
 
+    @property
+    def base_uri(self) -> str | None:
+        """Where the pretrained model is that training starts from; None when it starts from nothing."""
+        return None
+
+    def describe(self) -> str:
+        """Return what is trained, in a few words."""
+        raise NotImplementedError
+
+
+class PretrainedModel(Model):
+    """A model that starts from another one."""
+
     base: SourceUri = Field(description="The pretrained model to start from: a path or URI.")
+
+    @property
+    def base_uri(self) -> str | None:
+        """Where the pretrained model is."""
+        return self.base
+
+    def describe(self) -> str:
+        """Return where the pretrained model is."""
+        return self.base
 
 
 class EarlyStopping(Block):
@@ -260,7 +324,7 @@ class Evaluate(Block):
 
     gates: dict[str, GateRule] = Field({}, description="Test metric -> rule, such as accuracy: '>= 0.80'.")
     beat_prior: bool = Field(
-        True, description="Refuse a model that does not beat always answering the commonest label."
+        True, description="Refuse a model that does not beat always giving the same answer: what is commonest."
     )
     beat_baseline: Comparison | None = Field(
         Comparison(tolerance=0.0), description="Refuse a model that a cheap baseline beats; null switches it off."
@@ -268,7 +332,6 @@ class Evaluate(Block):
     beat_champion: Comparison | None = Field(
         Comparison(tolerance=0.005), description="Refuse a model that the serving one beats; null switches it off."
     )
-    abstain: Abstain | None = Field(Abstain(), description="When answers are marked as not sure; null: they never are.")
     slices: tuple[str, ...] = Field((), description="Columns whose values are measured one by one.")
     bootstrap: Annotated[int, Unit("resamples")] = Field(
         1000, ge=100, le=100_000, description="Resamples behind each interval."
@@ -301,10 +364,6 @@ class Serve(Block):
         4 * 2**20, ge=1024, description="Largest request body, bytes."
     )
     timeout_s: Annotated[float, Unit("seconds")] = Field(10.0, gt=0, description="Deadline of one request, seconds.")
-    runtime: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(
-        "auto", description="What computes on the CPU; auto: the fastest within runtime_tolerance."
-    )
-    runtime_tolerance: float = Field(0.002, ge=0, description="How much validation accuracy a faster runtime may cost.")
 
 
 class StepResource(Block):
@@ -375,6 +434,10 @@ class Product(Block):
     evaluate: Evaluate = Field(Evaluate(), description="Measures and gates.")
     serve: Serve = Field(Serve(), description="How the endpoint answers.")
     resources: Resources = Field(Resources(), description="What each step and replica gets.")
+
+    def iter_ineffective(self) -> Iterator[Ineffective]:
+        """Yield each key that was changed from its default although nothing reads it in this spec."""
+        yield from self.data.iter_ineffective()
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from launchyard.kind import Kind
-from launchyard.spec.blocks import Choice, Data, Product, Range, Split, SplitSources
+from launchyard.spec.blocks import Choice, Product, Range, is_set
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 
@@ -143,26 +143,13 @@ def _scalar_types(key: Key) -> set[type]:
 
 def _find_ineffective(spec: Product) -> Iterator[Problem]:
     """Yield each key that was changed from its default although nothing reads it in this spec."""
-    yield from _find_ineffective_sizes(spec.data)
-    yield from _find_ineffective_strata(spec.data.split)
+    yield from (_ineffective(path, reason) for path, reason in spec.iter_ineffective())
     yield from _find_ineffective_momentum(spec)
-    abstain, serve = spec.evaluate.abstain, spec.serve
-    if abstain is not None and abstain.accuracy is not None and _is_set(abstain, "coverage"):
-        yield _ineffective(("evaluate", "abstain", "coverage"), "evaluate.abstain.accuracy takes its place")
-    if serve.runtime != "auto" and _is_set(serve, "runtime_tolerance"):
-        yield _ineffective(("serve", "runtime_tolerance"), f"the runtime is set to {serve.runtime}")
-    if spec.tune is None and _is_set(spec.resources, "tune"):
+    if spec.tune is None and is_set(spec.resources, "tune"):
         yield _ineffective(("resources", "tune"), "there is no 'tune' block")
     for name, resource in (("tune", spec.resources.tune), ("train", spec.resources.train)):
-        if resource.gpus == 0 and _is_set(resource, "gpu_type"):
+        if resource.gpus == 0 and is_set(resource, "gpu_type"):
             yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
-
-
-def _find_ineffective_strata(split: Split) -> Iterator[Problem]:
-    """Yield ``stratify`` where another rule divides the rows."""
-    rule = "group" if split.group else "time" if split.time else None
-    if rule is not None and _is_set(split, "stratify"):
-        yield _ineffective(("data", "split", "stratify"), f"data.split.{rule} divides the rows")
 
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:
@@ -173,28 +160,10 @@ def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:
     if not set(optimizers) <= WITHOUT_MOMENTUM:
         return
     reason = f"the optimizer {' or '.join(map(str, optimizers))} has none"
-    if _is_set(spec.train, "momentum"):
+    if is_set(spec.train, "momentum"):
         yield _ineffective(("train", "momentum"), reason)
     if "train.momentum" in searched:
         yield _ineffective(("tune", "parameters", "train.momentum"), reason)
-
-
-def _find_ineffective_sizes(data: Data) -> Iterator[Problem]:
-    """Yield each fraction that has no effect because splits have sources of their own; a count would cap their rows."""
-    source, split = data.source, data.split
-    if not isinstance(source, SplitSources) or split.train >= 1:
-        return
-    given = [name for name in ("validation", "test") if getattr(source, name) is not None]
-    for name in given:
-        if _is_set(split, name):
-            yield _ineffective(("data", "split", name), f"data.source.{name} gives these rows")
-    if given and _is_set(split, "train"):
-        yield _ineffective(("data", "split", "train"), "all rows that are not split off are for training")
-
-
-def _is_set(block: Any, name: str) -> bool:
-    """Return whether a key has another value than its default."""
-    return bool(getattr(block, name) != type(block).model_fields[name].default)
 
 
 def _ineffective(path: Path, reason: str) -> Problem:

@@ -37,8 +37,8 @@ class TrainJob:
 
     spec: Product
     dataset_dir: Path
-    base_dir: Path
-    """Folder (or file) of the base model, already fetched."""
+    base_dir: Path | None
+    """Folder (or file) of the base model, already fetched; None for a model that starts from nothing."""
     output_dir: Path
 
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from launchyard.kind import Kind
-from launchyard.spec.blocks import Block, ClassSources, Data, Model, Product, Train, Unit
+from launchyard.spec.blocks import (
+    Abstain,
+    Block,
+    ClassSources,
+    Evaluate,
+    Ineffective,
+    PretrainedModel,
+    Product,
+    RowData,
+    Serve,
+    Train,
+    Unit,
+    is_set,
+)
 
 Bin = tuple[float | None, float | None]
 
@@ -40,7 +54,7 @@ class LabelRule(Block):
         return self
 
 
-class TextData(Data):
+class TextData(RowData):
     """Rows of a text and a label."""
 
     text: str = Field("text", description="Column that holds the text.")
@@ -74,7 +88,7 @@ class Lora(Block):
     )
 
 
-class TextModel(Model):
+class TextModel(PretrainedModel):
     """A transformers model with a sequence-classification head."""
 
     max_length: Annotated[int, Unit("tokens")] = Field(
@@ -94,6 +108,21 @@ class TextTrain(Train):
     )
 
 
+class TextEvaluate(Evaluate):
+    """What is measured, and when an answer is marked as not sure."""
+
+    abstain: Abstain | None = Field(Abstain(), description="When answers are marked as not sure; null: they never are.")
+
+
+class TextServe(Serve):
+    """How the endpoint answers, and what computes its answers."""
+
+    runtime: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(
+        "auto", description="What computes on the CPU; auto: the fastest within runtime_tolerance."
+    )
+    runtime_tolerance: float = Field(0.002, ge=0, description="How much validation accuracy a faster runtime may cost.")
+
+
 class TextClassification(Product):
     """A text classification product."""
 
@@ -101,6 +130,17 @@ class TextClassification(Product):
     data: TextData = Field(description="Where the rows come from and what they must fulfil.")
     model: TextModel = Field(description="What is trained.")
     train: TextTrain = Field(TextTrain(), description="Optimisation.")
+    evaluate: TextEvaluate = Field(TextEvaluate(), description="Measures and gates.")
+    serve: TextServe = Field(TextServe(), description="How the endpoint answers.")
+
+    def iter_ineffective(self) -> Iterator[Ineffective]:
+        """Yield each key that was changed from its default although nothing reads it in this spec."""
+        yield from super().iter_ineffective()
+        abstain, serve = self.evaluate.abstain, self.serve
+        if abstain is not None and abstain.accuracy is not None and is_set(abstain, "coverage"):
+            yield ("evaluate", "abstain", "coverage"), "evaluate.abstain.accuracy takes its place"
+        if serve.runtime != "auto" and is_set(serve, "runtime_tolerance"):
+            yield ("serve", "runtime_tolerance"), f"the runtime is set to {serve.runtime}"
 
     @model_validator(mode="after")
     def _names_known_labels(self) -> Self:

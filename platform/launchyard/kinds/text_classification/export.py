@@ -64,9 +64,8 @@ def export_text_classifier(job: ExportJob) -> tuple[RuntimeCandidate, ...]:
     """
     export = _Export(job)
     trials = export.try_runtimes()
-    chosen = choose_runtime(
-        [trial.record for trial in trials], job.spec.serve.runtime, job.spec.serve.runtime_tolerance
-    )
+    serve = export.spec.serve
+    chosen = choose_runtime([trial.record for trial in trials], serve.runtime, serve.runtime_tolerance)
     records = tuple(chosen)
     name, logits_BC = next(
         (trial.record.name, trial.logits) for trial, record in zip(trials, records, strict=True) if record.chosen

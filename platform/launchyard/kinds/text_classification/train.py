@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -116,7 +117,7 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
     check_labels(labels)
     torch.set_num_threads(context.threads)
     torch.manual_seed(spec.train.seed)
-    classifier = load_classifier(job.base_dir, spec.model, labels)
+    classifier = load_classifier(cast(Path, job.base_dir), spec.model, labels)
     preprocessor = TextPreprocessor(
         classifier.tokenizer.backend_tokenizer,
         TextConfig(
