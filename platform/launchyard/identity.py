@@ -1,14 +1,19 @@
-"""Identities of answers: an id says which product and version answered and when, and proves that we said so.
+"""Identities of answers and of people.
 
-    <namespace>.<product>.<version>.<base64url of: 6 bytes time in ms, 8 random bytes, 16 bytes HMAC-SHA256>
+An answer's id says which product and version answered, when and perhaps whom, and proves that we said so:
 
-Feedback on an answer can so be accepted at once, without waiting for the prediction log. The HMAC is cut to 128 bits,
-the shortest that RFC 2104 section 5 advises. A key belongs to one namespace and is kept in the records.
+    <namespace>.<product>.<version>.<base64url of: 6 bytes time in ms, 8 random bytes, [16 bytes user,] 16 bytes HMAC>
+
+Feedback on an answer can so be accepted at once, without waiting for the prediction log. The user is a pseudonym under
+a mask that changes with each id: only the holder of the key can tell that two answers went to the same person. HMACs
+are HMAC-SHA256, cut to 128 bits, the shortest that RFC 2104 section 5 advises. A key belongs to one namespace and is
+kept in the records.
 """
 
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -18,10 +23,17 @@ from datetime import UTC, datetime
 from launchyard.errors import RequestError
 
 PURPOSE = b"launchyard output id 1\0"
+SUBJECT_PURPOSE = b"launchyard output id 2\0"
+"""Of the ids that name a user: with a purpose of its own, neither form can be read as the other."""
+MASK_PURPOSE = b"launchyard output id mask 1\0"
+USER_PURPOSE = b"launchyard user 1\0"
+
 TIME_BYTES = 6
 NONCE_BYTES = 8
 MAC_BYTES = 16
-TOKEN_CHARACTERS = (TIME_BYTES + NONCE_BYTES + MAC_BYTES) * 4 // 3
+USER_BYTES = 16
+PAYLOAD_BYTES = TIME_BYTES + NONCE_BYTES + MAC_BYTES
+TOKEN_CHARACTERS = frozenset({math.ceil(size * 4 / 3) for size in (PAYLOAD_BYTES, PAYLOAD_BYTES + USER_BYTES)})
 MAX_VERSION_DIGITS = 9
 MALFORMED = "id: is not the id of an answer. Send the 'id' that a prediction came with."
 MAX_SKEW_MS = 60_000
@@ -36,6 +48,17 @@ class OutputId:
     product: str
     version: int
     predicted_at: datetime
+    subject: str | None = None
+    """Pseudonym of the user who was answered, where the request named one."""
+
+
+def pseudonymise(key: bytes, product: str, user: str) -> str:
+    """Return the pseudonym of a product's user, 32 hex digits: without the namespace's key nobody can make it again.
+
+    Each product has its own: who uses two of them cannot be told from what is kept of them.
+    """
+    message = USER_PURPOSE + product.encode() + b"\0" + user.encode("utf-8", "surrogatepass")
+    return hmac.digest(key, message, "sha256")[:USER_BYTES].hex()
 
 
 class IdentitySigner:
@@ -46,9 +69,14 @@ class IdentitySigner:
         self._namespace = namespace
         self._product = product
 
-    def sign(self, version: int) -> str:
-        """Return a new id of an answer that ``version`` gives now."""
-        return self._sign(version, time.time_ns() // 1_000_000, os.urandom(NONCE_BYTES))
+    def sign(self, version: int, subject: str | None = None) -> str:
+        """Return a new id of an answer that ``version`` gives now, to the user with the pseudonym ``subject``."""
+        body = (time.time_ns() // 1_000_000).to_bytes(TIME_BYTES, "big") + os.urandom(NONCE_BYTES)
+        if subject is not None:
+            body += _xor(bytes.fromhex(subject), self._mask(body))
+        names = f"{self._namespace}.{self._product}.{version}"
+        token = urlsafe_b64encode(body + self._sign(names, body)).rstrip(b"=")
+        return f"{names}.{token.decode()}"
 
     def verify(self, text: str) -> OutputId:
         """Return what ``text`` says.
@@ -57,8 +85,8 @@ class IdentitySigner:
             RequestError: it is malformed, forged, from the future, or the id of another product's answer.
         """
         namespace, product, version, payload = _split(text)
-        signed = PURPOSE + text.rpartition(".")[0].encode() + payload[:-MAC_BYTES]
-        if not hmac.compare_digest(payload[-MAC_BYTES:], self._mac(signed)):
+        body = payload[:-MAC_BYTES]
+        if not hmac.compare_digest(payload[-MAC_BYTES:], self._sign(text.rpartition(".")[0], body)):
             raise RequestError("id: was not given out by this server. Send the id of an answer unchanged.")
         if namespace != self._namespace:
             raise RequestError(f"id: belongs to namespace '{namespace}', not to '{self._namespace}'. Send it there.")
@@ -69,28 +97,38 @@ class IdentitySigner:
         time_ms = int.from_bytes(payload[:TIME_BYTES], "big")
         if time_ms > time.time_ns() // 1_000_000 + MAX_SKEW_MS:
             raise RequestError("id: is from the future. Check the clocks of the machines that serve.")
-        return OutputId(namespace, product, version, datetime.fromtimestamp(time_ms / 1000, UTC))
+        predicted_at = datetime.fromtimestamp(time_ms / 1000, UTC)
+        return OutputId(namespace, product, version, predicted_at, self._find_subject(body))
 
-    def _sign(self, version: int, time_ms: int, nonce: bytes) -> str:
-        names = f"{self._namespace}.{self._product}.{version}"
-        body = time_ms.to_bytes(TIME_BYTES, "big") + nonce
-        token = urlsafe_b64encode(body + self._mac(PURPOSE + names.encode() + body))
-        return f"{names}.{token.decode()}"
+    def _sign(self, names: str, body: bytes) -> bytes:
+        purpose = PURPOSE if len(body) == TIME_BYTES + NONCE_BYTES else SUBJECT_PURPOSE
+        return self._mac(purpose + names.encode() + body)
+
+    def _find_subject(self, body: bytes) -> str | None:
+        masked = body[TIME_BYTES + NONCE_BYTES :]
+        return _xor(masked, self._mask(body[: TIME_BYTES + NONCE_BYTES])).hex() if masked else None
+
+    def _mask(self, head: bytes) -> bytes:
+        return self._mac(MASK_PURPOSE + head)
 
     def _mac(self, message: bytes) -> bytes:
         return hmac.digest(self._key, message, "sha256")[:MAC_BYTES]
 
 
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
 def _split(text: str) -> tuple[str, str, int, bytes]:
     """Return namespace, product, version and payload of what looks like an id; nothing is verified yet."""
     namespace, product, version, token = text.split(".") if text.isascii() and text.count(".") == 3 else ("",) * 4
-    if not version.isdigit() or len(version) > MAX_VERSION_DIGITS or len(token) != TOKEN_CHARACTERS:
+    if not version.isdigit() or len(version) > MAX_VERSION_DIGITS or len(token) not in TOKEN_CHARACTERS:
         raise RequestError(MALFORMED)
     try:
-        payload = urlsafe_b64decode(token)
+        payload = urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except ValueError as err:
         raise RequestError(MALFORMED) from err
     # Decoding skips characters outside the alphabet; only the one spelling that we write is ours.
-    if urlsafe_b64encode(payload).decode() != token:
+    if urlsafe_b64encode(payload).rstrip(b"=").decode() != token:
         raise RequestError(MALFORMED)
     return namespace, product, int(version), payload

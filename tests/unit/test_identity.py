@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchyard.errors import RequestError
-from launchyard.identity import IdentitySigner
+from launchyard.identity import MAC_BYTES, NONCE_BYTES, TIME_BYTES, IdentitySigner, pseudonymise
 
 KEY = b"k" * 32
+OLD_ID = "default.reviews.3.AaIFyihRsZsGpDDTgMnqdKrdHHk0ImTriH0BbyJ0"
+"""Given out by schema 1 of the records, before ids could name a user."""
 
 
 def make_signer(product: str = "reviews", namespace: str = "default", key: bytes = KEY) -> IdentitySigner:
@@ -42,9 +45,10 @@ def test_no_two_answers_share_an_id() -> None:
     assert len({signer.sign(1) for _ in range(10_000)}) == 10_000
 
 
-@given(position=st.integers(0, 57), character=st.characters(codec="utf-8"))
-def test_no_changed_character_goes_unnoticed(position: int, character: str) -> None:
-    signed = make_signer().sign(1)
+@pytest.mark.parametrize("subject", [None, "0123456789abcdef" * 2], ids=["without a user", "with a user"])
+@given(position=st.integers(0, 79), character=st.characters(codec="utf-8"))
+def test_no_changed_character_goes_unnoticed(subject: str | None, position: int, character: str) -> None:
+    signed = make_signer().sign(1, subject)
     forged = signed[:position] + character + signed[position + 1 :]
     if forged == signed:
         return
@@ -104,3 +108,47 @@ def test_signing_and_verifying_cost_little_beside_a_prediction() -> None:
 
     # The fastest tenth is what it costs; the rest is what else the machine was doing.
     assert sorted(times_s)[200] < 40e-6
+
+
+def test_an_id_carries_the_user_whom_the_answer_went_to() -> None:
+    subject = pseudonymise(KEY, "reviews", "ann")
+
+    assert make_signer().verify(make_signer().sign(3, subject)).subject == subject
+    assert make_signer().verify(make_signer().sign(3)).subject is None
+    assert len(make_signer("a" * 40, "b" * 40).sign(999_999_999, subject)) < 200
+
+
+def test_without_the_key_nobody_sees_that_two_answers_went_to_one_user() -> None:
+    subject = pseudonymise(KEY, "reviews", "ann")
+    payloads = [urlsafe_b64decode(make_signer().sign(1, subject).rpartition(".")[2] + "==") for _ in range(100)]
+
+    assert all(bytes.fromhex(subject) not in payload for payload in payloads)
+    assert len({payload[TIME_BYTES + NONCE_BYTES : -MAC_BYTES] for payload in payloads}) == 100
+
+
+def test_an_id_of_before_users_were_in_ids_still_verifies() -> None:
+    said = IdentitySigner(KEY, namespace="default", product="reviews").verify(OLD_ID)
+
+    assert (said.version, said.subject) == (3, None)
+
+
+def test_a_user_that_is_cut_out_of_an_id_is_noticed() -> None:
+    names, _, token = make_signer().sign(1, pseudonymise(KEY, "reviews", "ann")).rpartition(".")
+    payload = urlsafe_b64decode(token + "==")
+    cut = payload[: TIME_BYTES + NONCE_BYTES] + payload[-MAC_BYTES:]
+
+    with pytest.raises(RequestError, match="not given out by this server"):
+        make_signer().verify(f"{names}.{urlsafe_b64encode(cut).decode()}")
+
+
+def test_a_pseudonym_depends_on_key_product_and_user_and_on_nothing_else() -> None:
+    pseudonyms = [
+        pseudonymise(key, product, user)
+        for key in (KEY, b"x" * 32)
+        for product in ("reviews", "films")
+        for user in ("7", "07", "Ann", "ann", "", "\ud800", "名前")
+    ]
+
+    assert len(set(pseudonyms)) == len(pseudonyms)
+    assert all(re.fullmatch("[0-9a-f]{32}", pseudonym) for pseudonym in pseudonyms)
+    assert pseudonymise(KEY, "reviews", "ann") == "a30032ac462a10624c1daba74c071c3b"
