@@ -57,3 +57,7 @@ class RequestError(LaunchyardError, ValueError):
 
 class ServerError(LaunchyardError, ConnectionError):
     """The serving endpoint could not be started or reached, or answered with an error."""
+
+
+class FeatureStoreError(LaunchyardError, ConnectionError):
+    """Features could not be read or kept: the store is unreachable, too slow, or was never published to."""

@@ -34,6 +34,9 @@ class Settings(BaseModel):
     namespace: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="Team name.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the records; default SQLite in home.")
     tracking_url: str | None = Field(None, description="MLflow tracking URL; default SQLite in home.")
+    online_store: str | None = Field(
+        None, pattern=r"^rediss?://", description="Redis URL of the online features; default SQLite in home."
+    )
     host: str = Field("127.0.0.1", description="Address that `launchyard serve` listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that `launchyard serve` listens on.")
     max_download_bytes: int = Field(20 * 2**30, gt=0, description="Largest download that is accepted, bytes.")
@@ -68,6 +71,10 @@ class Settings(BaseModel):
     def mlflow_url(self) -> str:
         """MLflow tracking and registry URL."""
         return self.tracking_url or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def features_dir(self, product: str) -> Path:
+        """Published feature rows of one product, their registry and, without a Redis, the online store."""
+        return self.root / "features" / product
 
     def runs_dir(self, product: str) -> Path:
         """Run folders of one product, one per run id."""
