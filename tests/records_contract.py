@@ -15,11 +15,13 @@ import pytest
 from bundle_samples import describe_bundle, write_content
 from launchyard.bundle import BundleManifest
 from launchyard.errors import RegistryError
+from launchyard.record_tables import FIRST_SCHEMA, MIGRATIONS, open_records
 from launchyard.records import Feedback, Records
 from launchyard.rollout import Cause, promote, start_rollout
 from launchyard.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
+ANN = "a1" * 16
 SPAWN = multiprocessing.get_context("spawn")
 
 ADD_FEEDBACK_FOREVER = """
@@ -36,7 +38,7 @@ for number in count():
 """
 
 
-def make_feedback(output_id: str, **said: str | float) -> Feedback:
+def make_feedback(output_id: str, **said: str | float | None) -> Feedback:
     return Feedback.model_validate(
         {"output_id": output_id, "product": "reviews", "version": 1, "predicted_at": NOW} | (said or {"label": "good"})
     )
@@ -63,6 +65,32 @@ class RecordsContract:
     @pytest.fixture
     def records(self, settings: Settings) -> Records:
         return Records(settings)
+
+    def test_a_database_of_the_first_release_is_brought_up_with_its_rows(self, settings: Settings) -> None:
+        engine = open_records(settings.records_url, MIGRATIONS[:1])
+        said = make_feedback("a").model_dump(exclude={"subject"})
+        with engine.begin() as connection:
+            row = said | {"namespace": "default", "number": 0, "received_at": NOW}
+            connection.execute(FIRST_SCHEMA.tables["launchyard_feedback"].insert(), row)
+        engine.dispose()
+
+        records = Records(settings)
+
+        assert records.list_feedback("reviews") == [make_feedback("a")]
+        assert records.add_feedback(make_feedback("b", subject=ANN, label="good"))
+        assert records.count_feedback_of("reviews", ANN) == 1
+
+    def test_forgetting_a_user_takes_what_was_said_about_the_answers_to_that_user(self, records: Records) -> None:
+        for output_id, said in {"a": {"rating": 5}, "b": {"comment": "I am Ann"}, "c": {"rating": 1}}.items():
+            records.add_feedback(make_feedback(output_id, subject=None if output_id == "c" else ANN, **said))
+        records.add_feedback(make_feedback("a", subject=ANN, label="good"))
+        records.add_feedback(make_feedback("d", subject=ANN, label="good", product="other"))
+
+        assert records.count_feedback_of("reviews", ANN) == 3
+        assert records.forget_feedback("reviews", ANN) == 3
+        assert records.forget_feedback("reviews", ANN) == 0
+        assert [feedback.output_id for feedback in records.list_feedback("reviews")] == ["c"]
+        assert records.count_feedback("other") == 1
 
     def test_versions_count_up_and_the_same_content_keeps_its_number(self, records: Records, tmp_path: Path) -> None:
         first, second = make_manifest(tmp_path / "1", "one"), make_manifest(tmp_path / "2", "two")

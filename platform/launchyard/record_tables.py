@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     DateTime,
@@ -42,6 +43,8 @@ from launchyard.errors import RegistryError
 
 BUSY_TIMEOUT_S = 30.0
 """Longest wait for another writer of the same SQLite file."""
+POSTGRESQL_WAITS = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 10}
+"""Longest wait for a connection, seconds, and for a sign of life on one: milliseconds, seconds."""
 MIGRATION_LOCK = 0x6C61756E636879
 """PostgreSQL advisory lock that only one process migrates under: 'launchy' in ASCII."""
 WRITES = "launchyard_writes"
@@ -119,9 +122,59 @@ KEYS = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
+FIRST_SCHEMA = MetaData()
+"""The tables above as the first release made them; what stands below came later."""
+for first_table in METADATA.sorted_tables:
+    first_table.to_metadata(FIRST_SCHEMA)
+
+FEEDBACK.append_column(Column("subject", String(32)))
+FEEDBACK_BY_SUBJECT = Index(
+    "launchyard_feedback_by_subject", FEEDBACK.c.namespace, FEEDBACK.c.product, FEEDBACK.c.subject
+)
+
+SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+"""Of numbers that the database counts up, and never gives out again after their row is gone."""
+
+EVENTS = Table(
+    "launchyard_events",
+    METADATA,
+    Column("sequence", SEQUENCE, primary_key=True),
+    Column("namespace", String(40), nullable=False),
+    Column("product", String(40), nullable=False),
+    Column("user", String(32), nullable=False),
+    Column("item", Text, nullable=False),
+    Column("timestamp", UtcTime, nullable=False),
+    Column("event", Text),
+    Column("weight", Float(53), nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("digest", LargeBinary(16), nullable=False, unique=True),
+    Index("launchyard_events_by_user", "namespace", "product", "user", "timestamp", "sequence"),
+    Index("launchyard_events_by_sequence", "namespace", "product", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+FORGOTTEN = Table(
+    "launchyard_forgotten",
+    METADATA,
+    Column("sequence", SEQUENCE, primary_key=True),
+    Column("namespace", String(40), nullable=False),
+    Column("product", String(40), nullable=False),
+    Column("user", String(32), nullable=False),
+    Column("forgotten_at", UtcTime, nullable=False),
+    UniqueConstraint("namespace", "product", "user"),
+    sqlite_autoincrement=True,
+)
+
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Sequence[Migration] = (METADATA.create_all,)
+
+def _add_events(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE launchyard_feedback ADD COLUMN subject VARCHAR(32)"))
+    FEEDBACK_BY_SUBJECT.create(connection)
+    METADATA.create_all(connection, tables=[EVENTS, FORGOTTEN])
+
+
+MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events)
 """Step n brings a database from schema n to n + 1. A released step is never edited: a change is a new step."""
 
 
@@ -133,7 +186,7 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Engi
     """
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, pool_pre_ping=True)
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=_limit_waits(parsed))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as err:
         raise RegistryError(
             f"LAUNCHYARD_DATABASE_URL: cannot be used: {err}. Give sqlite:/// or postgresql+psycopg://."
@@ -156,6 +209,44 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Engi
             f"{describe_url(engine)}: the records cannot be opened: {reason}. Check that the database runs."
         ) from err
     return engine
+
+
+def _limit_waits(url: URL) -> dict[str, int]:
+    """Return what ends a wait for a server that went away without a word, unless the URL says it otherwise."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    return {name: value for name, value in POSTGRESQL_WAITS.items() if name not in url.query}
+
+
+def erase_deleted(engine: Engine) -> None:
+    """Make deleted rows unreadable in the database's files too, as far as the database lets us.
+
+    SQLite keeps copies of rows in pages that were split and in the write-ahead log: the file is written anew and the
+    log emptied, which takes seconds per gigabyte while writers wait. PostgreSQL reclaims rows by itself (autovacuum).
+
+    Raises:
+        RegistryError: others kept the file in use for longer than the busy timeout, or the disk is full.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    # Outside a transaction, as VACUUM has to be.
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("VACUUM")
+        busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as err:
+        raise RegistryError(_explain_erasing(engine, str(err))) from err
+    finally:
+        raw.close()
+    if busy:
+        raise RegistryError(_explain_erasing(engine, "it is in use"))
+
+
+def _explain_erasing(engine: Engine, reason: str) -> str:
+    return (
+        f"{describe_url(engine)}: what was deleted can still be read in the file: {reason}. "
+        "Try again when nobody reads it."
+    )
 
 
 def describe_url(engine: Engine) -> str:

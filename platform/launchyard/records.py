@@ -6,30 +6,20 @@ Every row belongs to a namespace. A method returns when its transaction is on th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Self
 
 from pydantic import AwareDatetime, Field, model_validator
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, insert, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ColumnElement, Connection, Row, Table, delete, func, insert, select, update
 
 from launchyard.bundle import BundleManifest, GateRecord
 from launchyard.dataset import Record
 from launchyard.errors import RegistryError
 from launchyard.evaluation import Measure
-from launchyard.record_tables import (
-    DECISIONS,
-    FEEDBACK,
-    KEYS,
-    ROLLOUTS,
-    VERSIONS,
-    WRITES,
-    describe_url,
-    open_records,
-)
+from launchyard.record_database import RecordDatabase
+from launchyard.record_tables import DECISIONS, FEEDBACK, KEYS, ROLLOUTS, VERSIONS
 from launchyard.rollout import Decision, Release, RolloutRecord
 from launchyard.settings import Settings
 
@@ -67,6 +57,7 @@ class Feedback(Record):
     label: str | None = None
     rating: float | None = Field(None, allow_inf_nan=False)
     comment: str | None = None
+    subject: str | None = Field(None, description="Pseudonym of the user who was answered, if it is known.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -88,16 +79,16 @@ class Records:
 
     def __init__(self, settings: Settings) -> None:
         self._namespace = settings.namespace
-        self._engine = open_records(settings.records_url)
+        self._database = RecordDatabase(settings)
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._database.close()
 
     def add_version(self, manifest: BundleManifest, bundle_uri: str) -> VersionRecord:
         """Return the version of a bundle, with the next free number when this digest has none yet."""
         mine = self._of(VERSIONS, manifest.product)
-        with self._writing(f"version/{manifest.product}") as connection:
+        with self._database.writing(f"version/{manifest.product}") as connection:
             known = connection.execute(select(VERSIONS.c.document).where(mine, VERSIONS.c.digest == manifest.digest))
             if (document := known.scalar()) is not None:
                 return VersionRecord.model_validate_json(document)
@@ -165,7 +156,7 @@ class Records:
         mine = self._of(ROLLOUTS, record.product)
         values = {"revision": record.revision, "document": record.model_dump_json()}
         names = {"namespace": self._namespace, "product": record.product}
-        with self._writing(f"rollout/{record.product}") as connection:
+        with self._database.writing(f"rollout/{record.product}") as connection:
             current = connection.execute(select(ROLLOUTS.c.revision).where(mine)).scalar()
             if (current or 0) != expected_revision:
                 return False
@@ -188,7 +179,7 @@ class Records:
         Returns:
             Whether it says anything new; sending the same again changes nothing.
         """
-        with self._writing(f"feedback/{feedback.output_id}") as connection:
+        with self._database.writing(f"feedback/{feedback.output_id}") as connection:
             said = self._read_feedback(connection, FEEDBACK.c.output_id == feedback.output_id)
             if said and said[0].merge(feedback) == said[0]:
                 return False
@@ -207,7 +198,7 @@ class Records:
 
     def list_feedback(self, product: str) -> list[Feedback]:
         """Return what stands about each answer of a product that somebody gave feedback on, in order of the first."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return self._read_feedback(connection, FEEDBACK.c.product == product)
 
     def count_feedback(self, product: str) -> int:
@@ -215,12 +206,23 @@ class Records:
         query = select(func.count(FEEDBACK.c.output_id.distinct())).where(self._of(FEEDBACK, product))
         return int(self._fetch(query)[0][0])
 
+    def count_feedback_of(self, product: str, subject: str) -> int:
+        """Return the number of pieces of feedback on answers to one user, given as a pseudonym."""
+        query = select(func.count()).where(self._of(FEEDBACK, product), FEEDBACK.c.subject == subject)
+        return int(self._fetch(query)[0][0])
+
+    def forget_feedback(self, product: str, subject: str) -> int:
+        """Delete what was said about the answers to one user, given as a pseudonym; return the number of pieces."""
+        with self._database.writing(f"forget/{product}") as connection:
+            mine = self._of(FEEDBACK, product) & (FEEDBACK.c.subject == subject)
+            return connection.execute(delete(FEEDBACK).where(mine)).rowcount
+
     def get_signing_key(self) -> bytes:
         """Return the namespace's key for output ids: made once, the same for every process from then on."""
         query = select(KEYS.c.secret).where(KEYS.c.namespace == self._namespace)
         if rows := self._fetch(query):
             return bytes(rows[0].secret)
-        with self._writing("key") as connection:
+        with self._database.writing("key") as connection:
             secret = connection.execute(query).scalar()
             if secret is None:
                 secret = secrets.token_bytes(KEY_BYTES)
@@ -232,7 +234,7 @@ class Records:
         return (table.c.namespace == self._namespace) & (table.c.product == product)
 
     def _fetch(self, query: Any) -> Sequence[Row[Any]]:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.execute(query).all()
 
     def _read_feedback(self, connection: Connection, condition: ColumnElement[bool]) -> list[Feedback]:
@@ -248,37 +250,6 @@ class Records:
             older = merged.get(newer.output_id)
             merged[newer.output_id] = older.merge(newer) if older else newer
         return list(merged.values())
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._explaining(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self, subject: str) -> Iterator[Connection]:
-        """Yield a connection whose transaction no other writer of ``subject`` overlaps.
-
-        SQLite has one writer at a time anyway; PostgreSQL locks the subject's name until the transaction ends.
-        """
-        with (
-            self._explaining(),
-            self._engine.connect().execution_options(**{WRITES: True}) as connection,
-            connection.begin(),
-        ):
-            if self._engine.dialect.name == "postgresql":
-                lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:subject, 0))")
-                connection.execute(lock, {"subject": f"launchyard/{self._namespace}/{subject}"})
-            yield connection
-
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as err:
-            raise RegistryError(
-                f"{describe_url(self._engine)}: the records cannot be used: {err.orig}. "
-                "Check that the database runs and has space."
-            ) from err
 
 
 def _describe_version(manifest: BundleManifest, bundle_uri: str, version: int) -> VersionRecord:

@@ -3,16 +3,23 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from event_log_contract import BOB, EventLogContract, make_event, recent_items, wait_until
+from launchyard.errors import RegistryError
+from launchyard.event_log import EventLog
+from launchyard.recent_events import RecentEvents
 from launchyard.settings import Settings
 from records_contract import RecordsContract
 
@@ -87,3 +94,45 @@ def settings(server_url: str, tmp_path: Path) -> Settings:
 
 class TestRecordsOnPostgres(RecordsContract):
     """The cluster's database."""
+
+
+class TestEventLogOnPostgres(EventLogContract):
+    """The cluster's database."""
+
+
+def find_server_processes(folder: Path) -> list[int]:
+    """Return the ids of the server and of its children, which serve one connection each."""
+    server = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return [server, *map(int, children)]
+
+
+def test_a_server_that_stands_still_costs_one_deadline_and_is_read_again_when_it_goes_on(
+    settings: Settings, server_folder: Path
+) -> None:
+    with closing(EventLog(settings, "films")) as log, closing(RecentEvents(log, max_events=3, timeout_s=0.2)) as recent:
+        recent.add([make_event(1)])
+        assert recent_items(recent) == ["item-1"]
+        stopped = find_server_processes(server_folder)
+        for number in stopped:
+            os.kill(number, signal.SIGSTOP)
+        try:
+            waits_s = [measure_refusal(recent) for _ in range(10)]
+            remembered = recent_items(recent)
+        finally:
+            for number in reversed(stopped):
+                os.kill(number, signal.SIGCONT)
+
+        assert waits_s[0] < 1.0
+        assert max(waits_s[1:]) < 0.1
+        assert remembered == ["item-1"]
+        wait_until(lambda: recent.problem is None)
+        assert recent_items(recent, BOB) == []
+
+
+def measure_refusal(recent: RecentEvents) -> float:
+    """Return the seconds until the events of a user who is not in memory were refused."""
+    start = time.monotonic()
+    with pytest.raises(RegistryError, match="Check that"):
+        recent.history(BOB)
+    return time.monotonic() - start

@@ -45,7 +45,7 @@ def test_a_newer_database_asks_for_an_upgrade(settings: Settings) -> None:
     with sqlite3.connect(settings.root / "records.db") as connection:
         connection.execute("UPDATE launchyard_schema SET version = 9")
 
-    with pytest.raises(RegistryError, match=r"schema version 9, this launchyard reads up to 1\. Upgrade launchyard"):
+    with pytest.raises(RegistryError, match=r"schema version 9, this launchyard reads up to 2\. Upgrade launchyard"):
         Records(settings)
 
 
@@ -59,8 +59,18 @@ def test_an_older_database_is_brought_forward_with_its_rows(settings: Settings) 
         engine = open_records(settings.records_url, (*MIGRATIONS, add_column))
 
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT version FROM launchyard_schema")).scalar() == 2
+        assert connection.execute(text("SELECT version FROM launchyard_schema")).scalar() == len(MIGRATIONS) + 1
         assert connection.execute(text("SELECT output_id, language FROM launchyard_feedback")).all() == [("a", None)]
+
+
+def test_the_first_step_makes_the_tables_of_the_first_release(settings: Settings) -> None:
+    released = (Path(__file__).parent.parent / "golden" / "records_schema_1.sql").read_text(encoding="utf-8")
+
+    engine = open_records(settings.records_url, MIGRATIONS[:1])
+
+    with engine.connect() as connection:
+        made = connection.scalars(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")).all()
+    assert "".join(released.split()).split(";")[:-1] == ["".join(statement.split()) for statement in made]
 
 
 def test_a_migration_that_fails_changes_nothing(settings: Settings) -> None:
