@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launchyard.errors import SpecError
+from launchyard.features import FeatureSet, get_set
+from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
+from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 
 if TYPE_CHECKING:
     from launchyard.adapters.feast import FeatureStore, Materialized
+    from launchyard.adapters.feast_online import OnlineRow
 
 FEATURES_DIR = "features"
 """Folder of a prepared data set that holds the rows of its feature sets."""
+USER = "user"
+"""The entity whose ids are pseudonymised."""
 
 
 def publish_features(settings: Settings, spec: Product, dataset_dir: Path) -> tuple[Materialized, ...]:
     """Publish the feature rows of a data set and bring the newest ones online; return what was written.
 
-    Repeated, it does only what is still missing. A kind without features has nothing to publish.
+    Repeated, it does only what is still missing. A kind without features has nothing to publish, and needs no Feast.
 
     Raises:
         DataError: the data set lacks rows of a feature set.
         FeatureStoreError: the online store cannot be reached.
     """
-    store = open_store(settings, spec)
-    if store is None:
+    if not get_kind(spec.kind).load_features(spec):
         return ()
-    try:
+    with opening_store(settings, spec) as store:
         store.publish(dataset_dir / FEATURES_DIR)
         store.apply()
         return store.materialize()
+
+
+def refill_features(settings: Settings, spec: Product) -> tuple[Materialized, ...]:
+    """Bring published rows online again where the store lost them; return what was written.
+
+    Raises:
+        FeatureStoreError: the online store cannot be reached, or nothing was published.
+    """
+    with opening_store(settings, spec) as store:
+        return store.materialize()
+
+
+@contextmanager
+def opening_store(settings: Settings, spec: Product) -> Iterator[FeatureStore]:
+    """Yield the feature store of a product and close it.
+
+    Raises:
+        SpecError: the product's kind has no features.
+    """
+    sets = get_feature_sets(spec)
+    from launchyard.adapters.feast import FeatureStore
+
+    store = FeatureStore(settings, spec.product, sets)
+    try:
+        yield store
     finally:
         store.close()
 
 
-def open_store(settings: Settings, spec: Product) -> FeatureStore | None:
-    """Return the feature store of a product; None for a kind without features, which then needs no Feast."""
+def get_feature_sets(spec: Product) -> tuple[FeatureSet, ...]:
+    """Return the feature sets of a product.
+
+    Raises:
+        SpecError: its kind has none.
+    """
     sets = get_kind(spec.kind).load_features(spec)
     if not sets:
-        return None
-    from launchyard.adapters.feast import FeatureStore
+        raise SpecError(f"{spec.product}: products of kind '{spec.kind}' have no features. Nothing is to be done.")
+    return sets
 
-    return FeatureStore(settings, spec.product, sets)
+
+def get_feature_set(spec: Product, name: str) -> FeatureSet:
+    """Return one feature set of a product.
+
+    Raises:
+        SpecError: there is none; the message names the nearest.
+    """
+    return get_set(get_feature_sets(spec), name)
+
+
+def find_online_row(settings: Settings, spec: Product, feature_set: FeatureSet, entity_id: str) -> OnlineRow | None:
+    """Return what the online store holds of a user or item by the id that the user's own data has; None for nothing.
+
+    Raises:
+        FeatureStoreError: the online store cannot be reached.
+    """
+    from launchyard.adapters.feast_online import OnlineReader
+
+    key = entity_id
+    if feature_set.entity == USER:
+        key = pseudonymise(Records(settings).get_signing_key(), spec.product, entity_id)
+    reader = OnlineReader(settings, spec.product, get_feature_sets(spec), timeout_ms=settings.timeout_s * 1000)
+    try:
+        return reader.read_rows(feature_set.name, [key])[0]
+    finally:
+        reader.close()

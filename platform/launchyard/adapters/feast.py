@@ -52,6 +52,7 @@ from launchyard.adapters.feast_offline import (
     remove_rows,
 )
 from launchyard.adapters.feast_online import describe_store, explaining, read_online
+from launchyard.data.feature_rows import ARROW_TYPES
 from launchyard.errors import DataError, FeatureStoreError
 from launchyard.features import TIMESTAMP, FeatureSet, get_set
 from launchyard.settings import Settings
@@ -99,6 +100,11 @@ class FeatureStore:
         self._config = build_config(settings, product, self._folder, timeout_s=settings.timeout_s)
         self._online = get_online_store_from_config(self._config.online_store)
         self._views = {found.name: build_view(found) for found in (*sets, MARKS)}
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Names of the product's sets."""
+        return tuple(self._sets)
 
     def publish(self, features_dir: Path) -> bool:
         """Make the rows in ``features_dir`` (``<set>.parquet`` each) the product's, all sets or none.
@@ -344,7 +350,7 @@ class FeatureStore:
         columns = {name: taken[name] for name in names}
         for feature in feature_set.features:
             if feature.default is not None:
-                default = pa.scalar(feature_set.fill({})[feature.name], CODINGS[feature.type].arrow)
+                default = pa.scalar(feature_set.fill({})[feature.name], ARROW_TYPES[feature.type])
                 is_open_N = pc.and_(is_known_N, pc.is_null(columns[feature.name]))
                 columns[feature.name] = pc.if_else(is_open_N, default, columns[feature.name])
         return columns

@@ -18,6 +18,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, StringList, Value
 from feast.types import Array, Bool, Float64, Int64, String
 
+from launchyard.data.feature_rows import ARROW_TYPES
 from launchyard.features import TIMESTAMP, FeatureSet, FeatureType
 from launchyard.settings import Settings
 
@@ -41,33 +42,29 @@ MARKS = FeatureSet.model_validate(
 
 @dataclass(frozen=True)
 class Coding:
-    """How values of one feature type are written in Arrow and in Feast."""
+    """How values of one feature type are written in Feast."""
 
-    arrow: pa.DataType
     feast: Any
     encode: Callable[[Any], Value]
     decode: Callable[[Value], Any]
 
 
 CODINGS: dict[FeatureType, Coding] = {
-    "number": Coding(pa.float64(), Float64, lambda x: Value(double_val=x), lambda value: value.double_val),
-    "integer": Coding(pa.int64(), Int64, lambda x: Value(int64_val=x), lambda value: value.int64_val),
-    "boolean": Coding(pa.bool_(), Bool, lambda x: Value(bool_val=x), lambda value: value.bool_val),
-    "text": Coding(pa.string(), String, lambda x: Value(string_val=x), lambda value: value.string_val),
+    "number": Coding(Float64, lambda x: Value(double_val=x), lambda value: value.double_val),
+    "integer": Coding(Int64, lambda x: Value(int64_val=x), lambda value: value.int64_val),
+    "boolean": Coding(Bool, lambda x: Value(bool_val=x), lambda value: value.bool_val),
+    "text": Coding(String, lambda x: Value(string_val=x), lambda value: value.string_val),
     "numbers": Coding(
-        pa.list_(pa.float64()),
         Array(Float64),
         lambda x: Value(double_list_val=DoubleList(val=x)),
         lambda value: list(value.double_list_val.val),
     ),
     "integers": Coding(
-        pa.list_(pa.int64()),
         Array(Int64),
         lambda x: Value(int64_list_val=Int64List(val=x)),
         lambda value: list(value.int64_list_val.val),
     ),
     "texts": Coding(
-        pa.list_(pa.string()),
         Array(String),
         lambda x: Value(string_list_val=StringList(val=x)),
         lambda value: list(value.string_list_val.val),
@@ -146,7 +143,7 @@ def published_schema(feature_set: FeatureSet) -> pa.Schema:
             (EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC")),
             (TIMESTAMP, pa.float64()),
             (ROW, pa.int64()),
-            *((feature.name, CODINGS[feature.type].arrow) for feature in feature_set.features),
+            *((feature.name, ARROW_TYPES[feature.type]) for feature in feature_set.features),
         ]
     )
 

@@ -157,7 +157,7 @@ def explaining(where: str) -> Iterator[None]:
         ) from err
     except sqlite3.Error as err:
         raise FeatureStoreError(
-            f"{where}: the online store cannot be used: {err}. Publish with: launchyard features apply"
+            f"{where}: the online store cannot be used: {err}. Fill it with: launchyard features materialize"
         ) from err
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from launchyard.cli import cache_commands, client_commands, registry_commands, spec_commands
+from launchyard.cli import cache_commands, client_commands, feature_commands, registry_commands, spec_commands
 from launchyard.errors import LaunchyardError
 from launchyard.settings import load_settings, set_offline_defaults
 
@@ -64,6 +64,7 @@ def build_app() -> typer.Typer:
     for entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda found: found.name):
         entry.load()(app)
     registry_commands.add_commands(app)
+    feature_commands.add_commands(app)
     cache_commands.add_commands(app)
     client_commands.add_commands(app)
     return app
