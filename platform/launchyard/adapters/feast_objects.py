@@ -75,9 +75,11 @@ CODINGS: dict[FeatureType, Coding] = {
 def name_project(settings: Settings, product: str) -> str:
     """Return Feast's project of a product: part of every key online.
 
-    Feast finds a project's keys by how they end, so no project may end like another: names hold no underscore.
+    Feast refuses hyphens, which names may have, and finds the keys of a project by how they end. Names have no capital
+    letters, so no two projects are alike and none ends like another.
     """
-    return f"launchyard_{settings.namespace}_{product}"
+    namespace, product = (name.replace("-", "_") for name in (settings.namespace, product))
+    return f"Launchyard_{namespace}_Product_{product}"
 
 
 def build_config(settings: Settings, product: str, folder: Path, *, timeout_s: float) -> RepoConfig:
