@@ -81,8 +81,9 @@ class RecordsContract:
         assert records.count_feedback_of("reviews", ANN) == 1
 
     def test_forgetting_a_user_takes_what_was_said_about_the_answers_to_that_user(self, records: Records) -> None:
-        for output_id, said in {"a": {"rating": 5}, "b": {"comment": "I am Ann"}, "c": {"rating": 1}}.items():
-            records.add_feedback(make_feedback(output_id, subject=None if output_id == "c" else ANN, **said))
+        records.add_feedback(make_feedback("a", subject=ANN, rating=5))
+        records.add_feedback(make_feedback("b", subject=ANN, comment="I am Ann"))
+        records.add_feedback(make_feedback("c", rating=1))
         records.add_feedback(make_feedback("a", subject=ANN, label="good"))
         records.add_feedback(make_feedback("d", subject=ANN, label="good", product="other"))
 

@@ -91,6 +91,18 @@ class Client:
         said = {"id": output_id, "label": label, "rating": rating, "comment": comment}
         self._send("POST", "feedback", {name: value for name, value in said.items() if value is not None})
 
+    def send_events(self, events: Sequence[Any]) -> dict[str, int]:
+        """Send what users did; durable on return, and known to the next answers. Sent again it changes nothing.
+
+        Returns:
+            How many events are ``stored`` now, and how many are ``duplicates`` of what was there.
+
+        Raises:
+            RequestError: an event is wrong, or the product takes none; the message says which and why.
+            ServerError: the server cannot be reached or failed.
+        """
+        return self._send("POST", "events", {"events": list(events)})
+
     def ready(self) -> dict[str, Any]:
         """Return which model answers, and why a newer one was refused, if one was.
 

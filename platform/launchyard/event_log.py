@@ -197,4 +197,4 @@ class EventLog:
 
 
 def _read_events(rows: Sequence[Row[Any]]) -> list[StoredEvent]:
-    return [StoredEvent(sequence, Event(*content)) for sequence, *content in rows]
+    return [StoredEvent(row[0], Event(*row[1:])) for row in rows]

@@ -78,6 +78,10 @@ class IdentitySigner:
         token = urlsafe_b64encode(body + self._sign(names, body)).rstrip(b"=")
         return f"{names}.{token.decode()}"
 
+    def pseudonymise(self, user: str) -> str:
+        """Return the pseudonym of the product's user."""
+        return pseudonymise(self._key, self._product, user)
+
     def verify(self, text: str) -> OutputId:
         """Return what ``text`` says.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -12,7 +12,8 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from launchyard.errors import RequestError
-from launchyard.kind import Predictor, Row
+from launchyard.event_log import Event
+from launchyard.kind import Predictor, Resources, Row
 from launchyard_serving.problems import Problem
 
 MEDIA_TYPE = "application/json"
@@ -23,7 +24,11 @@ MAX_FEEDBACK_BYTES = 16 * 2**10
 READ_TIMEOUT_S = 30.0
 """Longest time for a body to come in; a slow line is the client's, so serve.timeout_s begins after it."""
 
+EVENTS_EXAMPLE = '{"events": [...]}, or one event'
+SCHEMA_HINT = "GET schema shows a right one."
+
 AnyBody = TypeVar("AnyBody", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 
 
 class InputsBody(BaseModel):
@@ -32,6 +37,14 @@ class InputsBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     inputs: list[Any] = Field(description="What to answer, one output each, in this order.")
+
+
+class EventsBody(BaseModel):
+    """The body of events."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    events: list[Any] = Field(description="What users did.")
 
 
 class FeedbackBody(BaseModel):
@@ -109,10 +122,17 @@ def parse_body(body: bytes, model: type[AnyBody], example: str) -> AnyBody:
     Raises:
         Problem: it is not JSON (400) or not of this form (422, with every wrong position).
     """
+    return _check_form(_parse_json(body, example), model, example)
+
+
+def _parse_json(body: bytes, example: str) -> Any:
     try:
-        content = from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as err:
         raise Problem(HTTPStatus.BAD_REQUEST, f"body: not valid JSON: {err}. Send {example}.") from err
+
+
+def _check_form(content: object, model: type[AnyBody], example: str) -> AnyBody:
     try:
         return model.model_validate(content)
     except ValidationError as err:
@@ -126,24 +146,45 @@ def parse_rows(inputs: Sequence[object], predictor: Predictor, max_inputs: int) 
     Raises:
         Problem: there are none or some are wrong (422, with every wrong position), or too many (413).
     """
-    if len(inputs) > max_inputs:
+    return _parse_each(inputs, predictor.parse, "inputs", max_inputs)
+
+
+def parse_events(body: bytes, resources: Resources, max_events: int) -> list[Event]:
+    """Return the events of a body that holds a list of them, or just one.
+
+    Raises:
+        Problem: it is not JSON (400); there are no events or some are wrong (422, with every wrong position), or too
+            many (413).
+    """
+    content = _parse_json(body, EVENTS_EXAMPLE)
+    if not isinstance(content, dict) or "events" in content:
+        events = _check_form(content, EventsBody, EVENTS_EXAMPLE).events
+        return _parse_each(events, resources.parse_event, "events", max_events)
+    try:
+        return [resources.parse_event(content)]
+    except RequestError as err:
+        raise _refuse_form([{"pointer": _point_at(), "detail": str(err)}], SCHEMA_HINT) from err
+
+
+def _parse_each(raws: Sequence[object], parse: Callable[[object], Parsed], name: str, limit: int) -> list[Parsed]:
+    if len(raws) > limit:
         raise Problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"inputs: at most {max_inputs} in one request (serve.max_inputs), got {len(inputs)}. "
+            f"{name}: at most {limit} in one request (serve.max_inputs), got {len(raws)}. "
             "Split them over several requests.",
         )
-    rows: list[Row] = []
+    parsed: list[Parsed] = []
     errors: list[dict[str, str]] = []
-    for position, raw in enumerate(inputs):
+    for position, raw in enumerate(raws):
         try:
-            rows.append(predictor.parse(raw))
+            parsed.append(parse(raw))
         except RequestError as err:
-            errors.append({"pointer": _point_at("inputs", position), "detail": str(err)})
-    if not inputs:
-        errors.append({"pointer": _point_at("inputs"), "detail": "holds no input"})
+            errors.append({"pointer": _point_at(name, position), "detail": str(err)})
+    if not raws:
+        errors.append({"pointer": _point_at(name), "detail": "is empty"})
     if errors:
-        raise _refuse_form(errors, "GET schema shows what an input looks like.")
-    return rows
+        raise _refuse_form(errors, SCHEMA_HINT)
+    return parsed
 
 
 def _point_at(*path: str | int) -> str:

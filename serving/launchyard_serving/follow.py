@@ -48,6 +48,11 @@ class Follower:
             await asyncio.sleep(POLL_S)
             await self.update()
 
+    def stop(self) -> None:
+        """Let go of the model, when nobody will ask it any more."""
+        if self.model is not None:
+            self.model.retire()
+
     async def update(self) -> None:
         """Look at the record once, and load what it asks for if that does not answer yet."""
         finding = await _settle(self._find_champion)
@@ -68,7 +73,9 @@ class Follower:
             self._refuse(champion, f"version {champion.version} was refused: {error}", error)
             return
         # One assignment on the event loop: requests before it finish on the old model, those after it get the new.
-        self.model = loading.result()
+        replaced, self.model = self.model, loading.result()
+        if replaced is not None:
+            replaced.retire()
         self._refused, self.refusal = None, None
         logger.info("version %d (%s) answers", champion.version, champion.digest)
 

@@ -15,8 +15,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from launchyard.errors import RequestError
+from launchyard.event_log import AddedEvents
 from launchyard.identity import IdentitySigner
-from launchyard.kind import Output, Row
+from launchyard.kind import Output, Resources, Row
 from launchyard.records import Feedback, Records
 from launchyard_serving.batching import MicroBatcher, QueueFull
 from launchyard_serving.body import (
@@ -25,6 +26,7 @@ from launchyard_serving.body import (
     FeedbackBody,
     InputsBody,
     parse_body,
+    parse_events,
     parse_rows,
     read_body,
 )
@@ -32,10 +34,13 @@ from launchyard_serving.follow import Follower
 from launchyard_serving.model import ServedModel
 from launchyard_serving.openapi import describe_product
 from launchyard_serving.page import read_page
-from launchyard_serving.problems import EXCEPTION_HANDLERS, Problem
+from launchyard_serving.problems import EXCEPTION_HANDLERS, METHODS_HINT, Problem
 
 SMALL_BODY_BYTES = 16 * 2**10
 """Bodies up to this size are parsed on the event loop: that takes less time than the way to a thread and back."""
+
+USER = "user"
+"""Column of a row whose input says who is asking."""
 
 INPUTS_EXAMPLE = '{"inputs": [...]}'
 FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comment")'
@@ -56,6 +61,7 @@ class ProductEndpoint:
             Route("/predict", self.predict, methods=["POST"]),
             Route("/explain", self.explain, methods=["POST"]),
             Route("/feedback", self.feedback, methods=["POST"]),
+            Route("/events", self.events, methods=["POST"]),
             Route("/ready", self.ready),
             Route("/schema", self.schema),
             Route("/openapi.json", self.openapi),
@@ -71,6 +77,7 @@ class ProductEndpoint:
             yield
         finally:
             following.cancel()
+            self._follower.stop()
 
     async def predict(self, request: Request) -> Response:
         """Answer ``POST predict``."""
@@ -84,25 +91,46 @@ class ProductEndpoint:
 
     async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher) -> Response:
         serve = model.spec.serve
-        body = await read_body(request, serve.max_body_bytes)
-        try:
-            async with asyncio.timeout(serve.timeout_s):
-                outputs = await queue.submit(await _parse_inputs(body, model))
-        except TimeoutError as err:
-            raise Problem(
-                HTTPStatus.GATEWAY_TIMEOUT,
-                f"not answered within the {serve.timeout_s:g} s of serve.timeout_s. Send fewer inputs, or raise it.",
-            ) from err
-        except QueueFull as err:
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"too many inputs wait already. Try again in {err.retry_after_s} s.",
-                retry_after_s=err.retry_after_s,
-            ) from err
-        return _json({"model": model.identity, "outputs": self._sign(outputs, model.release.version)})
+        with model.used():
+            body = await read_body(request, serve.max_body_bytes)
+            try:
+                async with asyncio.timeout(serve.timeout_s):
+                    rows = self._name_users(await _parse_inputs(body, model))
+                    outputs = await queue.submit(rows)
+            except TimeoutError as err:
+                raise _explain_timeout(model, "Send fewer inputs, or raise it.") from err
+            except QueueFull as err:
+                raise Problem(
+                    HTTPStatus.TOO_MANY_REQUESTS,
+                    f"too many inputs wait already. Try again in {err.retry_after_s} s.",
+                    retry_after_s=err.retry_after_s,
+                ) from err
+        return _json({"model": model.identity, "outputs": self._sign(rows, outputs, model.release.version)})
 
-    def _sign(self, outputs: Sequence[Output], version: int) -> list[dict[str, Any]]:
-        return [{"id": self._signer.sign(version), **output} for output in outputs]
+    def _name_users(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows with a pseudonym in place of each user's own id, which goes no further than here."""
+        return [row if row.get(USER) is None else {**row, USER: self._signer.pseudonymise(row[USER])} for row in rows]
+
+    def _sign(self, rows: Sequence[Row], outputs: Sequence[Output], version: int) -> list[dict[str, Any]]:
+        return [
+            {"id": self._signer.sign(version, row.get(USER)), **output}
+            for row, output in zip(rows, outputs, strict=True)
+        ]
+
+    async def events(self, request: Request) -> Response:
+        """Answer ``POST events``; when it answers 200, the events are on disk, and the next answers know them."""
+        model = self._get_model()
+        resources, serve = model.resources, model.spec.serve
+        if resources is None:
+            raise Problem(HTTPStatus.NOT_FOUND, f"{self._product}: this product takes no events. {METHODS_HINT}")
+        with model.used():
+            body = await read_body(request, serve.max_body_bytes)
+            try:
+                async with asyncio.timeout(serve.timeout_s):
+                    added = await asyncio.to_thread(_keep_events, body, resources, serve.max_inputs)
+            except TimeoutError as err:
+                raise _explain_timeout(model, "Send them again: what is kept already is not kept twice.") from err
+        return _json({"stored": added.stored, "duplicates": added.duplicates})
 
     async def feedback(self, request: Request) -> Response:
         """Answer ``POST feedback``; when it answers 200, the feedback is on disk."""
@@ -121,6 +149,7 @@ class ProductEndpoint:
             label=said.label,
             rating=said.rating,
             comment=said.comment,
+            subject=output.subject,
         )
         await asyncio.to_thread(self._records.add_feedback, feedback)
         return _json({"id": said.id, "stored": True})
@@ -139,21 +168,22 @@ class ProductEndpoint:
         return _json({"ready": True, "model": model.identity, "refused": self._follower.refusal})
 
     async def schema(self, _request: Request) -> Response:
-        """Answer ``GET schema``: the JSON schemas of one input and one output, and inputs to try.
+        """Answer ``GET schema``: the JSON schemas of one input, one output and perhaps one event, and inputs to try.
 
         These are the kind's own: the rows in a bundle's ``examples.json`` were written by people, for other eyes.
         """
         model = self._get_model()
         accepted = model.predictor.input_schema.model_json_schema()
-        return _json(
-            {
-                "product": self._product,
-                "kind": model.spec.kind,
-                "input": accepted,
-                "output": model.predictor.output_schema.model_json_schema(mode="serialization"),
-                "examples": accepted.get("examples", []),
-            }
-        )
+        schemas = {
+            "product": self._product,
+            "kind": model.spec.kind,
+            "input": accepted,
+            "output": model.predictor.output_schema.model_json_schema(mode="serialization"),
+            "examples": accepted.get("examples", []),
+        }
+        if model.resources is not None:
+            schemas["event"] = model.resources.event_schema.model_json_schema()
+        return _json(schemas)
 
     async def openapi(self, _request: Request) -> Response:
         """Answer ``GET openapi.json``."""
@@ -182,6 +212,15 @@ async def _parse_inputs(body: bytes, model: ServedModel) -> list[Row]:
         return parse_rows(inputs, model.predictor, model.spec.serve.max_inputs)
 
     return parse() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(parse)
+
+
+def _keep_events(body: bytes, resources: Resources, max_events: int) -> AddedEvents:
+    return resources.add_events(parse_events(body, resources, max_events))
+
+
+def _explain_timeout(model: ServedModel, hint: str) -> Problem:
+    detail = f"not answered within the {model.spec.serve.timeout_s:g} s of serve.timeout_s. {hint}"
+    return Problem(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
 
 def _json(content: object) -> Response:

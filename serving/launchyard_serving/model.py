@@ -1,16 +1,20 @@
-"""A model as a replica holds it: verified, self-tested, and with a queue of its own."""
+"""A model as a replica holds it: verified, self-tested, with a queue and what it reads beside its bundle of its own."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from launchyard.bundle import parse_file, read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import MANIFEST_NAME, DatasetManifest
-from launchyard.kind import Predictor, get_kind
+from launchyard.kind import Output, Predictor, Resources, Row, get_kind
 from launchyard.rollout import Release
 from launchyard.self_test import self_test
+from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard_serving.batching import MicroBatcher
 
@@ -19,6 +23,14 @@ WAITING_BATCHES = 32
 
 WAITING_EXPLANATIONS = 64
 """Explanations that may wait; each costs as much as many predictions."""
+
+
+@dataclass(eq=False)
+class UseCount:
+    """How many requests use a model, and whether it was replaced."""
+
+    num_requests: int = 0
+    is_retired: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,11 +46,32 @@ class ServedModel:
     predictor: Predictor
     predictions: MicroBatcher
     explanations: MicroBatcher
+    resources: Resources | None = None
+    uses: UseCount = field(default_factory=UseCount)
 
     @property
     def identity(self) -> dict[str, int | str]:
         """What answers say of the model they come from."""
         return {"version": self.release.version, "digest": self.release.digest}
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the resources open while the block runs; on the event loop only."""
+        self.uses.num_requests += 1
+        try:
+            yield
+        finally:
+            self.uses.num_requests -= 1
+            self._close_unused()
+
+    def retire(self) -> None:
+        """Close the resources once the last request that uses them has ended; on the event loop only."""
+        self.uses.is_retired = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self.resources is not None and self.uses.is_retired and not self.uses.num_requests:
+            asyncio.get_running_loop().run_in_executor(None, self.resources.close)
 
 
 @dataclass(frozen=True)
@@ -49,6 +82,7 @@ class ModelLoader:
     explanation takes long and must not hold predictions up.
     """
 
+    settings: Settings
     store: BundleStore
     prediction_executor: Executor
     explanation_executor: Executor
@@ -62,21 +96,38 @@ class ModelLoader:
         """
         folder, manifest = self.store.open(release.bundle_uri)
         spec = read_spec(folder)
-        predictor = get_kind(manifest.kind).load_predictor(folder, threads=self.threads)
+        kind = get_kind(manifest.kind)
+        predictor = kind.load_predictor(folder, threads=self.threads)
         self_test(predictor, folder)
+        labels = parse_file(folder, MANIFEST_NAME, DatasetManifest).labels
+        resources = kind.load_resources(self.settings, spec, folder)
         return ServedModel(
             release=release,
             spec=spec,
-            labels=parse_file(folder, MANIFEST_NAME, DatasetManifest).labels,
+            labels=labels,
             predictor=predictor,
             predictions=MicroBatcher(
-                predictor.predict,
+                enrich_first(resources, predictor.predict),
                 self.prediction_executor,
                 max_batch_size=spec.serve.max_batch_size,
                 max_waiting_rows=WAITING_BATCHES * spec.serve.max_batch_size,
             ),
             # One row at a time, so that requests take turns.
             explanations=MicroBatcher(
-                predictor.explain, self.explanation_executor, max_batch_size=1, max_waiting_rows=WAITING_EXPLANATIONS
+                enrich_first(resources, predictor.explain),
+                self.explanation_executor,
+                max_batch_size=1,
+                max_waiting_rows=WAITING_EXPLANATIONS,
             ),
+            resources=resources,
         )
+
+
+def enrich_first(
+    resources: Resources | None, compute: Callable[[Sequence[Row]], list[Output]]
+) -> Callable[[Sequence[Row]], list[Output]]:
+    """Return ``compute`` on rows with what the resources know of them when their batch begins."""
+    if resources is None:
+        return compute
+    enrich = resources.enrich
+    return lambda rows: compute(enrich(rows))

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from launchyard.kind import Resources
 from launchyard_serving.body import MEDIA_TYPE as JSON
-from launchyard_serving.body import FeedbackBody, InputsBody
+from launchyard_serving.body import EventsBody, FeedbackBody, InputsBody
 from launchyard_serving.model import ServedModel
 from launchyard_serving.problems import MEDIA_TYPE as PROBLEM
 
@@ -62,21 +63,31 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
     schemas["Answers"] = answers
     answer_ref = {"$ref": REF.format(model="Answers")}
     anything = {"type": "object"}
+    paths = {
+        "/predict": {"post": _post("One output per input.", inputs, answer_ref, MODEL_PROBLEMS)},
+        "/explain": {"post": _post("Outputs, and what speaks for them.", inputs, answer_ref, MODEL_PROBLEMS)},
+        "/feedback": {"post": _post("Say what was right.", feedback, anything, (*BODY_PROBLEMS, HTTPStatus.FORBIDDEN))},
+        "/ready": {"get": _operation("Whether a model answers, and which.", anything, READING_PROBLEMS)},
+        "/schema": {"get": _operation("The schemas of an input and an output.", anything, READING_PROBLEMS)},
+    }
+    if model.resources is not None:
+        paths["/events"] = {"post": _describe_events(schemas, model.resources, model.spec.serve.max_inputs)}
     return {
         "openapi": OPENAPI_VERSION,
         "info": {"title": product, "version": str(model.release.version), "description": model.spec.kind},
         "servers": [{"url": f"/{product}"}],
-        "paths": {
-            "/predict": {"post": _post("One output per input.", inputs, answer_ref, MODEL_PROBLEMS)},
-            "/explain": {"post": _post("Outputs, and what speaks for them.", inputs, answer_ref, MODEL_PROBLEMS)},
-            "/feedback": {
-                "post": _post("Say what was right.", feedback, anything, (*BODY_PROBLEMS, HTTPStatus.FORBIDDEN))
-            },
-            "/ready": {"get": _operation("Whether a model answers, and which.", anything, READING_PROBLEMS)},
-            "/schema": {"get": _operation("The schemas of an input and an output.", anything, READING_PROBLEMS)},
-        },
+        "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def _describe_events(schemas: dict[str, Any], resources: Resources, max_events: int) -> dict[str, Any]:
+    event = _define(schemas, "Event", resources.event_schema, "validation")
+    events = _define(schemas, "Events", EventsBody, "validation")
+    schemas["Events"]["properties"]["events"] |= {"items": event, "minItems": 1, "maxItems": max_events}
+    counts = _object({"stored": {"type": "integer"}, "duplicates": {"type": "integer"}})
+    summary = "Keep what users did: durable when answered, and known to the next answers."
+    return _post(summary, {"anyOf": [events, event]}, counts, (*BODY_PROBLEMS, HTTPStatus.GATEWAY_TIMEOUT))
 
 
 def _define(schemas: dict[str, Any], name: str, model: type[BaseModel], mode: Any) -> dict[str, str]:
@@ -92,7 +103,7 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _post(
-    summary: str, body: dict[str, str], answer: dict[str, Any], problems: tuple[HTTPStatus, ...]
+    summary: str, body: dict[str, Any], answer: dict[str, Any], problems: tuple[HTTPStatus, ...]
 ) -> dict[str, Any]:
     content = {JSON: {"schema": body}}
     return {**_operation(summary, answer, problems), "requestBody": {"required": True, "content": content}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -10,11 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from launchyard.errors import RequestError
+from launchyard.errors import RegistryError, RequestError
 
 MEDIA_TYPE = "application/problem+json"
 
+RECORDS_RETRY_S = 1
 METHODS_HINT = "Use the method and path that openapi.json lists."
+
+
+logger = logging.getLogger(__name__)
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
@@ -62,6 +67,13 @@ async def answer_request_error(_request: Request, error: Exception) -> Response:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)).response()
 
 
+async def answer_records_error(_request: Request, error: Exception) -> Response:
+    """Return the response to a request that the records could not take; the cause goes to the server's log alone."""
+    logger.warning("%s", error)
+    detail = "what was sent could not be kept: the database cannot be used at present. Send it again."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RECORDS_RETRY_S).response()
+
+
 async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Return the response to what routing refuses: an unknown path, a method that a path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
@@ -81,6 +93,7 @@ async def answer_fault(request: Request, _error: Exception) -> Response:
 EXCEPTION_HANDLERS = {
     Problem: answer_problem,
     RequestError: answer_request_error,
+    RegistryError: answer_records_error,
     HTTPException: answer_http_exception,
     Exception: answer_fault,
 }

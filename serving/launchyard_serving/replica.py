@@ -26,6 +26,7 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
     """
     records = Records(settings)
     loader = ModelLoader(
+        settings=settings,
         store=BundleStore(settings),
         prediction_executor=ThreadPoolExecutor(1, "predict"),
         explanation_executor=ThreadPoolExecutor(1, "explain"),

@@ -88,6 +88,14 @@ def test_feedback_sends_only_what_is_said(stub: Stub) -> None:
     assert stub.requests == [("POST", "/churn/feedback", {"id": OUTPUT["id"], "rating": 4})]
 
 
+def test_events_are_sent_as_they_are_and_their_counts_returned(stub: Stub) -> None:
+    stub.replies = [make_problem(503, "the database is away", retry_after="0.01"), (200, {}, b'{"stored": 1}')]
+    events = [{"user": 7, "item": "a", "timestamp": 1.5}]
+
+    assert Client(stub.url, "films").send_events(events) == {"stored": 1}
+    assert stub.requests == [("POST", "/films/events", {"events": events})] * 2
+
+
 def test_a_single_text_in_place_of_a_list_is_refused_before_it_is_sent(stub: Stub) -> None:
     with pytest.raises(RequestError, match="Put it into a list"):
         Client(stub.url, "churn").predict("a film")

@@ -27,6 +27,7 @@ class World:
     champion: Release | None = None
     broken: dict[int, Exception] = field(default_factory=dict)
     loaded: list[int] = field(default_factory=list)
+    retired: list[int] = field(default_factory=list)
 
     def find_champion(self) -> Release | None:
         return self.champion
@@ -35,7 +36,8 @@ class World:
         self.loaded.append(release.version)
         if release.version in self.broken:
             raise self.broken[release.version]
-        return cast(ServedModel, SimpleNamespace(release=release))
+        model = SimpleNamespace(release=release, retire=lambda: self.retired.append(release.version))
+        return cast(ServedModel, model)
 
 
 def follow(world: World, *steps: Any) -> Follower:
@@ -70,7 +72,16 @@ def test_a_new_champion_replaces_the_model_and_is_loaded_once() -> None:
 
     assert version_of(follower) == 2
     assert world.loaded == [1, 2]
+    assert world.retired == [1]
     assert follower.refusal is None
+
+
+def test_a_model_is_let_go_of_when_the_replica_stops() -> None:
+    world = World()
+
+    follow(world, release_version(world, 1)).stop()
+
+    assert world.retired == [1]
 
 
 def test_a_rollback_is_followed_like_any_other_change() -> None:
@@ -87,6 +98,7 @@ def test_a_refused_champion_leaves_the_model_that_answers_and_says_why() -> None
     follower = follow(world, release_version(world, 1), release_version(world, 2))
 
     assert version_of(follower) == 1
+    assert world.retired == []
     assert follower.refusal == "version 2 was refused: model/model.safetensors was altered"
 
 
