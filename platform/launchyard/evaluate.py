@@ -132,9 +132,8 @@ class _Evaluation:
         self.on_progress = on_progress
         self.spec = job.spec
         self.kind: Kind = get_kind(job.spec.kind)
-        self.dataset = load_manifest(job.dataset_dir)
         self.rows: dict[SplitName, pa.Table] = {split: read_split(job.dataset_dir, split) for split in SPLITS}
-        self.evaluator: Evaluator = self.kind.load_evaluator(job.spec, self.dataset)
+        self.evaluator: Evaluator = self.kind.load_evaluator(job.spec, job.dataset_dir)
         self.bootstrap = Bootstrap(job.spec.evaluate.bootstrap, job.spec.evaluate.confidence)
         self.notes: list[str] = []
         self.num_told = 0
@@ -151,7 +150,7 @@ class _Evaluation:
         self._tell("measuring")
         model = self._measure(test, outputs)
         rivals = self._measure_rivals()
-        figures = (*self.evaluator.figures(test, outputs), *self._explain(predictor, test, outputs))
+        figures = (*self.evaluator.figures(self.folder, test, outputs), *self._explain(predictor, test, outputs))
         # Last: it may set another number of threads for all of torch.
         latencies_B = self._time(predictor)
         measures = model.measures | measure_latency(latencies_B, self.bootstrap)
@@ -184,6 +183,7 @@ class _Evaluation:
         job = ExportJob(
             self.spec,
             self.folder,
+            self.job.dataset_dir,
             self.rows["validation"],
             threads=self.job.threads,
             batch_threads=self.job.batch_threads,
@@ -215,8 +215,7 @@ class _Evaluation:
         return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
 
     def _measure_slices(self, rows: pa.Table, outputs: Sequence[Output]) -> Iterator[SliceResult]:
-        columns = {name: [str(value) for value in rows[name].to_pylist()] for name in self.spec.evaluate.slices}
-        for name, values in (self.evaluator.slices(rows) | columns).items():
+        for name, values in self.evaluator.slices(rows).items():
             counts = Counter(values)
             if len(counts) > MAX_SLICES:
                 self.notes.append(f"Of the {len(counts)} values of {name} the {MAX_SLICES} commonest are measured.")

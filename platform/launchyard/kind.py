@@ -95,7 +95,7 @@ class Evaluator(Protocol):
     baseline_name: str
     """What the cheap baseline is, in words."""
 
-    def __init__(self, spec: Product, dataset: DatasetManifest) -> None: ...
+    def __init__(self, spec: Product, dataset_dir: Path) -> None: ...
 
     def score(self, rows: pa.Table, outputs: Sequence[Output]) -> Scores:
         """Return the scores of ``outputs`` against the labels in ``rows``."""
@@ -110,11 +110,11 @@ class Evaluator(Protocol):
         ...
 
     def slices(self, rows: pa.Table) -> dict[str, list[str]]:
-        """Return slice name -> the slice of each row, besides the columns the spec names."""
+        """Return slice name -> the slice of each row: those of the kind, and the columns that the spec names."""
         ...
 
-    def figures(self, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
-        """Return what the launch report shows of these answers, worst rows included."""
+    def figures(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+        """Return what the launch report shows of the bundle's answers, worst rows included."""
         ...
 
     def measure_abstention(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> Abstention | None:
@@ -245,6 +245,7 @@ class ExportJob:
     spec: Product
     bundle_dir: Path
     """Holds what training left; the export adds to ``model/`` and may remove from it."""
+    dataset_dir: Path
     validation: pa.Table
     """Rows to choose on: the runtime, thresholds, calibration."""
     threads: int
@@ -305,9 +306,9 @@ class Kind:
         """Return the kind's recipe for ``spec``."""
         return cast(type[Recipe], load_part(self.recipe))(spec)
 
-    def load_evaluator(self, spec: Product, dataset: DatasetManifest) -> Evaluator:
+    def load_evaluator(self, spec: Product, dataset_dir: Path) -> Evaluator:
         """Return the kind's evaluator for ``spec`` on a prepared data set."""
-        return cast(type[Evaluator], load_part(self.evaluator))(spec, dataset)
+        return cast(type[Evaluator], load_part(self.evaluator))(spec, dataset_dir)
 
     def load_train_function(self) -> TrainFunction | None:
         """Return the function that each training worker runs; None for a kind that does not train."""

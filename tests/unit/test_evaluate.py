@@ -310,7 +310,7 @@ def test_the_baseline_reads_chinese_by_characters() -> None:
 
 def test_the_prior_answers_the_training_rows_frequencies(tiny_dataset: Path) -> None:
     train = pa.table({"text": ["a"] * 4, "label": ["negative", "positive", "positive", "positive"]})
-    evaluator = TextEvaluator(make_spec(), load_manifest(tiny_dataset))
+    evaluator = TextEvaluator(make_spec(), tiny_dataset)
 
     outputs = evaluator.answer_prior(train, train.slice(0, 2))
 

@@ -60,7 +60,7 @@ def read_times(batch: pa.Table, column: str, *, key: str) -> NDArray[np.float64]
         return seconds
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         return read_numbers(batch, column, key=key)
-    parsed = _parse_each(batch, column, _parse_time, f"{key}: is neither a number nor a date or time in ISO 8601")
+    parsed = _parse_each(batch, column, parse_time, f"{key}: is neither a number nor a date or time in ISO 8601")
     return np.array([np.nan if time is None else time for time in parsed], dtype=np.float64)
 
 
@@ -113,7 +113,12 @@ def _parse_each(batch: pa.Table, column: str, parse: Callable[[str], float], pro
     return parsed
 
 
-def _parse_time(text: str) -> float:
+def parse_time(text: str) -> float:
+    """Return a number as it is, and a date or time in ISO 8601 as seconds since 1970; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is neither.
+    """
     try:
         return float(text)
     except ValueError:

@@ -98,7 +98,7 @@ class Reader:
         """
         intake = Intake()
         for given, tables in self._open_sources(intake):
-            for examples in self.map_batches(self.recipe, _number_rows(tables)):
+            for examples in self.map_batches(self.recipe, number_rows(tables)):
                 complete = self._count(examples, intake)
                 places = pa.array(np.full(complete.num_rows, SPLITS.index(given), dtype=np.uint8))
                 inbox.add(identify_rows(complete, self.recipe.content_columns).append_column(GIVEN, places))
@@ -144,7 +144,7 @@ class Reader:
         return examples.filter(pa.array(is_complete_N))
 
 
-def _number_rows(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def number_rows(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Yield the tables of one source with the number of each row."""
     num_read = 0
     for table in tables:

@@ -10,12 +10,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from launchyard.spec.blocks import Block, SourceUri, Unit
+from launchyard.spec.blocks import Model, SourceUri, Unit
 
 Dim = Annotated[int, Unit("numbers")]
 
 
-class Popularity(Block):
+class Architected(Model):
+    """A model that is told from the others by ``architecture``."""
+
+    architecture: str
+
+    def describe(self) -> str:
+        """Return the architecture and what was set of it."""
+        given = ", ".join(f"{name} {getattr(self, name)}" for name in self.model_fields_set - {"architecture"})
+        return f"{self.architecture} {given}".strip()
+
+
+class Popularity(Architected):
     """The items that most people took, the same for everyone: a baseline, and the answer for those without history."""
 
     architecture: Literal["popularity"] = Field(description="Most popular first.")
@@ -24,7 +35,7 @@ class Popularity(Block):
     )
 
 
-class ItemKnn(Block):
+class ItemKnn(Architected):
     """Items that the same people took (Sarwar et al. 2001): cosine of item columns, sparse, for any catalogue."""
 
     architecture: Literal["item-knn"] = Field(description="Items like those in the history.")
@@ -34,14 +45,14 @@ class ItemKnn(Block):
     )
 
 
-class Ease(Block):
+class Ease(Architected):
     """A linear model of all item pairs in closed form (Steck 2019); strong up to some ten thousand items."""
 
     architecture: Literal["ease"] = Field(description="Linear autoencoder, solved in closed form.")
     l2: float = Field(500.0, gt=0, le=1e9, description="Regularisation; more of it for fewer users.")
 
 
-class Content(Block):
+class Content(Architected):
     """Items by their text, so that a new item can be recommended at once; the history's newest items count most."""
 
     architecture: Literal["content"] = Field(description="Text of the items, a learned projection.")
@@ -53,8 +64,13 @@ class Content(Block):
         5.0, gt=0, description="An event this many events ago counts half of the newest."
     )
 
+    @property
+    def base_uri(self) -> str | None:
+        """Where the sentence encoder is."""
+        return self.base
 
-class LightGcn(Block):
+
+class LightGcn(Architected):
     """Vectors of users and items, averaged over their neighbours in the graph (He et al. 2020)."""
 
     architecture: Literal["lightgcn"] = Field(description="Graph of users and items, pairwise loss.")
@@ -67,7 +83,7 @@ class LightGcn(Block):
     )
 
 
-class SasRec(Block):
+class SasRec(Architected):
     """A causal transformer that predicts the next item of each history (Kang and McAuley 2018)."""
 
     architecture: Literal["sasrec"] = Field(description="Self-attention over the sequence of events.")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from launchyard.dataset import DatasetManifest
+from launchyard.dataset import load_manifest
 from launchyard.evaluation import Abstention
 from launchyard.figures import Figure
 from launchyard.kind import Output
@@ -33,10 +33,10 @@ class TextEvaluator:
     prior_metric = "recall_macro"
     baseline_name = baseline.NAME
 
-    def __init__(self, spec: Product, dataset: DatasetManifest) -> None:
-        """Measure against the labels of ``dataset``."""
+    def __init__(self, spec: Product, dataset_dir: Path) -> None:
+        """Measure against the labels of a prepared data set."""
         self.spec = cast(TextClassification, spec)
-        self.labels = dataset.labels
+        self.labels = load_manifest(dataset_dir).labels
 
     def score(self, rows: pa.Table, outputs: Sequence[Output]) -> ClassificationScores:
         """Return the scores of ``outputs`` against the labels in ``rows``; a label that an output lacks has 0."""
@@ -61,10 +61,11 @@ class TextEvaluator:
         return _make_outputs(probabilities_BC, labels)
 
     def slices(self, rows: pa.Table) -> dict[str, list[str]]:
-        """Return each row's label and its third by text length."""
-        return {"label": rows["label"].to_pylist(), "text length": length_thirds(rows["text"].to_pylist())}
+        """Return each row's label, its third by text length, and the columns that the spec names."""
+        named = {name: [str(value) for value in rows[name].to_pylist()] for name in self.spec.evaluate.slices}
+        return {"label": rows["label"].to_pylist(), "text length": length_thirds(rows["text"].to_pylist())} | named
 
-    def figures(self, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+    def figures(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
         """Return confusion matrix, per-label F1, precision-recall, reliability, confidence, worst and unsure rows."""
         scores = self.score(rows, outputs)
         bootstrap = Bootstrap(self.spec.evaluate.bootstrap, self.spec.evaluate.confidence)

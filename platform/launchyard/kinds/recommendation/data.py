@@ -1,0 +1,423 @@
+"""Preparation of a recommender's data: events by user and time, what is held out, the catalogue and the features.
+
+Array legend: N events, I items, H held-out users.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from launchyard.atomic import new_folder
+from launchyard.data.checks import require_checks
+from launchyard.data.feature_rows import write_feature_set
+from launchyard.data.intake import number_rows
+from launchyard.data.profile import ColumnProfiler
+from launchyard.dataset import MANIFEST_NAME, CheckResult, ColumnProfile, DatasetManifest, SourceRecord, SplitName
+from launchyard.errors import DataError
+from launchyard.event_log import EventLog
+from launchyard.identity import pseudonymise
+from launchyard.kind import PrepareJob
+from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
+from launchyard.kinds.recommendation.checks import Counts, check_events, warn_of_events
+from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events
+from launchyard.kinds.recommendation.profiles import (
+    ITEM_STATISTICS,
+    USER_PROFILE,
+    VECTOR_SIZE,
+    ItemFacts,
+    iter_item_statistics,
+    iter_profiles,
+)
+from launchyard.kinds.recommendation.recipe import EventRecipe
+from launchyard.kinds.recommendation.split import HELD_OUT, Division, HeldOut, divide, hash_split
+from launchyard.kinds.recommendation.vectors import compute_item_vectors
+from launchyard.records import Records
+from launchyard.sources import Fetched, fetch
+from launchyard.sources.tables import iter_tables
+
+EVALUATED_K = 20
+"""Items that are asked for of each held-out user: the longest list that a metric looks at."""
+SAMPLE_EVENTS = 2_000
+FEATURES_FOLDER = "features"
+ITEMS_NAME, USERS_NAME = "items.parquet", "users.parquet"
+HISTORY_TYPE = pa.struct(
+    [("item", pa.string()), ("timestamp", pa.float64()), ("event", pa.string()), ("weight", pa.float32())]
+)
+
+
+def prepare_events(job: PrepareJob) -> DatasetManifest:
+    """Write the prepared data set of a recommendation product, whole or not at all, and return its manifest.
+
+    The same rows in the same order give the same split on any machine. Users are pseudonyms under a key of the
+    namespace, so the files of two namespaces differ in these alone.
+
+    Raises:
+        DataError: the rows are not fit to train on; all checks that failed are listed.
+        SourceError: a source cannot be fetched or read.
+    """
+    return _Preparation(job).run()
+
+
+@dataclass
+class _Log:
+    """The events of a log, cleaned and sorted, and what the numbers in them stand for."""
+
+    events: Events
+    users: list[str]
+    """The users' own ids: in memory only."""
+    kinds: list[str]
+    contexts: dict[str, list[str]]
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+class _Preparation:
+    """The steps of one preparation."""
+
+    def __init__(self, job: PrepareJob) -> None:
+        self.job = job
+        self.spec = cast(Recommendation, job.spec)
+        self.data = self.spec.data
+        self.recipe = EventRecipe(job.spec)
+        self.sources: list[SourceRecord] = []
+        self.records = Records(job.settings)
+        self.pseudonymise: Callable[[str], str] = partial(
+            pseudonymise, self.records.get_signing_key(), self.spec.product
+        )
+        self.warnings: list[str] = []
+
+    def run(self) -> DatasetManifest:
+        """Read, clean, divide and write."""
+        with new_folder(self.job.output_dir) as folder:
+            catalogue = Catalogue() if self.data.items is None else self._read_catalogue()
+            log, checks = self._read_log(catalogue)
+            division = divide(log.events, log.users, self.data.split)
+            catalogue_table, log = self._order_items(catalogue, log, division)
+            pseudonyms = [self.pseudonymise(user) for user in log.users]
+            users = self._write_users(folder)
+            items = catalogue_table["item"].to_pylist()
+            writer = _Writer(folder, log, pseudonyms, items, self.data.max_history, users)
+            writer.write_train(division.trains_N)
+            is_new_N = self._find_new(log)
+            targets = {name: writer.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}
+            pq.write_table(catalogue_table, folder / ITEMS_NAME, compression="zstd")
+            self._write_features(folder, log, pseudonyms, catalogue_table)
+            num_rows = {"train": int(division.trains_N.sum()), **{name: len(found) for name, found in targets.items()}}
+            checks += _check_held_out(num_rows)
+            require_checks(checks)
+            manifest = DatasetManifest(
+                product=self.spec.product,
+                kind=self.spec.kind,
+                fingerprint=_fingerprint(log, catalogue_table),
+                split_hash=hash_split(targets),
+                num_rows=cast("dict[SplitName, int]", num_rows),
+                dropped={reason: count for reason, count in sorted(log.dropped.items()) if count},
+                sources=tuple(self.sources),
+                checks=tuple(checks),
+                profile=tuple(_profile(log, catalogue_table)),
+                warnings=(*self.warnings, *warn_of_events(log.events, catalogue_table.num_rows)),
+            )
+            (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        return manifest
+
+    def _fetch(self, uri: str) -> Fetched:
+        fetched = fetch(uri, self.job.settings, base_dir=self.job.base_dir, on_progress=self.job.watch.on_download)
+        self.sources.append(fetched.record)
+        return fetched
+
+    def _read_catalogue(self) -> Catalogue:
+        items = self.data.items
+        assert items is not None  # noqa: S101 - the caller asked
+        return read_catalogue(self._fetch(items.source), items)
+
+    def _read_log(self, catalogue: Catalogue) -> tuple[_Log, list[CheckResult]]:
+        """Return the cleaned events and the checks that they passed.
+
+        Raises:
+            DataError: they did not.
+        """
+        reader = EventLogReader(
+            self.data.interactions.context, Codebook(catalogue.ids), grow_items=self.data.items is None
+        )
+        tables = iter_tables(self._fetch(self.data.source), self.recipe.source_columns())
+        sample: list[pa.Table] = []
+        for table in number_rows(tables):
+            events = self.recipe.convert(table)
+            reader.add(events)
+            if sum(map(len, sample)) < SAMPLE_EVENTS:
+                sample.append(events)
+            if self.job.watch.on_rows is not None:
+                self.job.watch.on_rows(reader.num_read)
+        self.warnings += self.recipe.inspect(pa.concat_tables(sample))
+        if self.data.items is None:
+            catalogue.add_unknown(reader.items.texts)
+        log = self._clean(reader)
+        counts = Counts(
+            num_read=reader.num_read,
+            num_null=reader.num_null,
+            num_unknown_items=reader.num_unknown_items,
+            unknown_items=sorted(reader.unknown_items),
+            num_duplicates=log.dropped["exact_duplicate"],
+            num_rows=len(log.events),
+            num_users=len(log.users),
+            num_items=len(np.unique(log.events.items_N)),
+        )
+        checks = check_events(self.data.checks, counts)
+        require_checks(checks)
+        if catalogue.num_repeated:
+            self.warnings.append(
+                f"data.items: {catalogue.num_repeated:,} rows repeat the id of an earlier one; the last one counts."
+            )
+        return log, checks
+
+    def _clean(self, reader: EventLogReader) -> _Log:
+        """Return the events without repeats, forgotten users, and what is too rare."""
+        users = reader.users.texts
+        dropped = {"null": reader.num_null, "unknown_item": reader.num_unknown_items}
+        events = reader.collect().sort()
+        kept = events.drop_repeats()
+        dropped["exact_duplicate"] = len(events) - len(kept)
+        events, kept = kept, self._leave_out_forgotten(kept, users)
+        dropped["forgotten_user"] = len(events) - len(kept)
+        events, kept = kept, _leave_out_rare(kept, "items_N", self.data.min_interactions.item)
+        dropped["rare_item"] = len(events) - len(kept)
+        events, kept = kept, _leave_out_rare(kept, "users_N", self.data.min_interactions.user)
+        dropped["rare_user"] = len(events) - len(kept)
+        present = np.unique(kept.users_N)
+        closed_up = replace(kept, users_N=np.searchsorted(present, kept.users_N).astype(np.int32))
+        contexts = {name: book.texts for name, book in reader.contexts.items()}
+        return _Log(closed_up, [users[code] for code in present.tolist()], reader.kinds.texts, contexts, dropped)
+
+    def _leave_out_forgotten(self, events: Events, users: list[str]) -> Events:
+        forgotten = set(EventLog(self.job.settings, self.spec.product).forgotten())
+        if not forgotten:
+            return events
+        stays_U = np.array([self.pseudonymise(user) not in forgotten for user in users])
+        return events.take(stays_U[events.users_N])
+
+    def _order_items(self, catalogue: Catalogue, log: _Log, division: Division) -> tuple[pa.Table, _Log]:
+        """Return the catalogue, most popular item of the training events first, and the events in its positions.
+
+        Without a catalogue of the user's own it holds the items that still have an event.
+        """
+        num_events_I = np.bincount(log.events.items_N[division.trains_N], minlength=len(catalogue.ids))
+        order_I = np.argsort(-num_events_I, kind="stable")
+        if self.data.items is None:
+            is_present_I = np.bincount(log.events.items_N, minlength=len(catalogue.ids)) > 0
+            order_I = order_I[is_present_I[order_I]]
+        position_I = np.full(len(catalogue.ids), -1, dtype=np.int32)
+        position_I[order_I] = np.arange(len(order_I), dtype=np.int32)
+        events = replace(log.events, items_N=position_I[log.events.items_N])
+        table = catalogue.to_table(order_I, num_events_I)
+        trains = events.take(division.trains_N)
+        vectors_IV = compute_item_vectors(trains.users_N, trains.items_N, table.num_rows, VECTOR_SIZE)
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_IV.ravel()), VECTOR_SIZE)
+        return table.append_column("vector", vectors), replace(log, events=events)
+
+    def _find_new(self, log: _Log) -> NDArray[np.bool_]:
+        """Return which events may be asked for: with ``exclude_seen`` no item that the user took before."""
+        events = log.events
+        if not self.spec.serve.rules.exclude_seen:
+            return np.ones(len(events), dtype=bool)
+        # A stable sort keeps the events of one user and item in the order of time.
+        order_N = np.lexsort((events.items_N, events.users_N))
+        users_N, items_N = events.users_N[order_N], events.items_N[order_N]
+        is_new_N = np.ones(len(events), dtype=bool)
+        is_new_N[order_N[1:]] = (users_N[1:] != users_N[:-1]) | (items_N[1:] != items_N[:-1])
+        return is_new_N
+
+    def _write_users(self, folder: Path) -> pa.Table | None:
+        users = self.data.users
+        if users is None:
+            return None
+        table = read_users(self._fetch(users.source), users, self.pseudonymise)
+        pq.write_table(table, folder / USERS_NAME, compression="zstd")
+        return table
+
+    def _write_features(self, folder: Path, log: _Log, pseudonyms: list[str], catalogue: pa.Table) -> None:
+        ids = catalogue["item"].to_pylist()
+        facts = read_facts(catalogue)
+        (folder / FEATURES_FOLDER).mkdir()
+        _write_tables(
+            folder / FEATURES_FOLDER / f"{USER_PROFILE}.parquet",
+            iter_profiles(log.events, pseudonyms, facts, self.data.max_history),
+        )
+        _write_tables(folder / FEATURES_FOLDER / f"{ITEM_STATISTICS}.parquet", iter_item_statistics(log.events, ids))
+        for name, declared in self.spec.features.sets.items():
+            key = self.pseudonymise if declared.entity == "user" else str
+            path = folder / FEATURES_FOLDER / f"{name}.parquet"
+            write_feature_set(name, declared, self._fetch(declared.source), path, make_key=key)
+
+
+def read_facts(catalogue: pa.Table) -> ItemFacts:
+    """Return what profiles need of a catalogue table."""
+    num_items = catalogue.num_rows
+    vectors = catalogue["vector"].combine_chunks()
+    return ItemFacts(
+        ids=catalogue["item"].to_pylist(),
+        categories=catalogue["categories"].to_pylist(),
+        prices_I=catalogue["price"].cast(pa.float64()).to_numpy(),
+        vectors_IV=np.asarray(vectors.flatten(), dtype=np.float32).reshape(num_items, -1),
+    )
+
+
+def _leave_out_rare(events: Events, column: str, fewest: int) -> Events:
+    codes_N = getattr(events, column)
+    return events if fewest <= 1 else events.take(np.bincount(codes_N)[codes_N] >= fewest)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes events as rows of the three splits."""
+
+    folder: Path
+    log: _Log
+    pseudonyms: list[str]
+    items: list[str]
+    max_history: int
+    users: pa.Table | None
+    """Attributes of users, by pseudonym."""
+
+    def write_train(self, trains_N: NDArray[np.bool_]) -> None:
+        """Write the training events, by user and time."""
+        _write_tables(self.folder / "train.parquet", self._iter_events(np.flatnonzero(trains_N)))
+
+    def _iter_events(self, places_N: NDArray[np.intp]) -> Iterable[pa.Table]:
+        pseudonyms = pa.array(self.pseudonyms, pa.string())
+        for begin in range(0, max(len(places_N), 1), 65_536):
+            chosen = places_N[begin : begin + 65_536]
+            columns = self._describe(chosen)
+            columns = {"user": pseudonyms.take(pa.array(self.log.events.users_N[chosen])), **columns}
+            yield pa.table(columns | self._describe_context(chosen))
+
+    def _describe(self, places: NDArray[np.intp]) -> dict[str, pa.Array]:
+        events = self.log.events
+        return {
+            "item": pa.array(self.items, pa.string()).take(pa.array(events.items_N[places])),
+            "timestamp": pa.array(events.times_N[places]),
+            "event": _decode(self.log.kinds, events.kinds_N[places]),
+            "weight": pa.array(events.weights_N[places]),
+        }
+
+    def _describe_context(self, places: NDArray[np.intp]) -> dict[str, pa.Array]:
+        contexts = self.log.contexts.items()
+        return {
+            name: _decode(texts, self.log.events.contexts_CN[row][places]) for row, (name, texts) in enumerate(contexts)
+        }
+
+    def _describe_users(self, users: NDArray[np.int32]) -> dict[str, pa.Array]:
+        """Return the attributes of users; null where nothing is known of one."""
+        if self.users is None:
+            return {}
+        pseudonyms = pa.array([self.pseudonyms[code] for code in users.tolist()], pa.string())
+        rows = pc.index_in(pseudonyms, value_set=self.users["user"].combine_chunks())
+        names = [name for name in self.users.column_names if name != "user"]
+        return {name: self.users[name].take(rows).combine_chunks() for name in names}
+
+    def write_held_out(
+        self, split: SplitName, held: HeldOut, is_new_N: NDArray[np.bool_]
+    ) -> list[tuple[str, list[str]]]:
+        """Write one row for each user who has a target, and return these users' own ids with their targets."""
+        targets = [
+            np.arange(end, stop)[is_new_N[end:stop]] for end, stop in zip(held.ends_H, held.stops_H, strict=True)
+        ]
+        has_target_H = np.array([len(places) > 0 for places in targets], dtype=bool)
+        held = held.take(has_target_H)
+        targets = [places for places in targets if len(places)]
+        firsts_H = np.array([places[0] for places in targets], dtype=np.intp)
+        self.log.dropped[f"{split}_without_new_item"] = int((~has_target_H).sum())
+        begins_H = np.maximum(held.starts_H, held.ends_H - self.max_history)
+        history = [np.arange(begin, end) for begin, end in zip(begins_H, held.ends_H, strict=True)]
+        flat = np.concatenate([np.empty(0, dtype=np.intp), *history])
+        offsets = pa.array(np.r_[0, np.cumsum([len(part) for part in history])].astype(np.int32))
+        events = pa.StructArray.from_arrays(list(self._describe(flat).values()), fields=list(HISTORY_TYPE))
+        items = [[self.items[code] for code in self.log.events.items_N[places].tolist()] for places in targets]
+        table = pa.table(
+            {
+                "user": pa.array([self.pseudonyms[code] for code in held.users_H.tolist()], pa.string()),
+                "events": pa.ListArray.from_arrays(offsets, events),
+                "items": pa.array(items, pa.list_(pa.string())),
+                "time": pa.array(self.log.events.times_N[firsts_H]),
+                "k": pa.array(np.full(len(targets), EVALUATED_K, dtype=np.int64)),
+            }
+        )
+        if context := self._describe_context(firsts_H) | self._describe_users(held.users_H):
+            columns = pa.StructArray.from_arrays(list(context.values()), names=list(context))
+            table = table.append_column("context", columns)
+        pq.write_table(table, self.folder / f"{split}.parquet", compression="zstd")
+        return [(self.log.users[code], found) for code, found in zip(held.users_H.tolist(), items, strict=True)]
+
+
+def _decode(texts: list[str], codes: NDArray[np.int32]) -> pa.Array:
+    return pa.array([*texts, None], pa.string()).take(pa.array(np.where(codes < 0, len(texts), codes)))
+
+
+def _write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
+    writer: pq.ParquetWriter | None = None
+    for table in tables:
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer is None:
+        raise DataError(f"{path.name}: nothing to write: no event is left. Check data.min_interactions.")
+    writer.close()
+
+
+def _check_held_out(num_rows: dict[str, int]) -> list[CheckResult]:
+    return [
+        CheckResult(
+            name=f"{name}_users",
+            rule="at least 1",
+            value=num_rows[name],
+            passed=num_rows[name] >= 1,
+            detail="users need three events or more to hold two out",
+        )
+        for name in HELD_OUT
+    ]
+
+
+def _fingerprint(log: _Log, catalogue: pa.Table) -> str:
+    """Return the digest of all events and items: equal for equal data, whatever the namespace."""
+    digest = hashlib.sha256()
+    events = log.events
+    for values in (
+        events.users_N,
+        events.items_N,
+        events.times_N,
+        events.kinds_N,
+        events.weights_N,
+        events.contexts_CN,
+    ):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    for texts in (log.users, log.kinds, *log.contexts.values()):
+        digest.update("\0".join(texts).encode() + b"\n")
+    for name in ("item", "title", "text", "categories", "time", "price"):
+        digest.update(repr(catalogue[name].to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def _profile(log: _Log, catalogue: pa.Table) -> Iterable[ColumnProfile]:
+    """Yield what the report shows of the events; of users nothing but how many there are."""
+    events = log.events
+    columns = {"user": pa.array(events.users_N), "item": pa.array(events.items_N), "weight": pa.array(events.weights_N)}
+    if log.kinds:
+        columns["event"] = _decode(log.kinds, events.kinds_N)
+    for row, (name, texts) in enumerate(log.contexts.items()):
+        columns[name] = _decode(texts, events.contexts_CN[row])
+    titles = pa.array(catalogue["title"].to_pylist(), pa.string())
+    for name, values in columns.items():
+        shown = titles.take(values) if name == "item" else values
+        profiler = ColumnProfiler(name, shown.type)
+        profiler.add(pa.chunked_array([shown]))
+        built = profiler.build(len(events), shown.null_count)
+        yield built.model_copy(update={"histogram": {}}) if name == "user" else built

@@ -1,0 +1,469 @@
+"""A trained recommender as serving loads it: histories in, items with reasons out.
+
+Array legend: B rows, I items, C candidates of one answer, K items of one answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from launchyard.atomic import write_text
+from launchyard.dataset import Record
+from launchyard.errors import BundleError, RequestError
+from launchyard.features import number_day
+from launchyard.kind import Output, Row
+from launchyard.kinds.recommendation.context import ContextLifts
+from launchyard.kinds.recommendation.day_counts import DayCounts, Totals
+from launchyard.kinds.recommendation.histories import History
+from launchyard.kinds.recommendation.profiles import Profile
+from launchyard.kinds.recommendation.reasons import Reasons
+from launchyard.kinds.recommendation.recipe import read_moment
+from launchyard.kinds.recommendation.rerank import FEATURES, Answer, Moment, Reranker, compute_features
+from launchyard.kinds.recommendation.schemas import RecommendationInput, RecommendationOutput
+from launchyard.kinds.recommendation.scorers import Scorer, load_scorer
+from launchyard.kinds.recommendation.shelf import Shelf
+from launchyard.vector_index import VectorIndex
+
+CONFIG_NAME = "model/recommender.json"
+RERANK_NAME = "rerank.json"
+DAY_COUNTS_NAME = "day_counts.npz"
+SCORE_DIGITS = 5
+"""Scores are compared to so many digits: what rounding moves by less than that keeps its place."""
+KNOWN = "known"
+"""Key of a row under which resources put what they know (a :class:`Known`)."""
+
+
+class RecommenderConfig(Record):
+    """What the predictor needs beside model and catalogue; written as ``model/recommender.json``."""
+
+    schema_version: Literal[1] = 1
+    k: int = Field(ge=1)
+    max_k: int = Field(ge=1)
+    max_history: int = Field(ge=1)
+    candidates: int = Field(ge=1, description="Best items of the model that rules and the second look choose from.")
+    exclude_seen: bool
+    max_per_category: int | None
+    freshness_half_life_days: float | None
+
+    def save(self, bundle_dir: Path) -> None:
+        """Write ``model/recommender.json``."""
+        write_text(bundle_dir / CONFIG_NAME, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, bundle_dir: Path) -> RecommenderConfig:
+        """Return the configuration in ``bundle_dir``.
+
+        Raises:
+            BundleError: it is missing, damaged or written by a newer version.
+        """
+        path = bundle_dir / CONFIG_NAME
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError) as err:
+            raise BundleError(f"{path}: cannot be read: {err}. Evaluate the model again.") from err
+
+
+@dataclass(frozen=True)
+class Known:
+    """What online stores say of a row at the moment of its request."""
+
+    profile: Profile
+    """The user's profile, with events up to this moment in it."""
+    day_counts: DayCounts | None
+    """What happened to the items; None: the store did not say, the bundle's own counts take their place."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A row as it is computed."""
+
+    row: Row
+    history: History
+    profile: Profile
+    day_counts: DayCounts
+    notes: tuple[str, ...]
+    k: int
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The items of one answer before they are put in words."""
+
+    positions_K: NDArray[np.intp]
+    scores_K: NDArray[np.float64]
+    contributions_KF: NDArray[np.float64] | None
+    is_personal: bool
+
+
+class RecommendationPredictor:
+    """Users, sessions or nobody in, ranked items out."""
+
+    input_schema = RecommendationInput
+    output_schema = RecommendationOutput
+
+    def __init__(self, config: RecommenderConfig, scorer: Scorer, folder: Path, *, threads: int) -> None:
+        """Take the loaded model; ``folder`` is the bundle's ``model/``."""
+        self.config = config
+        self.scorer = scorer
+        self.shelf = Shelf.load(folder)
+        self.day_counts = load_day_counts(folder)
+        self.contexts = ContextLifts.load(folder)
+        path = folder / RERANK_NAME
+        self.reranker = Reranker.model_validate_json(path.read_bytes()) if path.is_file() else None
+        self._reasons = Reasons(self.shelf)
+        self._index: VectorIndex | None = None
+        if (folder / INDEX_FOLDER).is_dir():
+            self._index = VectorIndex.load(folder / INDEX_FOLDER, threads=threads)
+        self._total = lru_cache(maxsize=64)(lambda counts, day: counts.total(day * 86_400.0))
+
+    @classmethod
+    def load(cls, bundle_dir: Path, *, threads: int) -> Self:
+        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads.
+
+        Raises:
+            BundleError: a file is missing, damaged or written by a newer version.
+        """
+        config = RecommenderConfig.load(bundle_dir)
+        folder = bundle_dir / "model"
+        return cls(config, load_scorer(folder, threads=threads), folder, threads=threads)
+
+    def parse(self, raw: object) -> Row:
+        """Return the row of one raw request input: ids as text, moments in seconds, events oldest first.
+
+        Raises:
+            RequestError: it is of the wrong form, or names a context that the product does not know.
+        """
+        try:
+            given = RecommendationInput.model_validate(raw)
+        except ValidationError as err:
+            raise RequestError(_explain(err)) from err
+        if given.k is not None and given.k > self.config.max_k:
+            raise RequestError(f"k: at most {self.config.max_k} items may be asked for (serve.max_k), got {given.k}.")
+        unknown = sorted(set(given.context or {}) - set(self.contexts.names))
+        if unknown:
+            known = ", ".join(self.contexts.names) or "none"
+            raise RequestError(f"context: '{unknown[0][:40]}' is not known to this product. Known: {known}.")
+        now = time.time() if given.time is None else _read_moment(given.time, "time")
+        events = [
+            {
+                "item": event.item,
+                "timestamp": now if event.timestamp is None else _read_moment(event.timestamp, "events.timestamp"),
+                "event": event.event,
+                "weight": 1.0 if event.weight is None else event.weight,
+            }
+            for event in given.events or ()
+        ]
+        events.sort(key=lambda event: float(str(event["timestamp"])))
+        return {
+            "user": given.user,
+            "events": events[-self.config.max_history :],
+            "k": given.k or self.config.k,
+            "time": now,
+            "context": given.context or {},
+            "filters": None if given.filters is None else given.filters.model_dump(),
+            "exclude_seen": given.exclude_seen,
+        }
+
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        """Return one output per row, in order; a row's output does not depend on its batch."""
+        requests = [self._read(row) for row in rows]
+        chosen = self._choose(requests)
+        return [self._answer(request, found) for request, found in zip(requests, chosen, strict=True)]
+
+    def explain(self, rows: Sequence[Row]) -> list[Output]:
+        """Return each row's output together with what speaks for each of its items."""
+        requests = [self._read(row) for row in rows]
+        return [
+            {**self._answer(request, found), "explanation": self._explain(request, found)}
+            for request, found in zip(requests, self._choose(requests), strict=True)
+        ]
+
+    def describe(self, row: Row) -> dict[str, float | str]:
+        """Return what drift is measured on: how much is known of the user, never who it is."""
+        request = self._read(row)
+        profile = request.profile
+        last = profile.last_event
+        favourite = max(profile.categories, key=lambda name: profile.categories[name], default="none")
+        return {
+            "num_events": float(profile.num_events),
+            "days_since_last_event": -1.0 if last is None else max(request.row["time"] - last, 0.0) / 86_400,
+            "num_categories": float(len(profile.categories)),
+            "favourite_category": favourite[:29],
+            "strategy": "personal" if len(request.history.items_L) else "popular",
+        }
+
+    def without_second_look(self) -> RecommendationPredictor:
+        """Return the same predictor without features, to compare with."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.reranker = None
+        return other
+
+    def look_at_candidates(self, rows: Sequence[Row], taken: Sequence[Sequence[str]]) -> list[Answer]:
+        """Return the candidates of each row that has a history, as the second look sees them, and which were taken."""
+        requests = [(self._read(row), items) for row, items in zip(rows, taken, strict=True)]
+        personal = [(request, items) for request, items in requests if len(request.history.items_L)]
+        found = self._find_candidates([request for request, _ in personal])
+        return [
+            Answer(
+                self._compute_features(request, positions_C, scores_C),
+                np.isin(positions_C, self.shelf.find(items)),
+                len(set(items)),
+            )
+            for (request, items), (positions_C, scores_C) in zip(personal, found, strict=True)
+        ]
+
+    def _compute_features(
+        self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        totals, lift_I = self._find_totals(request), self._find_lift(request)
+        moment = Moment(request.profile, totals, request.row["time"], lift_I)
+        return compute_features(positions_C, scores_C, moment, self.shelf)
+
+    def _read(self, row: Row) -> _Request:
+        """Return a row with its history and profile; both come from its events when no resource knows more."""
+        known: Known | None = row.get(KNOWN)
+        notes = () if known is None else known.notes
+        if known is None:
+            profile, unknown = self.make_profile(row["events"])
+            if unknown:
+                notes = (*notes, f"{unknown} of {len(row['events'])} events are of items outside the catalogue.")
+        else:
+            profile = known.profile
+        history = self._make_history(profile, row)
+        day_counts = self.day_counts if known is None or known.day_counts is None else known.day_counts
+        return _Request(row, history, profile, day_counts, notes, row["k"])
+
+    def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
+        """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
+        profile = Profile.start()
+        return profile, self.extend_profile(profile, events)
+
+    def extend_profile(self, profile: Profile, events: Sequence[Mapping[str, Any]]) -> int:
+        """Add events to a profile and return how many were left out, because the catalogue lacks their items."""
+        position = self.shelf.position
+        inside = [(position[event["item"]], event) for event in events if event["item"] in position]
+        profile.add(
+            [place for place, _ in inside],
+            [float(event["timestamp"]) for _, event in inside],
+            [float(event["weight"]) for _, event in inside],
+            self.shelf.facts,
+        )
+        return len(events) - len(inside)
+
+    def _make_history(self, profile: Profile, row: Row) -> History:
+        position = self.shelf.position
+        inside = [index for index, item in enumerate(profile.recent_items) if item in position]
+        kept = inside[-self.config.max_history :]
+        return History(
+            items_L=np.array([position[profile.recent_items[index]] for index in kept], dtype=np.int32),
+            times_L=np.array([profile.recent_times[index] for index in kept], dtype=np.float64),
+            weights_L=np.array([profile.recent_weights[index] for index in kept], dtype=np.float32),
+            time=row["time"],
+            user=row["user"],
+        )
+
+    def _choose(self, requests: Sequence[_Request]) -> list[_Chosen]:
+        """Return the items of each request, personal ones computed together."""
+        personal = [index for index, request in enumerate(requests) if len(request.history.items_L)]
+        chosen: dict[int, _Chosen] = {}
+        for index, (positions_C, scores_C) in zip(
+            personal, self._find_candidates([requests[index] for index in personal]), strict=True
+        ):
+            chosen[index] = self._order(requests[index], positions_C, scores_C)
+        for index, request in enumerate(requests):
+            if index not in chosen:
+                chosen[index] = self._choose_popular(request)
+        return [chosen[index] for index in range(len(requests))]
+
+    def _find_candidates(self, requests: Sequence[_Request]) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Return the model's best allowed items of each request, best first, with their scores."""
+        histories = [request.history for request in requests]
+        if not histories:
+            return []
+        if self._index is not None:
+            queries_BD = self.scorer.compute_queries(histories)
+            return [self._search(request, queries_BD[place : place + 1]) for place, request in enumerate(requests)]
+        scores_BI = self.scorer.score(histories)
+        return [self._select(request, scores_I) for request, scores_I in zip(requests, scores_BI, strict=True)]
+
+    def _search(self, request: _Request, query_1D: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        assert self._index is not None  # noqa: S101 - the caller asked
+        positions_1C, scores_1C = self._index.search(
+            query_1D,
+            self._count_candidates(request),
+            excluded=[self._list_seen(request)],
+            allowed_I=self.shelf.allow(request.row["filters"]),
+        )
+        found = positions_1C[0] >= 0
+        return positions_1C[0][found].astype(np.intp), scores_1C[0][found]
+
+    def _select(self, request: _Request, scores_I: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        allowed_I = self.shelf.allow(request.row["filters"])
+        scores_I = scores_I.copy() if allowed_I is None else np.where(allowed_I, scores_I, -np.inf)
+        scores_I[self._list_seen(request)] = -np.inf
+        return take_best(scores_I, self._count_candidates(request))
+
+    def _count_candidates(self, request: _Request) -> int:
+        # Three times as many as asked for, so that rules of variety have something to choose from.
+        return max(self.config.candidates, 3 * request.k)
+
+    def _list_seen(self, request: _Request) -> NDArray[np.int32]:
+        asked = request.row["exclude_seen"]
+        excludes = self.config.exclude_seen if asked is None else asked
+        return request.history.items_L if excludes else np.empty(0, dtype=np.int32)
+
+    def _order(self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]) -> _Chosen:
+        """Return the answer that the second look and the rules make of the model's candidates."""
+        final_C, contributions_CF = scores_C.astype(np.float64), None
+        if self.reranker is not None and len(positions_C):
+            contributions_CF = self.reranker.contribute(self._compute_features(request, positions_C, scores_C))
+            final_C = contributions_CF.sum(axis=1)
+        final_C = self._favour_fresh(final_C, positions_C, request.row["time"])
+        order_C = np.argsort(-np.round(final_C, SCORE_DIGITS), kind="stable")
+        kept_K = self._keep_varied(positions_C, order_C, request.k)
+        return _Chosen(
+            positions_C[kept_K],
+            final_C[kept_K],
+            None if contributions_CF is None else contributions_CF[kept_K],
+            is_personal=True,
+        )
+
+    def _choose_popular(self, request: _Request) -> _Chosen:
+        """Return what most people take, in the request's circumstances where these are known."""
+        totals = self._find_totals(request)
+        scores_I = np.log1p(totals.num_events_I if totals.num_events_I.any() else self.shelf.num_events_I)
+        lift_I = self._find_lift(request)
+        if lift_I is not None:
+            scores_I = scores_I + lift_I
+        positions_C, scores_C = self._select(request, scores_I.astype(np.float32))
+        final_C = self._favour_fresh(scores_C.astype(np.float64), positions_C, request.row["time"])
+        order_C = np.argsort(-np.round(final_C, SCORE_DIGITS), kind="stable")
+        kept_K = self._keep_varied(positions_C, order_C, request.k)
+        return _Chosen(positions_C[kept_K], final_C[kept_K], None, is_personal=False)
+
+    def _find_totals(self, request: _Request) -> Totals:
+        totals: Totals = self._total(request.day_counts, number_day(request.row["time"]))
+        return totals
+
+    def _find_lift(self, request: _Request) -> NDArray[np.float64] | None:
+        return self.contexts.find(request.row["context"]) if request.row["context"] else None
+
+    def _favour_fresh(
+        self, scores_C: NDArray[np.float64], positions_C: NDArray[np.intp], now: float
+    ) -> NDArray[np.float64]:
+        half_life = self.config.freshness_half_life_days
+        if half_life is None or not len(scores_C):
+            return scores_C
+        ages_C = np.nan_to_num((now - self.shelf.times_I[positions_C]) / 86_400, nan=0.0)
+        lowest = scores_C.min()
+        fresh_C: NDArray[np.float64] = lowest + (scores_C - lowest) * 0.5 ** (np.maximum(ages_C, 0.0) / half_life)
+        return fresh_C
+
+    def _keep_varied(self, positions_C: NDArray[np.intp], order_C: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+        """Return which candidates make the answer: in order, no category more often than the rule allows."""
+        most = self.config.max_per_category
+        if most is None:
+            return order_C[:k]
+        counts: dict[str, int] = {}
+        kept: list[int] = []
+        for place in order_C.tolist():
+            names = self.shelf.facts.categories[positions_C[place]]
+            if names and counts.get(names[0], 0) >= most:
+                continue
+            if names:
+                counts[names[0]] = counts.get(names[0], 0) + 1
+            kept.append(place)
+            if len(kept) == k:
+                break
+        return np.array(kept, dtype=np.intp)
+
+    def _answer(self, request: _Request, chosen: _Chosen) -> Output:
+        reasons = self._reasons.give(chosen.positions_K, request.profile, is_personal=chosen.is_personal)
+        facts, titles = self.shelf.facts, self.shelf.titles
+        return {
+            "items": [
+                {"item": facts.ids[place], "title": titles[place], "score": score, "reason": reason}
+                for place, score, reason in zip(
+                    chosen.positions_K.tolist(), np.round(chosen.scores_K, SCORE_DIGITS).tolist(), reasons, strict=True
+                )
+            ],
+            "strategy": "personal" if chosen.is_personal else "popular",
+            "notes": list(request.notes),
+        }
+
+    def _explain(self, request: _Request, chosen: _Chosen) -> dict[str, Any]:
+        ids = self.shelf.facts.ids
+        similar = self._reasons.find_similar(chosen.positions_K, request.profile)
+        features: dict[str, dict[str, float]] = {}
+        if chosen.contributions_KF is not None:
+            for place, added_F in zip(chosen.positions_K.tolist(), chosen.contributions_KF.tolist(), strict=True):
+                features[ids[place]] = dict(zip(FEATURES, added_F, strict=True))
+        return {"because_of": similar, "features": features}
+
+
+INDEX_FOLDER = "index"
+
+
+def take_best(scores_I: NDArray[np.float32], most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the positions of at most ``most`` finite scores, best first, ties by position, and these scores."""
+    rounded_I = np.round(scores_I, SCORE_DIGITS)
+    if most < len(scores_I):
+        limit = -np.partition(-rounded_I, most - 1)[most - 1]
+        near = np.flatnonzero(rounded_I >= limit) if limit > -np.inf else np.flatnonzero(rounded_I > -np.inf)
+    else:
+        near = np.flatnonzero(rounded_I > -np.inf)
+    best = near[np.argsort(-rounded_I[near], kind="stable")][:most]
+    return best, scores_I[best]
+
+
+def save_day_counts(counts: DayCounts, folder: Path) -> None:
+    """Write the counts per day as plain arrays."""
+    np.savez_compressed(
+        folder / DAY_COUNTS_NAME,
+        allow_pickle=False,
+        starts=counts.starts_I,
+        days=counts.days_R,
+        counts=counts.counts_R,
+        older=counts.older_I,
+        first_event=counts.first_event_I,
+    )
+
+
+def load_day_counts(folder: Path) -> DayCounts:
+    """Return what :func:`save_day_counts` wrote.
+
+    Raises:
+        BundleError: it is missing or damaged.
+    """
+    path = folder / DAY_COUNTS_NAME
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return DayCounts(arrays["starts"], arrays["days"], arrays["counts"], arrays["older"], arrays["first_event"])
+    except (OSError, KeyError, ValueError) as err:
+        raise BundleError(f"{path}: cannot be read: {err}. Evaluate the model again.") from err
+
+
+def _read_moment(value: float | str, where: str) -> float:
+    try:
+        return read_moment(value)
+    except ValueError as err:
+        raise RequestError(
+            f"{where}: '{str(value)[:40]}' is no moment in time. Send seconds since 1970 or ISO 8601."
+        ) from err
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"] if part not in ("float", "str")) or "input"
+    return f"{where}: {problem['msg']}. Send an object such as {{'user': '42'}} or {{'events': [{{'item': '50'}}]}}."

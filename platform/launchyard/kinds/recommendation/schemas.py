@@ -1,0 +1,115 @@
+"""What a recommender accepts and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+MAX_ID_CHARACTERS = 200
+MAX_EVENTS = 10_000
+MAX_FILTER_ITEMS = 10_000
+
+
+def read_id(value: object) -> object:
+    """Return an id as text without white space around it: 7, 7.0 and ``"7"`` are one id."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int) else value.strip() if isinstance(value, str) else value
+
+
+Id = Annotated[str, BeforeValidator(read_id), Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+"""An id as text; numbers are taken as well."""
+Moment = Annotated[float | str, Field(union_mode="left_to_right")]
+"""Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
+
+
+class Strict(BaseModel):
+    """A form that refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class EventInput(Strict):
+    """One thing that the user did."""
+
+    item: Id = Field(description="What it was done with.")
+    timestamp: Moment | None = Field(None, description="When; default: now.")
+    event: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)] | None = Field(
+        None, description="What was done, such as view or purchase."
+    )
+    weight: float | None = Field(None, gt=0, description="How much it counts; default: 1.")
+
+
+class UserEventInput(EventInput):
+    """One event as POST events takes it."""
+
+    user: Id = Field(description="Who did it.")
+
+
+class Filters(Strict):
+    """What an answer may hold."""
+
+    categories: list[str] | None = Field(None, min_length=1, description="Only items of one of these categories.")
+    items: list[Id] | None = Field(None, min_length=1, max_length=MAX_FILTER_ITEMS, description="Only these items.")
+    exclude: list[Id] | None = Field(None, max_length=MAX_FILTER_ITEMS, description="None of these items.")
+    min_price: float | None = Field(None, description="Only items that cost at least this.")
+    max_price: float | None = Field(None, description="Only items that cost at most this.")
+
+
+class RecommendationInput(Strict):
+    """Whom to recommend to: a user, or a session's events, or nobody in particular."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={"examples": [{"user": "42"}, {"events": [{"item": "50"}, {"item": "181"}]}, {"k": 5}]},
+    )
+
+    user: Id | None = Field(None, description="The user's id; what the user did before is looked up.")
+    events: list[EventInput] | None = Field(
+        None, max_length=MAX_EVENTS, description="What was done in this session, oldest first or with timestamps."
+    )
+    k: int | None = Field(None, ge=1, description="How many items; default: serve.k.")
+    time: Moment | None = Field(None, description="The moment of the recommendation; default: now.")
+    context: dict[str, str | None] | None = Field(
+        None, description="Circumstances and attributes, by the names that the spec gives them."
+    )
+    filters: Filters | None = Field(None, description="What the answer may hold.")
+    exclude_seen: bool | None = Field(None, description="Leave out what the user took; default: the spec's rule.")
+
+
+class RecommendedItem(BaseModel):
+    """One recommended item."""
+
+    item: str
+    title: str
+    score: float = Field(description="More is better; comparable within one answer only.")
+    reason: str = Field(description="Why, in words for the user.")
+
+
+class Explanation(BaseModel):
+    """What speaks for each item."""
+
+    because_of: dict[str, dict[str, float]] = Field(
+        description="Item -> items of the history and their similarity to it, -1 to 1."
+    )
+    features: dict[str, dict[str, float]] = Field(
+        description="Item -> feature and what it adds to the score of the second look, compared with an average item."
+    )
+
+
+class RecommendationOutput(BaseModel):
+    """The answer to one request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[RecommendedItem] = Field(description="Best first; fewer than k when the filters leave no more.")
+    strategy: Literal["personal", "popular"] = Field(
+        description="personal: from a history; popular: nothing is known of the user, so what most people take."
+    )
+    notes: list[str] = Field(description="What could not be looked up, and what took its place.")
+    explanation: Explanation | None = Field(None, description="Only in answers of explain.")

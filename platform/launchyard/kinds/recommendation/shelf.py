@@ -1,0 +1,130 @@
+"""The catalogue as serving holds it: what is known of each item, by position, and which may be shown.
+
+Array legend: I items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.sparse import csc_matrix, csr_matrix
+
+from launchyard.errors import BundleError
+from launchyard.kinds.recommendation.profiles import ItemFacts
+
+ITEMS_NAME = "items.parquet"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Items in catalogue order, most popular first."""
+
+    facts: ItemFacts
+    titles: Sequence[str]
+    times_I: NDArray[np.float64]
+    """When an item came out, seconds since 1970; NaN where unknown."""
+    num_events_I: NDArray[np.int64]
+    """Training events."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Shelf:
+        """Return the catalogue in ``items.parquet`` of a folder.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        try:
+            table = pq.read_table(folder / ITEMS_NAME)
+        except (OSError, pa.ArrowInvalid) as err:
+            raise BundleError(f"{folder / ITEMS_NAME}: cannot be read: {err}. Evaluate the model again.") from err
+        return cls.read(table)
+
+    @classmethod
+    def read(cls, table: pa.Table) -> Shelf:
+        """Return the catalogue in a table."""
+        vectors = table["vector"].combine_chunks()
+        facts = ItemFacts(
+            ids=table["item"].to_pylist(),
+            categories=table["categories"].to_pylist(),
+            prices_I=table["price"].to_numpy(),
+            vectors_IV=np.asarray(vectors.flatten(), dtype=np.float32).reshape(table.num_rows, -1),
+        )
+        return cls(facts, table["title"].to_pylist(), table["time"].to_numpy(), table["num_events"].to_numpy())
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Item id -> its place in the catalogue."""
+        return {item: place for place, item in enumerate(self.facts.ids)}
+
+    @cached_property
+    def category_names(self) -> dict[str, int]:
+        """Category -> its column in :attr:`category_matrix`, in alphabetical order."""
+        names = sorted({name for found in self.facts.categories for name in found})
+        return {name: column for column, name in enumerate(names)}
+
+    @cached_property
+    def category_matrix(self) -> csr_matrix:
+        """Which items (rows) are of which category (columns), each row adding up to 1."""
+        rows = np.repeat(np.arange(len(self.titles)), [len(names) for names in self.facts.categories])
+        columns = [self.category_names[name] for names in self.facts.categories for name in names]
+        weights = [1 / len(names) for names in self.facts.categories for _ in names]
+        return csr_matrix((weights, (rows, columns)), shape=(len(self.titles), max(len(self.category_names), 1)))
+
+    @cached_property
+    def _by_category(self) -> csc_matrix:
+        return self.category_matrix.tocsc()
+
+    def list_members(self, category: str) -> NDArray[np.intp]:
+        """Return the positions of the items of a category; none for one that no item is of."""
+        column = self.category_names.get(category)
+        if column is None:
+            return np.empty(0, dtype=np.intp)
+        bounds = self._by_category.indptr[column : column + 2]
+        members: NDArray[np.intp] = self._by_category.indices[slice(*bounds)].astype(np.intp)
+        return members
+
+    def category_shares(self, counts: Mapping[str, int]) -> NDArray[np.float64]:
+        """Return the share of each category in a user's counts, as a column of :attr:`category_matrix`."""
+        share_K = np.zeros(max(len(self.category_names), 1))
+        total = sum(counts.values())
+        for name, count in counts.items():
+            if name in self.category_names:
+                share_K[self.category_names[name]] = count / total
+        return share_K
+
+    def find(self, items: Sequence[str]) -> list[int]:
+        """Return the positions of those of ``items`` that are in the catalogue."""
+        return [place for item in items if (place := self.position.get(item)) is not None]
+
+    def allow(self, filters: Mapping[str, Any] | None) -> NDArray[np.bool_] | None:
+        """Return which items a request's filters leave; None when they leave all."""
+        given = {name: value for name, value in (filters or {}).items() if value is not None}
+        if not given:
+            return None
+        allowed_I = np.ones(len(self.titles), dtype=bool)
+        if "categories" in given:
+            of_category_I = np.zeros(len(self.titles), dtype=bool)
+            for name in given["categories"]:
+                of_category_I[self.list_members(name)] = True
+            allowed_I &= of_category_I
+        if "items" in given:
+            only_I = np.zeros(len(self.titles), dtype=bool)
+            only_I[self.find(given["items"])] = True
+            allowed_I &= only_I
+        # A price that nobody knows is neither above nor below a limit.
+        with np.errstate(invalid="ignore"):
+            if "min_price" in given:
+                allowed_I &= self.facts.prices_I >= given["min_price"]
+            if "max_price" in given:
+                allowed_I &= self.facts.prices_I <= given["max_price"]
+        if "exclude" in given:
+            allowed_I[self.find(given["exclude"])] = False
+        return allowed_I
