@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from launchyard.vector_index import CANDIDATES, VectorIndex
 
@@ -182,6 +183,7 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--peers", action="store_true", help="also measure other indexes of the library")
     options = parser.parse_args()
+    threadpool_limits(limits=1, user_api="blas")
     print(f"{options.items:,} items of {options.dimensions} dimensions, k = {K}, one query at a time on one thread")
     print(f"{'catalogue':<9} {'search':<30} {'build s':>7} {'load s':>7} {'file MB':>8} {'RSS MB':>7} ", end="")
     print(f"{'p50 ms':>7} {'p99 ms':>7} {'recall':>7}")
