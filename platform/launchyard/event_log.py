@@ -196,5 +196,8 @@ class EventLog:
             return connection.execute(query).all()
 
 
-def _read_events(rows: Sequence[Row[Any]]) -> list[StoredEvent]:
-    return [StoredEvent(row[0], Event(*row[1:])) for row in rows]
+def _read_events(rows: Sequence[Any]) -> list[StoredEvent]:
+    return [
+        StoredEvent(sequence, Event(user, item, timestamp, event, weight))
+        for sequence, user, item, timestamp, event, weight in rows
+    ]

@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-from launchyard.cli import cache_commands, client_commands, feature_commands, registry_commands, spec_commands
+from launchyard.cli import (
+    cache_commands,
+    client_commands,
+    feature_commands,
+    forget_command,
+    registry_commands,
+    spec_commands,
+)
 from launchyard.errors import LaunchyardError
 from launchyard.settings import load_settings, set_offline_defaults
 
@@ -65,6 +72,7 @@ def build_app() -> typer.Typer:
         entry.load()(app)
     registry_commands.add_commands(app)
     feature_commands.add_commands(app)
+    forget_command.add_commands(app)
     cache_commands.add_commands(app)
     client_commands.add_commands(app)
     return app

@@ -1,0 +1,94 @@
+"""The command that removes what is kept of a user: ``forget``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launchyard.cli.arguments import AsJson
+from launchyard.settings import load_settings
+
+if TYPE_CHECKING:
+    from launchyard.forget import Findings
+
+EPILOG = """
+Examples:
+
+  launchyard forget movie-recommender --user 196 --dry-run
+
+  launchyard forget movie-recommender --user 196 --yes
+"""
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    app.command(epilog=EPILOG)(forget)
+
+
+def forget(
+    product: Annotated[str, typer.Argument(help="Name of the product.", show_default=False)],
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="The user, by the id that your own data has.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is kept of the user.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a user's events, feedback and features now; show what goes with the next training."""
+    from launchyard.forget import find_user, forget_user
+
+    settings = load_settings()
+    if as_json and not (yes or dry_run):
+        raise typer.BadParameter("nobody can be asked: give --yes or --dry-run", param_hint="--json")
+    if dry_run:
+        _show(product, find_user(settings, product, user), is_removed=False, as_json=as_json)
+        return
+    if not (yes or as_json):
+        _show(product, find_user(settings, product, user), is_removed=False, as_json=False)
+        typer.confirm(
+            f"Remove what can be removed now, and leave the user out of the next training of {product}?", abort=True
+        )
+    _show(product, forget_user(settings, product, user), is_removed=True, as_json=as_json)
+
+
+def _show(product: str, found: Findings, *, is_removed: bool, as_json: bool) -> None:
+    if as_json:
+        document = _describe(product, found, is_removed=is_removed)
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{product}: user {found.user} (a pseudonym).")
+    if found.is_empty:
+        typer.echo("Nothing was found of this user.")
+    else:
+        _show_findings(found, is_removed=is_removed)
+    if is_removed:
+        typer.echo(
+            "Replicas that run drop what they remember within about a second. The next training leaves the user out."
+        )
+
+
+def _show_findings(found: Findings, *, is_removed: bool) -> None:
+    now = f"{found.now.events} events, {found.now.feedback} pieces of feedback, {found.now.features} feature rows"
+    if not found.now.total:
+        typer.echo("Nothing is left that can be removed now.")
+    else:
+        typer.echo(f"Removed now: {now}." if is_removed else f"Can be removed now: {now}.")
+    if found.later or found.learned:
+        typer.echo("Goes when the next training has replaced it:")
+    for remains in found.later:
+        typer.echo(f"  {remains.place}: {remains.count} rows and mentions in {remains.num_files} files")
+    for version in found.learned:
+        typer.echo(f"  version {version}: what its model learned from rows of this user")
+
+
+def _describe(product: str, found: Findings, *, is_removed: bool) -> dict[str, object]:
+    return {
+        "product": product,
+        "user": found.user,
+        "removed": is_removed,
+        "now": {"events": found.now.events, "feedback": found.now.feedback, "features": found.now.features},
+        "next_training": [
+            {"place": remains.place, "files": remains.num_files, "count": remains.count} for remains in found.later
+        ],
+        "learned": list(found.learned),
+    }

@@ -1,0 +1,161 @@
+"""Forgetting a user: what goes at once, and what goes with the next training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from launchyard.bundle import read_spec
+from launchyard.bundle_store import BundleStore
+from launchyard.dataset import MANIFEST_NAME, load_manifest
+from launchyard.event_log import EventLog
+from launchyard.feature_publishing import USER, opening_store
+from launchyard.identity import pseudonymise
+from launchyard.kind import get_kind
+from launchyard.records import Records, VersionRecord
+from launchyard.settings import Settings
+from launchyard.spec.blocks import Product
+from launchyard.traces import Trace, count_rows, iter_traces
+
+RECORDS_FILES = "records.db"
+"""Start of the names of the embedded records' files, which are looked into as a database."""
+TRAIN_NAME = "train.parquet"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is kept of a user where it can be removed at once."""
+
+    events: int
+    feedback: int
+    features: int
+    """Rows of published features; their online copies are not counted."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.events + self.feedback + self.features
+
+
+@dataclass(frozen=True)
+class Remains:
+    """Files of one run, version or training that name a user, and that the next training replaces."""
+
+    place: str
+    num_files: int
+    count: int
+    """Rows and mentions in them."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is kept of one user."""
+
+    user: str
+    """The pseudonym."""
+    now: Counts
+    later: tuple[Remains, ...]
+    learned: tuple[int, ...]
+    """Versions whose model learned from rows of this user, as far as their data sets are still there."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept at all."""
+        return not (self.now.total or self.later or self.learned)
+
+
+def find_user(settings: Settings, product: str, user: str) -> Findings:
+    """Return what is kept of a user, given by the product's own id; changes nothing.
+
+    Raises:
+        RegistryError: there is no such product.
+    """
+    with closing(Records(settings)) as records, closing(EventLog(settings, product)) as log:
+        versions = _list_versions(settings, records, product)
+        pseudonym = pseudonymise(records.get_signing_key(), product, user)
+        now = Counts(
+            events=log.count_of(pseudonym),
+            feedback=records.count_feedback_of(product, pseudonym),
+            features=count_rows(settings.features_dir(product), pseudonym),
+        )
+    traces = _list_files(settings, product, pseudonym)
+    return Findings(pseudonym, now, _sum_up(settings, traces, versions), _find_learned(traces, versions))
+
+
+def forget_user(settings: Settings, product: str, user: str) -> Findings:
+    """Remove what is kept of a user and can be removed at once; return what was found before.
+
+    The user is noted as forgotten, whether known or not: the next preparation leaves out what it finds in the
+    sources, and replicas drop what they remember within about a second. Events that arrive later are kept again. Done
+    again, or after it was cut off, it removes what is left.
+
+    Raises:
+        RegistryError: there is no such product, or the database cannot be used.
+        FeatureStoreError: the online store cannot be reached; do it again.
+    """
+    found = find_user(settings, product, user)
+    with closing(Records(settings)) as records, closing(EventLog(settings, product)) as log:
+        log.forget(found.user)
+        records.forget_feedback(product, found.user)
+        spec = _find_spec(settings, records, product)
+        if spec is not None and settings.features_dir(product).is_dir() and get_kind(spec.kind).load_features(spec):
+            with opening_store(settings, spec) as store:
+                store.delete(USER, found.user)
+        log.erase_deleted()
+    return found
+
+
+def _list_versions(settings: Settings, records: Records, product: str) -> list[VersionRecord]:
+    """Return the versions of a product, none for one that only runs are known of."""
+    if product not in records.list_products() and settings.runs_dir(product).is_dir():
+        return []
+    return records.list_versions(product)
+
+
+def _find_spec(settings: Settings, records: Records, product: str) -> Product | None:
+    """Return the spec of what serves a product, else of its newest version; None without any."""
+    rollout = records.find_rollout(product)
+    if rollout is not None and rollout.champion is not None:
+        return read_spec(BundleStore(settings).find_path(rollout.champion.bundle_uri))
+    versions = _list_versions(settings, records, product)
+    return read_spec(BundleStore(settings).find_path(versions[-1].bundle_uri)) if versions else None
+
+
+def _list_files(settings: Settings, product: str, pseudonym: str) -> list[Trace]:
+    """Return the files of the namespace that name a user, but for the published features and the records.
+
+    A pseudonym belongs to one product, so those of all products may be looked into.
+    """
+    features_dir = settings.features_dir(product)
+    return [
+        trace
+        for trace in iter_traces(settings.root, pseudonym)
+        if not (trace.path.is_relative_to(features_dir) or trace.path.name.startswith(RECORDS_FILES))
+    ]
+
+
+def _sum_up(settings: Settings, traces: list[Trace], versions: list[VersionRecord]) -> tuple[Remains, ...]:
+    store = BundleStore(settings)
+    folders = {store.find_path(version.bundle_uri): f"version {version.version}" for version in versions}
+    files: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for trace in traces:
+        place = next((name for folder, name in folders.items() if trace.path.is_relative_to(folder)), None)
+        place = place or _name_place(trace.path.relative_to(settings.root))
+        files[place] += 1
+        counts[place] += trace.count
+    return tuple(Remains(place, files[place], counts[place]) for place in files)
+
+
+def _name_place(path: Path) -> str:
+    """Return the folder that a file goes with: that of a run or training, else its own."""
+    return str(Path(*path.parts[:3])) if path.parts[0] in ("runs", "training") else str(path.parent)
+
+
+def _find_learned(traces: list[Trace], versions: list[VersionRecord]) -> tuple[int, ...]:
+    """Return the versions that were trained on data sets with rows of the user."""
+    folders = {trace.path.parent for trace in traces if trace.path.name == TRAIN_NAME}
+    fingerprints = {load_manifest(folder).fingerprint for folder in folders if (folder / MANIFEST_NAME).is_file()}
+    return tuple(version.version for version in versions if version.fingerprint in fingerprints)
