@@ -6,10 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from launchyard.kind import Predictor, Row
 from tiny_base import write_base
 from tiny_candidate import make_spec, write_dataset
 
-__all__ = ["BAD_INPUTS", "INPUTS", "SOURCE", "SPEC", "write_base", "write_dataset"]
+__all__ = ["BAD_INPUTS", "INPUTS", "SOURCE", "SPEC", "parse_source_row", "write_base", "write_dataset"]
 
 SPEC = make_spec(
     data={"source": "rows.csv", "text": "review", "redact": ["email", "phone"], "max_characters": 2000},
@@ -34,3 +35,8 @@ SOURCE = pa.table(
     }
 )
 """The same inputs as rows of the source that training reads."""
+
+
+def parse_source_row(predictor: Predictor, raw: dict[str, Any]) -> Row:
+    """Return the row that serving makes of what a row of the source says."""
+    return predictor.parse(raw["review"])

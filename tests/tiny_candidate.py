@@ -80,7 +80,7 @@ def _make_row(generator: random.Random, number: int) -> dict[str, str]:
     }
 
 
-def train_candidate(folder: Path, spec: Product, dataset_dir: Path, write_base: Callable[[Path], Path]) -> Path:
+def train_candidate(folder: Path, spec: Product, dataset_dir: Path, write_base: Callable[[Path], Path | None]) -> Path:
     """Train ``spec`` in this process, from the base that ``write_base`` writes; return the candidate folder."""
     job = TrainJob(
         spec=spec, dataset_dir=dataset_dir, base_dir=write_base(folder / "base"), output_dir=folder / "candidate"

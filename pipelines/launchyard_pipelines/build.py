@@ -106,7 +106,13 @@ def _connect_steps(
         )
         registered = add("register", bundle=evaluated.outputs["bundle"])
         with dsl.If(inputs["release"] == True, name="release"):  # noqa: E712 - KFP builds the condition from ==
-            add("deploy", product=spec.product, version=registered.outputs["Output"], run_id=RUN_ID)
+            add(
+                "deploy",
+                product=spec.product,
+                version=registered.outputs["Output"],
+                run_id=RUN_ID,
+                dataset=prepared.outputs["dataset"],
+            )
 
 
 class _TaskFactory:

@@ -84,11 +84,11 @@ def register(bundle: dsl.Input[dsl.Model]) -> int:
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def deploy(product: str, version: int, run_id: str) -> None:
-    """Make the version the champion: replicas follow the rollout record."""
+def deploy(product: str, version: int, run_id: str, dataset: dsl.Input[dsl.Dataset]) -> None:
+    """Publish the version's features and make it the champion: replicas follow the rollout record."""
     from launchyard_pipelines.steps import deploy as step
 
-    step.deploy(product, version, run_id)
+    step.deploy(product, version, run_id, dataset)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

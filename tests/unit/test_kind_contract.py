@@ -97,10 +97,11 @@ def test_explanations_fit_the_schema_and_keep_the_answer(predictor: Predictor, r
         assert output != plain
 
 
-def test_preparation_and_serving_make_the_same_rows(kind: Kind, samples: ModuleType, rows: list[Row]) -> None:
+def test_preparation_and_serving_make_the_same_rows(kind: Kind, samples: ModuleType, predictor: Predictor) -> None:
     examples = kind.load_recipe(samples.SPEC).convert(samples.SOURCE).to_pylist()
 
-    for example, row in zip(examples, rows, strict=True):
+    for example, raw in zip(examples, samples.SOURCE.to_pylist(), strict=True):
+        row = samples.parse_source_row(predictor, raw)
         assert {name: example[name] for name in row} == dict(row)
 
 

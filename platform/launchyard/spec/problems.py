@@ -57,10 +57,12 @@ class _Fault:
     branches: tuple[tuple[int, str], ...]
     """Depth of the path at which the union stands, and the branch's name."""
     error: ErrorDetails
+    entered: str | None = None
+    """The branch that the fault is seen from inside of."""
 
     def enter(self) -> _Fault:
         """Return the fault as seen from inside its outermost branch."""
-        return _Fault(self.path, self.branches[1:], self.error)
+        return _Fault(self.path, self.branches[1:], self.error, self.branches[0][1])
 
 
 def find_problems(error: ValidationError, document: Any, spec: type[BaseModel]) -> list[Problem]:
@@ -153,11 +155,29 @@ def _tell(faults: Sequence[_Fault], spec: type[BaseModel]) -> _Told:
             key = find_key(spec, fault.path)
             return _Told(Problem(fault.path, f"is missing. Add it: {key.description}" if key else "is missing"), True)
         case "extra_forbidden":
+            if fault.entered is not None and find_key(spec, fault.path) is not None:
+                text = f"is not a key of {fault.entered}. Remove it"
+                return _Told(Problem(fault.path, text, is_unknown_key=True))
             problem, suggestion = tell_unknown_key(fault.path, spec)
             return _Told(problem, suggestion=suggestion)
+        case "union_tag_invalid" | "union_tag_not_found":
+            return _tell_tag(fault, spec)
         case "value_error":
             return _Told(Problem(fault.path, str(fault.error["ctx"]["error"])))
     return _Told(Problem(fault.path, _tell_expectation([fault.error for fault in faults], fault.path, spec)))
+
+
+def _tell_tag(fault: _Fault, spec: type[BaseModel]) -> _Told:
+    """Return what is wrong with the key that says which form a block has."""
+    context = fault.error["ctx"]
+    path = (*fault.path, str(context["discriminator"]).strip("'"))
+    if fault.error["type"] == "union_tag_not_found":
+        key = find_key(spec, path)
+        return _Told(Problem(path, f"is missing. Add it: {key.description}" if key else "is missing"), True)
+    tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+    near = get_close_matches(str(context["tag"]), tags, n=1)
+    hint = f". Did you mean '{near[0]}'?" if near else ""
+    return _Told(Problem(path, f"must be one of {', '.join(tags)}, got '{context['tag']}'{hint}"))
 
 
 def tell_unknown_key(path: Path, spec: type[BaseModel]) -> tuple[Problem, str | None]:

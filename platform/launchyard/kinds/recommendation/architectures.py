@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from launchyard.spec.blocks import Model, SourceUri, Unit
 
+CHOICE = "Which model: popularity, item-knn, ease, content, lightgcn or sasrec."
 Dim = Annotated[int, Unit("numbers")]
 
 
@@ -29,7 +30,7 @@ class Architected(Model):
 class Popularity(Architected):
     """The items that most people took, the same for everyone: a baseline, and the answer for those without history."""
 
-    architecture: Literal["popularity"] = Field(description="Most popular first.")
+    architecture: Literal["popularity"] = Field(description=CHOICE)
     half_life_days: Annotated[float | None, Unit("days")] = Field(
         None, gt=0, description="An event this old counts half; null: all events count alike."
     )
@@ -38,7 +39,7 @@ class Popularity(Architected):
 class ItemKnn(Architected):
     """Items that the same people took (Sarwar et al. 2001): cosine of item columns, sparse, for any catalogue."""
 
-    architecture: Literal["item-knn"] = Field(description="Items like those in the history.")
+    architecture: Literal["item-knn"] = Field(description=CHOICE)
     neighbours: Annotated[int, Unit("items")] = Field(100, ge=1, le=10_000, description="Similar items kept per item.")
     shrinkage: Annotated[float, Unit("users")] = Field(
         10.0, ge=0, description="Added to each denominator, so that few shared users make no neighbours."
@@ -48,14 +49,14 @@ class ItemKnn(Architected):
 class Ease(Architected):
     """A linear model of all item pairs in closed form (Steck 2019); strong up to some ten thousand items."""
 
-    architecture: Literal["ease"] = Field(description="Linear autoencoder, solved in closed form.")
+    architecture: Literal["ease"] = Field(description=CHOICE)
     l2: float = Field(500.0, gt=0, le=1e9, description="Regularisation; more of it for fewer users.")
 
 
 class Content(Architected):
     """Items by their text, so that a new item can be recommended at once; the history's newest items count most."""
 
-    architecture: Literal["content"] = Field(description="Text of the items, a learned projection.")
+    architecture: Literal["content"] = Field(description=CHOICE)
     base: SourceUri | None = Field(
         None, description="Sentence encoder of the text, a path or URI; null: weighted words and characters."
     )
@@ -73,7 +74,7 @@ class Content(Architected):
 class LightGcn(Architected):
     """Vectors of users and items, averaged over their neighbours in the graph (He et al. 2020)."""
 
-    architecture: Literal["lightgcn"] = Field(description="Graph of users and items, pairwise loss.")
+    architecture: Literal["lightgcn"] = Field(description=CHOICE)
     dim: Dim = Field(64, ge=4, le=4096, description="Size of user and item vectors.")
     layers: Annotated[int, Unit("layers")] = Field(
         2, ge=0, le=8, description="Steps through the graph; 0 is matrix factorisation with BPR (Rendle et al. 2009)."
@@ -86,7 +87,7 @@ class LightGcn(Architected):
 class SasRec(Architected):
     """A causal transformer that predicts the next item of each history (Kang and McAuley 2018)."""
 
-    architecture: Literal["sasrec"] = Field(description="Self-attention over the sequence of events.")
+    architecture: Literal["sasrec"] = Field(description=CHOICE)
     dim: Dim = Field(64, ge=4, le=4096, description="Size of item vectors and hidden states.")
     layers: Annotated[int, Unit("layers")] = Field(2, ge=1, le=24, description="Attention blocks.")
     heads: Annotated[int, Unit("heads")] = Field(2, ge=1, le=64, description="Attention heads; they divide dim.")

@@ -6,7 +6,7 @@ Array legend: N events, I items, H held-out users.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -113,7 +113,8 @@ class _Preparation:
             targets = {name: writer.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}
             pq.write_table(catalogue_table, folder / ITEMS_NAME, compression="zstd")
             self._write_features(folder, log, pseudonyms, catalogue_table)
-            num_rows = {"train": int(division.trains_N.sum()), **{name: len(found) for name, found in targets.items()}}
+            num_rows: dict[SplitName, int] = {"train": int(division.trains_N.sum())}
+            num_rows |= {name: len(found) for name, found in targets.items()}
             checks += _check_held_out(num_rows)
             require_checks(checks)
             manifest = DatasetManifest(
@@ -121,7 +122,7 @@ class _Preparation:
                 kind=self.spec.kind,
                 fingerprint=_fingerprint(log, catalogue_table),
                 split_hash=hash_split(targets),
-                num_rows=cast("dict[SplitName, int]", num_rows),
+                num_rows=num_rows,
                 dropped={reason: count for reason, count in sorted(log.dropped.items()) if count},
                 sources=tuple(self.sources),
                 checks=tuple(checks),
@@ -373,7 +374,7 @@ def _write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
     writer.close()
 
 
-def _check_held_out(num_rows: dict[str, int]) -> list[CheckResult]:
+def _check_held_out(num_rows: Mapping[SplitName, int]) -> list[CheckResult]:
     return [
         CheckResult(
             name=f"{name}_users",

@@ -49,7 +49,7 @@ class DayCounts:
 
     @cached_property
     def _running_sums(self) -> NDArray[np.int64]:
-        return np.r_[0, np.cumsum(self.counts_R)]
+        return np.concatenate([[0], np.cumsum(self.counts_R)])
 
     @cached_property
     def _sorted_keys(self) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ Array legend: N events, U users, I items.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -147,17 +147,10 @@ class EventLogReader:
         """Return all events, in the order of the source."""
         parts = self._parts
         return Events(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("users_N", "items_N", "times_N", "kinds_N", "weights_N")
-            ),
+            np.concatenate([part.users_N for part in parts]),
+            np.concatenate([part.items_N for part in parts]),
+            np.concatenate([part.times_N for part in parts]),
+            np.concatenate([part.kinds_N for part in parts]),
+            np.concatenate([part.weights_N for part in parts]),
             np.concatenate([part.contexts_CN for part in parts], axis=1),
         )
-
-
-def renumber(events: Events, users: list[str], items: list[str]) -> tuple[Events, list[str], list[str]]:
-    """Return the events with the numbers of users that have none left closed up, and the users' and items' texts."""
-    kept_users = np.unique(events.users_N)
-    new_U = np.full(len(users), -1, dtype=np.int32)
-    new_U[kept_users] = np.arange(len(kept_users), dtype=np.int32)
-    return replace(events, users_N=new_U[events.users_N]), [users[code] for code in kept_users.tolist()], items

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -145,6 +146,16 @@ class Profile:
         self.recent_times += times
         self.recent_weights += weights
 
+    def sort_recent(self) -> None:
+        """Put the newest items in order again after events that came late; what has one moment keeps its order."""
+        times = self.recent_times
+        if all(earlier <= later for earlier, later in pairwise(times)):
+            return
+        order = sorted(range(len(times)), key=lambda index: times[index])
+        self.recent_items = [self.recent_items[index] for index in order]
+        self.recent_times = [times[index] for index in order]
+        self.recent_weights = [self.recent_weights[index] for index in order]
+
     def write(self, max_history: int) -> dict[str, Any]:
         """Return the row of ``user_profile``."""
         favourites = sorted(self.categories.items(), key=lambda found: (-found[1], found[0]))
@@ -184,8 +195,8 @@ def iter_profiles(events: Events, users: Sequence[str], facts: ItemFacts, max_hi
         for user in order_U[begin : begin + ROWS_AT_ONCE].tolist():
             part = slice(starts_U[user], starts_U[user + 1])
             profile = Profile.start()
-            columns = (events.items_N[part], events.times_N[part], events.weights_N[part])
-            profile.add(*(column.tolist() for column in columns), facts)
+            items, times = events.items_N[part].tolist(), events.times_N[part].tolist()
+            profile.add(items, times, events.weights_N[part].tolist(), facts)
             rows.append({ENTITY: users[user], TIMESTAMP: float(last_U[user]), **profile.write(max_history)})
         yield pa.Table.from_pylist(rows, schema=schema)
 

@@ -118,9 +118,8 @@ def _match_categories(candidates_C: NDArray[np.intp], profile: Profile, shelf: S
     favourite = max(profile.categories, key=lambda name: profile.categories[name])
     if favourite in shelf.category_names:
         top_K[shelf.category_names[favourite]] = 1.0
-    matched_C2 = shelf.category_matrix_IK[candidates_C] @ np.stack(
-        [shelf.category_shares(profile.categories), top_K], 1
-    )
+    wanted_K2 = np.stack([shelf.category_shares(profile.categories), top_K], axis=1)
+    matched_C2 = shelf.category_matrix[candidates_C] @ wanted_K2
     return matched_C2[:, 0], (matched_C2[:, 1] > 0).astype(np.float64)
 
 
@@ -174,7 +173,7 @@ def fit_reranker(answers: Sequence[Answer], *, folds: int = 5) -> Reranker:
     gains = np.zeros(len(answers))
     for fold in range(folds):
         fitted = _fit([answer for answer, part in zip(answers, part_of, strict=True) if part != fold])
-        for index in np.flatnonzero(part_of == fold):
+        for index in np.flatnonzero(part_of == fold).tolist():
             answer = answers[index]
             scores_C = ((answer.features_CF - fitted[0]) / fitted[1]) @ fitted[2]
             order = np.argsort(-np.round(scores_C, 6), kind="stable")

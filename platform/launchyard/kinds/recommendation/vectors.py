@@ -28,4 +28,5 @@ def compute_item_vectors(
         signs_V = np.sign(right_VI[np.arange(rank), np.abs(right_VI).argmax(axis=1)])
         vectors_IV[:, :rank] = (right_VI * signs_V[:, None])[::-1].T
     norms_I = np.linalg.norm(vectors_IV, axis=1, keepdims=True)
-    return np.divide(vectors_IV, norms_I, out=np.zeros_like(vectors_IV), where=norms_I > 1e-12).astype(np.float32)
+    unit_IV: NDArray[np.float64] = np.divide(vectors_IV, norms_I, out=np.zeros_like(vectors_IV), where=norms_I > 1e-12)
+    return unit_IV.astype(np.float32)

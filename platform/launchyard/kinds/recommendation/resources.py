@@ -1,0 +1,241 @@
+"""What a recommender knows while it serves: profiles and item statistics from the feature store, and events so far.
+
+An answer waits for the store as long as ``features.timeout_ms`` says and no longer; what is missing then is stated in
+its notes, and something lesser takes its place: the endpoint's own events for a profile, the bundle's counts for
+those of the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, cast
+
+from pydantic import ValidationError
+
+from launchyard.adapters.feast_online import OnlineReader
+from launchyard.errors import FeatureStoreError, RegistryError, RequestError
+from launchyard.event_log import AddedEvents, Event, EventLog
+from launchyard.feature_publishing import refill_features
+from launchyard.identity import pseudonymise
+from launchyard.kind import Row
+from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation.day_counts import DayCounts, read_online
+from launchyard.kinds.recommendation.predict import KNOWN, Known
+from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS, USER_PROFILE, Profile, describe_features
+from launchyard.kinds.recommendation.recipe import read_moment
+from launchyard.kinds.recommendation.schemas import UserEventInput
+from launchyard.kinds.recommendation.shelf import Shelf
+from launchyard.recent_events import RecentEvents
+from launchyard.records import Records
+from launchyard.settings import Settings
+from launchyard.spec.blocks import Product
+
+REFRESH_S = 60.0
+"""Time between two readings of all items' statistics."""
+CHECK_S = 2.0
+"""Time between two looks at whether the store is there and holds something."""
+KEPT_S = 600.0
+"""Age up to which statistics are used when the store does not give newer ones."""
+BULK_TIMEOUT_MS = 5_000.0
+BULK_ITEMS = 500
+"""Items that are read at once, in the background."""
+MOST_ITEMS = 200_000
+"""Catalogue up to which statistics are read from the store; a larger one is ordered by the bundle's own."""
+MAX_SKEW_S = 60.0
+"""How far an event may be ahead of our clock."""
+
+logger = logging.getLogger(__name__)
+
+
+class RecommendationResources:
+    """The online features and the events of one product, as one replica reads them."""
+
+    event_schema = UserEventInput
+
+    def __init__(self, settings: Settings, spec: Recommendation, shelf: Shelf) -> None:
+        """Open the stores; one that cannot be reached is asked again later."""
+        records = Records(settings)
+        try:
+            self._pseudonymise = partial(pseudonymise, records.get_signing_key(), spec.product)
+        finally:
+            records.close()
+        self._shelf = shelf
+        sets = describe_features(spec)
+        self._features = OnlineReader(settings, spec.product, sets, timeout_ms=spec.features.timeout_ms)
+        self._log = EventLog(settings, spec.product)
+        self._events = RecentEvents(self._log, max_events=spec.data.max_history)
+        bulk = OnlineReader(settings, spec.product, sets, timeout_ms=BULK_TIMEOUT_MS)
+        self._statistics = ItemStatistics(bulk, shelf.facts.ids, partial(refill_features, settings, spec))
+
+    @classmethod
+    def open(cls, settings: Settings, spec: Product, bundle_dir: Path) -> Self:
+        """Return the resources of a replica that serves ``bundle_dir``."""
+        return cls(settings, cast(Recommendation, spec), Shelf.load(bundle_dir / "model"))
+
+    def close(self) -> None:
+        """Stop reading and close all connections."""
+        self._statistics.close()
+        self._events.close()
+        self._features.close()
+        self._log.close()
+
+    def enrich(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows with each user's profile up to this moment, and what happened to the items."""
+        users = sorted({row["user"] for row in rows if row["user"] is not None})
+        profiles, problem = self._read_profiles(users)
+        day_counts, statistics_note = self._statistics.get()
+        enriched: list[Row] = []
+        for row in rows:
+            notes = [] if statistics_note is None else [statistics_note]
+            user = row["user"]
+            profile = Profile.start()
+            if user is not None:
+                if problem is not None:
+                    notes.append(f"{problem} Only events that this endpoint was sent are known of the user.")
+                elif (found := profiles.get(user)) is not None:
+                    profile = Profile.read(found)
+                notes += self._add_events(profile, user)
+            notes += self._add_session(profile, row["events"])
+            enriched.append({**row, KNOWN: Known(profile, day_counts, tuple(notes))})
+        return enriched
+
+    def _read_profiles(self, users: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], str | None]:
+        """Return the stored profiles of users, and why there are none if the store did not answer."""
+        try:
+            found = self._features.read(USER_PROFILE, users, now=time.time())
+        except FeatureStoreError as err:
+            return {}, f"user features: {err}"
+        return {user: row for user, row in zip(users, found, strict=True) if row is not None}, None
+
+    def _add_events(self, profile: Profile, user: str) -> list[str]:
+        """Add what the endpoint was sent of a user; return why not, if it could not be read."""
+        try:
+            events = self._events.history(user)
+        except RegistryError as err:
+            return [f"events: {err} The answer is made without the newest ones."]
+        known = set(zip(profile.recent_items, profile.recent_times, strict=True)) if events else set()
+        new = [event for event in events if (event.item, event.timestamp.timestamp()) not in known]
+        position = self._shelf.position
+        inside = [event for event in new if event.item in position]
+        profile.add(
+            [position[event.item] for event in inside],
+            [event.timestamp.timestamp() for event in inside],
+            [event.weight for event in inside],
+            self._shelf.facts,
+        )
+        profile.sort_recent()
+        return []
+
+    def _add_session(self, profile: Profile, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        position = self._shelf.position
+        inside = [event for event in events if event["item"] in position]
+        profile.add(
+            [position[event["item"]] for event in inside],
+            [float(event["timestamp"]) for event in inside],
+            [float(event["weight"]) for event in inside],
+            self._shelf.facts,
+        )
+        if len(inside) == len(events):
+            return []
+        return [f"{len(events) - len(inside)} of {len(events)} events are of items outside the catalogue."]
+
+    def parse_event(self, raw: object) -> Event:
+        """Return one raw event: ids as text, the user as a pseudonym, the moment with its zone.
+
+        Raises:
+            RequestError: it is of the wrong form, or of the future.
+        """
+        try:
+            given = UserEventInput.model_validate(raw)
+            now = time.time()
+            moment = now if given.timestamp is None else read_moment(given.timestamp)
+        except ValidationError as err:
+            problem = err.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in problem["loc"] if part not in ("float", "str")) or "event"
+            raise RequestError(f"{where}: {problem['msg']}. Send {{'user': '42', 'item': '50'}}.") from err
+        except ValueError as err:
+            raise RequestError(f"timestamp: {err}. Send seconds since 1970 or ISO 8601.") from err
+        if moment > now + MAX_SKEW_S:
+            raise RequestError(f"timestamp: {given.timestamp} is in the future. Check the clock and the unit.")
+        return Event(
+            user=self._pseudonymise(given.user),
+            item=given.item,
+            timestamp=datetime.fromtimestamp(moment, UTC),
+            event=given.event,
+            weight=1.0 if given.weight is None else given.weight,
+        )
+
+    def add_events(self, events: Sequence[Event]) -> AddedEvents:
+        """Keep events; they are on the disk when this returns, and the next answer knows them.
+
+        Raises:
+            RegistryError: the database cannot be used.
+        """
+        return self._events.add(events)
+
+
+class ItemStatistics:
+    """All items' statistics, read from the store every minute by a thread, which also refills a store that lost them.
+
+    Args:
+        reader: Reads the store; closed with this.
+        items: Ids in catalogue order.
+        refill: Brings what was published online again; called when the store turns out to be empty.
+    """
+
+    def __init__(self, reader: OnlineReader, items: Sequence[str], refill: Callable[[], object]) -> None:
+        self._reader = reader
+        self._items = items
+        self._refill = refill
+        self._counts: DayCounts | None = None
+        self._read_at = 0.0
+        self._problem = "they were not read yet."
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="read-item-statistics", daemon=True)
+        self._thread.start()
+
+    def get(self) -> tuple[DayCounts | None, str | None]:
+        """Return the newest counts, and a note when there are none that are fresh enough."""
+        if len(self._items) > MOST_ITEMS:
+            return None, None
+        if self._counts is not None and time.monotonic() - self._read_at < KEPT_S:
+            return self._counts, None
+        return None, f"item features: {self._problem} Those of the model's own data take their place."
+
+    def close(self) -> None:
+        """Stop reading and close the connection."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(BULK_TIMEOUT_MS / 1000)
+        self._reader.close()
+
+    def _run(self) -> None:
+        read_at = -REFRESH_S
+        while not self._closing.is_set():
+            try:
+                if self._reader.is_empty():
+                    self._refill()
+                    read_at = -REFRESH_S
+                if time.monotonic() - read_at >= REFRESH_S and len(self._items) <= MOST_ITEMS:
+                    self._read()
+                    read_at = time.monotonic()
+            except FeatureStoreError as err:
+                if self._problem != str(err):
+                    logger.warning("item features: %s", err)
+                self._problem = str(err)
+            self._closing.wait(CHECK_S)
+
+    def _read(self) -> None:
+        rows: list[Mapping[str, Any] | None] = []
+        now = time.time()
+        for start in range(0, len(self._items), BULK_ITEMS):
+            if self._closing.is_set():
+                return
+            rows += self._reader.read(ITEM_STATISTICS, self._items[start : start + BULK_ITEMS], now=now)
+        self._counts, self._read_at = read_online(rows), time.monotonic()

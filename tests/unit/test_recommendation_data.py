@@ -1,0 +1,321 @@
+"""Preparing an interaction log: what is read, what is left out, what is held out, and who is hidden."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from launchyard.data.prepare import prepare_dataset
+from launchyard.dataset import DatasetManifest
+from launchyard.errors import DataError
+from launchyard.event_log import EventLog
+from launchyard.features import sum_buckets
+from launchyard.identity import pseudonymise
+from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts
+from launchyard.records import Records
+from launchyard.settings import Settings
+from tiny_interactions import START_S, TASTES, list_events, make_spec, write_sources
+
+Events = list[dict[str, Any]]
+Prepare = Callable[..., tuple[DatasetManifest, Path]]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Prepare:
+    """Prepares events, by default the planted ones; called again, in the same home."""
+    numbers = iter(range(100))
+
+    def run(events: Events | None = None, **blocks: Any) -> tuple[DatasetManifest, Path]:
+        folder = tmp_path / str(next(numbers))
+        write_sources(folder, events)
+        spec = make_spec(**blocks)
+        settings = Settings(home=tmp_path / "home")
+        manifest = prepare_dataset(spec, settings, base_dir=folder, output_dir=folder / "dataset")
+        return manifest, folder / "dataset"
+
+    return run
+
+
+def make_events(*rows: tuple[Any, str, Any]) -> Events:
+    """Return a log of enough users, with these (user, item, timestamp) rows after it."""
+    return [
+        *list_events(),
+        *(
+            {"who": who, "what": what, "when": when, "did": "view", "stars": 1, "device": "tv"}
+            for who, what, when in rows
+        ),
+    ]
+
+
+def read_history(dataset_dir: Path, split: str, item: str) -> list[dict[str, Any]]:
+    """Return the held-out rows whose user took ``item``."""
+    return [row for row in pq.read_table(dataset_dir / f"{split}.parquet").to_pylist() if item in row["items"]]
+
+
+def test_the_last_event_of_each_user_tests_and_the_one_before_validates(prepare: Prepare) -> None:
+    items = TASTES["noir"][:4]
+    rows = [("late", item, START_S + 10**8 + place) for place, item in enumerate(items)]
+
+    _, dataset_dir = prepare(make_events(*rows))
+
+    pseudonym = pq.read_table(dataset_dir / "train.parquet").to_pylist()[-1]["user"]
+    test = pq.read_table(dataset_dir / "test.parquet").to_pylist()
+    found = next(row for row in test if row["time"] == START_S + 10**8 + 3)
+    assert found["items"] == [items[3]]
+    assert [event["item"] for event in found["events"]] == list(items[:3])
+    validated = next(
+        row for row in pq.read_table(dataset_dir / "validation.parquet").to_pylist() if row["user"] == found["user"]
+    )
+    assert validated["items"] == [items[2]]
+    assert [event["item"] for event in validated["events"]] == list(items[:2])
+    trained = [
+        row["item"] for row in pq.read_table(dataset_dir / "train.parquet").to_pylist() if row["user"] == found["user"]
+    ]
+    assert trained == list(items[:2])
+    assert re.fullmatch(r"[0-9a-f]{32}", pseudonym)
+
+
+def test_events_of_one_moment_keep_their_order_in_the_source(prepare: Prepare) -> None:
+    items = ["n5", "n1", "n9", "n3", "n7", "n2", "n8", "n4"]
+
+    _, dataset_dir = prepare(make_events(*(("tied", item, START_S + 10**8) for item in items)))
+
+    rows = pq.read_table(dataset_dir / "test.parquet").to_pylist()
+    (row,) = [row for row in rows if row["time"] == START_S + 10**8]
+    assert [event["item"] for event in row["events"]] + row["items"] == items
+
+
+def test_the_split_hash_is_the_same_in_every_namespace_though_pseudonyms_differ(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    first, first_dir = prepare()
+    folder = write_sources(tmp_path / "elsewhere")
+    other = Settings(home=tmp_path / "other")
+
+    second = prepare_dataset(make_spec(), other, base_dir=folder, output_dir=folder / "dataset")
+
+    assert (first.split_hash, first.fingerprint) == (second.split_hash, second.fingerprint)
+    users = [set(pq.read_table(path / "train.parquet")["user"].to_pylist()) for path in (first_dir, folder / "dataset")]
+    assert users[0].isdisjoint(users[1])
+
+
+def test_another_target_changes_the_split_hash(prepare: Prepare) -> None:
+    rows = [("late", f"n{place}", START_S + 10**8 + place) for place in range(4)]
+
+    first, _ = prepare(make_events(*rows))
+    second, _ = prepare(make_events(*rows[:3], ("late", "d0", START_S + 10**8 + 3)))
+
+    assert first.split_hash != second.split_hash
+
+
+def test_timestamps_in_any_unit_and_zone_and_ids_of_any_type_are_one_user_and_one_order(prepare: Prepare) -> None:
+    moment = START_S + 10**8
+    rows = [
+        ("7001", "n1", moment),
+        (7001, "n2", (moment + 1) * 1000),
+        (" 7001 ", "n3", (moment + 2) * 10**6),
+        ("7001", "n4", "2023-11-14T23:13:23+01:00"),
+        ("7001", "n5", "2023-11-14 22:13:24"),
+        ("7001", "n6", (moment + 5) * 10**9),
+    ]
+
+    _, dataset_dir = prepare(make_events(*rows))
+
+    (row,) = [row for row in pq.read_table(dataset_dir / "test.parquet").to_pylist() if row["time"] == moment + 5]
+    assert [event["item"] for event in row["events"]] == ["n1", "n2", "n3", "n4", "n5"]
+    assert [event["timestamp"] - moment for event in row["events"]] == [0, 1, 2, 3, 4]
+
+
+def test_exact_repeats_count_once_and_late_rows_find_their_place(prepare: Prepare) -> None:
+    moment = START_S + 10**8
+    rows = [
+        ("late", "n3", moment + 3),
+        ("late", "n1", moment + 1),
+        ("late", "n2", moment + 2),
+        ("late", "n1", moment + 1),
+    ]
+
+    manifest, dataset_dir = prepare(make_events(*rows))
+
+    (row,) = [row for row in pq.read_table(dataset_dir / "test.parquet").to_pylist() if row["time"] == moment + 3]
+    assert [event["item"] for event in row["events"]] == ["n1", "n2"]
+    assert manifest.dropped["exact_duplicate"] == 1
+
+
+def test_events_of_items_outside_the_catalogue_are_counted_and_left_out(prepare: Prepare) -> None:
+    manifest, dataset_dir = prepare(make_events(("9", "no-such-film", START_S)))
+
+    assert manifest.dropped["unknown_item"] == 1
+    assert "no-such-film" not in pq.read_table(dataset_dir / "items.parquet")["item"].to_pylist()
+
+
+def test_too_many_unknown_items_are_refused_by_name(prepare: Prepare) -> None:
+    rows = [(str(user), "other-catalogue", START_S + user) for user in range(500)]
+
+    with pytest.raises(DataError, match=r"unknown_items: must be at most 0.1.*'other-catalogue'"):
+        prepare(make_events(*rows))
+
+
+def test_an_item_that_nobody_took_is_in_the_catalogue_last(prepare: Prepare) -> None:
+    _, dataset_dir = prepare()
+
+    items = pq.read_table(dataset_dir / "items.parquet")
+    counts = items["num_events"].to_pylist()
+    assert counts == sorted(counts, reverse=True)
+    assert items["item"].to_pylist()[-1] == "cold"
+    assert counts[-1] == 0
+
+
+@pytest.mark.parametrize("weight", ["nan", "0", "-1", "inf"])
+def test_a_weight_that_is_no_number_above_0_is_refused_with_its_row(prepare: Prepare, weight: str) -> None:
+    events = make_events(("9", "n1", START_S))
+    events[-1]["stars"] = weight
+
+    with pytest.raises(DataError, match=rf"weight: must be a number above 0, found '?{weight}.* in row {len(events)}"):
+        prepare(events)
+
+
+def test_an_unreadable_timestamp_is_refused_with_its_row(prepare: Prepare) -> None:
+    events = make_events(("9", "n1", "last week"))
+
+    with pytest.raises(DataError, match=rf"timestamp: .*'last week' in row {len(events)}"):
+        prepare(events)
+
+
+def test_a_user_with_100_000_events_keeps_the_newest_and_is_warned_of(prepare: Prepare) -> None:
+    items = [item for found in TASTES.values() for item in found]
+    rows = [("robot", items[number % len(items)], START_S + 10**8 + number) for number in range(100_000)]
+
+    manifest, dataset_dir = prepare(
+        make_events(*rows),
+        serve={"rules": {"exclude_seen": False}},
+        data=make_spec().data.model_copy(update={"max_history": 50}),
+    )
+
+    (row,) = [
+        row
+        for row in pq.read_table(dataset_dir / "test.parquet").to_pylist()
+        if row["time"] == START_S + 10**8 + 99_999
+    ]
+    assert len(row["events"]) == 50
+    assert row["events"][-1]["timestamp"] == START_S + 10**8 + 99_998
+    assert any("one user has 100,000 of" in warning for warning in manifest.warnings)
+
+
+def test_a_target_that_the_user_took_before_is_left_out_when_seen_items_are_excluded(prepare: Prepare) -> None:
+    rows = [("again", item, START_S + 10**8 + place) for place, item in enumerate(["n1", "n2", "n3", "n1"])]
+
+    manifest, dataset_dir = prepare(make_events(*rows))
+
+    times = pq.read_table(dataset_dir / "test.parquet")["time"].to_pylist()
+    assert START_S + 10**8 + 3 not in times
+    assert manifest.dropped["test_without_new_item"] >= 1
+
+
+def test_a_split_by_time_trains_on_nothing_after_its_first_moment(prepare: Prepare) -> None:
+    data = make_spec().data.model_dump(mode="json") | {"split": {"strategy": "time", "validation": 0.2, "test": 0.2}}
+
+    _, dataset_dir = prepare(data=data)
+
+    newest = max(pq.read_table(dataset_dir / "train.parquet")["timestamp"].to_pylist())
+    validation, test = (pq.read_table(dataset_dir / f"{name}.parquet").to_pylist() for name in ("validation", "test"))
+    assert newest < min(row["time"] for row in validation)
+    assert max(row["time"] for row in validation) < min(row["time"] for row in test)
+    assert any(len(row["items"]) > 1 for row in test)
+    for row in (*validation, *test):
+        assert all(event["timestamp"] < row["time"] for event in row["events"])
+
+
+def test_users_and_items_with_too_few_events_are_left_out(prepare: Prepare) -> None:
+    data = make_spec().data.model_dump(mode="json") | {"min_interactions": {"user": 4, "item": 2}}
+
+    manifest, _ = prepare(make_events(("once", "n1", START_S), ("once", "cold", START_S + 1)), data=data)
+
+    assert manifest.dropped["rare_item"] == 1
+    assert manifest.dropped["rare_user"] >= 1
+
+
+def test_an_empty_catalogue_says_where_to_look(tmp_path: Path) -> None:
+    folder = write_sources(tmp_path / "sources")
+    (folder / "items.csv").write_text("what,name,kinds,year,price\n,,,,\n", encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"holds no item with an id\. Check data\.items\.id"):
+        prepare_dataset(make_spec(), Settings(home=tmp_path / "home"), base_dir=folder, output_dir=tmp_path / "dataset")
+
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_no_file_of_the_data_set_holds_a_user_id(prepare: Prepare) -> None:
+    events = make_events(*(("maria.gomez@example.com", f"n{place}", START_S + 10**8 + place) for place in range(5)))
+
+    manifest, dataset_dir = prepare(events)
+
+    tables = [pq.read_table(path) for path in dataset_dir.rglob("*.parquet")]
+    assert len(tables) == 7
+    assert not any("maria.gomez" in str(table.to_pylist()) for table in tables)
+    assert "maria.gomez" not in manifest.model_dump_json()
+
+
+def test_a_forgotten_user_is_in_no_file_of_the_next_data_set(prepare: Prepare, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    events = make_events(*(("leaver", f"n{place}", START_S + 10**8 + place) for place in range(5)))
+    _, before = prepare(events)
+    records = Records(settings)
+    user = pseudonymise(records.get_signing_key(), "tiny-films", "leaver")
+    records.close()
+    log = EventLog(settings, "tiny-films")
+    log.forget(user)
+    log.close()
+
+    manifest, after = prepare(events)
+
+    def holds(folder: Path) -> bool:
+        return any(user in str(pq.read_table(path).to_pylist()) for path in folder.rglob("*.parquet"))
+
+    assert holds(before)
+    assert not holds(after)
+    assert manifest.dropped["forgotten_user"] == 5
+
+
+def test_windows_of_all_items_equal_the_rule_for_one(prepare: Prepare) -> None:
+    _, dataset_dir = prepare()
+    table = pq.read_table(dataset_dir / "features" / "item_statistics.parquet")
+    items = pq.read_table(dataset_dir / "items.parquet")["item"].to_pylist()
+    moments = np.linspace(START_S, START_S + 80 * 86_400, 9)
+
+    counts = read_day_counts(table, items)
+
+    for moment in moments.tolist():
+        totals = counts.total(moment)
+        for place, item in enumerate(items):
+            known = [row for row in table.to_pylist() if row["entity"] == item and row["timestamp"] <= moment]
+            newest = known[-1] if known else {"day_numbers": [], "day_counts": [], "num_events": 0}
+            assert totals.num_events_I[place] == newest["num_events"]
+            for days in WINDOWS_DAYS:
+                expected = sum_buckets(newest["day_numbers"], newest["day_counts"], time=moment, window_days=days)
+                assert totals.windows_I[days][place] == expected
+
+
+def test_profiles_hold_what_each_user_did(prepare: Prepare) -> None:
+    rows = [("late", item, START_S + 10**8 + place * 86_400) for place, item in enumerate(["n1", "n2", "d1"])]
+
+    _, dataset_dir = prepare(make_events(*rows))
+
+    profiles = pq.read_table(dataset_dir / "features" / "user_profile.parquet").to_pylist()
+    found = profiles[-1]
+    assert [row["timestamp"] for row in profiles] == sorted(row["timestamp"] for row in profiles)
+    assert (found["num_events"], found["first_event"], found["last_event"]) == (
+        3,
+        START_S + 10**8,
+        START_S + 10**8 + 2 * 86_400,
+    )
+    assert found["recent_items"] == ["n1", "n2", "d1"]
+    assert dict(zip(found["categories"], found["category_counts"], strict=True)) == {"film": 3, "noir": 2, "drama": 1}
+    assert (found["price_sum"], found["price_count"]) == (6 + 7 + 6, 3)
+    assert found["day_counts"] == [1, 1, 1]
