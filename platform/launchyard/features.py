@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from launchyard.dataset import Record
 from launchyard.errors import SpecError
 
 Named = TypeVar("Named")
@@ -37,7 +36,13 @@ FeatureRow = Mapping[str, Any]
 """Feature -> value: a number, text or list, or None where it is unknown and has no default."""
 
 
-class Feature(Record):
+class Described(BaseModel):
+    """A description, immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(Described):
     """One thing that is known about an entity."""
 
     name: Name
@@ -56,7 +61,7 @@ class Feature(Record):
         return self
 
 
-class FeatureSet(Record):
+class FeatureSet(Described):
     """Features of one kind of entity that become known together."""
 
     name: Name

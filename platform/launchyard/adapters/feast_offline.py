@@ -21,7 +21,8 @@ from launchyard.data.identity import hash_values
 from launchyard.errors import DataError
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet
 
-ROW_GROUP_ROWS = 8192
+ROW_GROUP_ROWS = 2048
+"""Rows of one step: read, written, or sent to the online store together."""
 READ_AHEAD_BYTES = 1 << 20
 ROWS_PER_PASS = 500_000
 """Rows whose newest one is looked for in one pass over a file's keys."""
@@ -56,7 +57,7 @@ def publish_rows(source: Path, target: Path, feature_set: FeatureSet, publicatio
     start, before = 0, -np.inf
     with _open(source) as file, pq.ParquetWriter(target, schema, compression="zstd") as writer:
         _check_columns(source, file.schema_arrow.names, columns)
-        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=columns):
+        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=columns, use_threads=False):
             times_N = batch[TIMESTAMP].cast(pa.float64()).to_numpy(zero_copy_only=False)
             _check_times(source, times_N, before, start)
             _check_lengths(source, batch, feature_set)
@@ -74,7 +75,7 @@ def remove_rows(path: Path, feature_set: FeatureSet, key: str) -> int:
     start = 0
     try:
         with _open(path) as file, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for batch in file.iter_batches(ROW_GROUP_ROWS):
+            for batch in file.iter_batches(ROW_GROUP_ROWS, use_threads=False):
                 kept = pa.Table.from_batches([batch.filter(pc.not_equal(batch[feature_set.entity], key))])
                 numbers = pa.array(np.arange(start, start + kept.num_rows))
                 kept = kept.set_column(kept.schema.get_field_index(ROW), ROW, numbers)
@@ -129,7 +130,7 @@ def find_newest(path: Path, entity: str) -> NDArray[np.bool_]:
 def _iter_hashes(path: Path, entity: str) -> Iterator[tuple[int, NDArray[np.uint64]]]:
     first = 0
     with _open(path) as file:
-        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=[entity]):
+        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=[entity], use_threads=False):
             yield first, hash_values(batch[entity])
             first += batch.num_rows
 
