@@ -252,16 +252,3 @@ class EventLogContract:
             seconds_to_forget = wait_until(lambda: recent_items(recent) == [])
 
         assert max(seconds, seconds_to_forget) < 1.0
-
-    def test_no_event_is_lost_between_reading_a_user_and_following_the_others(
-        self, log: EventLog, other_log: EventLog
-    ) -> None:
-        users = [f"{number:032x}" for number in range(200)]
-        with closing(RecentEvents(log, max_events=10, timeout_s=PATIENCE_S)) as recent, ThreadPoolExecutor(2) as pool:
-            writing = pool.submit(lambda: [other_log.add([make_event(1, user)]) for user in users])
-            while not writing.done():
-                for user in users:
-                    recent.history(user)
-            writing.result()
-
-            wait_until(lambda: all(recent_items(recent, user) == ["item-1"] for user in users))
