@@ -24,6 +24,7 @@ from launchyard.evaluation import TrainingRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings, set_offline_defaults
 from launchyard.sources import fetch
+from launchyard.spec.blocks import PretrainedModel
 from launchyard.spec.load import load_spec
 from launchyard.testing import LocalContext
 from launchyard.text import TextPreprocessor
@@ -49,6 +50,7 @@ def make_job(folder: Path, overrides: Sequence[str]) -> TrainJob:
     dataset_dir = folder / "dataset"
     if not dataset_dir.exists():
         prepare_dataset(spec, settings, base_dir=SPEC.parent, output_dir=dataset_dir)
+    assert isinstance(spec.model, PretrainedModel)
     base = fetch(spec.model.base, settings, base_dir=SPEC.parent)
     return TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=base.path, output_dir=folder / "candidate")
 

@@ -64,7 +64,7 @@ def load_predictor(settings: Settings, product: str) -> Predictor:
 
 @contextmanager
 def run_server(kind: str, product: str, path: str) -> Iterator[str]:
-    """Yield the URL of a running server; ``path`` answers 200 to a POST once it is there."""
+    """Yield the URL of a running server; ``path`` answers 200 once it is there (``/ready`` to a GET)."""
     port = find_free_port()
     process = subprocess.Popen([sys.executable, __file__, kind, product, str(port)])
     url = f"http://{LOOPBACK}:{port}"
@@ -82,6 +82,8 @@ def run_server(kind: str, product: str, path: str) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
+        if url.endswith("/ready"):
+            return requests.get(url, timeout=10).ok
         return requests.post(url, json={"inputs": [TEXT]}, timeout=10).ok
     except requests.RequestException:
         return False

@@ -18,17 +18,17 @@ from launchyard.figures import Figure
 from launchyard.kind import Output
 from launchyard.kinds.recommendation import Recommendation, charts
 from launchyard.kinds.recommendation.architectures import Ease, ItemKnn
-from launchyard.kinds.recommendation.closed_form import build_interactions, find_neighbours, solve_ease
+from launchyard.kinds.recommendation.closed_form import find_neighbours, solve_ease
 from launchyard.kinds.recommendation.export import make_input
 from launchyard.kinds.recommendation.histories import (
     HeldOut,
     collect_held_out,
-    join_histories,
     read_catalogue,
     read_events,
 )
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.ranking import take_best
+from launchyard.kinds.recommendation.scorers import ItemWeightScorer
 from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.metrics.bootstrap import Bootstrap, measure, paired_difference
 from launchyard.metrics.ranking import LONG_CUTOFF, RankingScores, collect_facts
@@ -77,12 +77,8 @@ class RankingEvaluator:
             weights_II = solve_ease(Ease(architecture="ease"), events, self.catalogue)
         else:
             weights_II = find_neighbours(ItemKnn(architecture="item-knn"), events, self.catalogue)
-
-        def score(held: HeldOut, part: NDArray[np.intp]) -> NDArray[np.float32]:
-            taken_BI = build_interactions(join_histories(held.get_histories(part)), num_items)
-            return (taken_BI @ weights_II).toarray().astype(np.float32)
-
-        return self._list(rows, score)
+        scorer = ItemWeightScorer(weights_II, self.catalogue.score_popularity())
+        return self._list(rows, lambda held, part: scorer.score(held.get_histories(part)))
 
     def slices(self, rows: pa.Table) -> dict[str, list[str]]:
         """Return how much is known of each user, how popular the taken item is, and the columns the spec names."""
