@@ -6,7 +6,7 @@ product quantizer of four bits for each dimension, read sixteen or more items at
 graphs and clusters of vectors, the scan supposes nothing about how the vectors lie, loses nothing to a filter and is
 made in seconds. ``benchmarks/vector_search.py`` measures it.
 
-Array suffixes: B queries, I items, D dimensions, K results, N scores of one query, C candidates.
+Array suffixes: B queries, I items, D dimensions, K results, N scores of one query, C candidates, S sampled items.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ CANDIDATES = 50
 MIN_RESULTS = 10
 """Candidates are counted for at least so many results."""
 
+POOR_SHARE = 0.002
+"""The share of items that the compressed form describes worst, such as a few with vectors much longer than all others:
+they are candidates of every query, and the levels are fitted to the rest."""
+
 MAX_FETCHED_SHARE = 0.02
 """The share of all items beyond which so many candidates would be fetched that an exact search costs no more."""
 
@@ -57,6 +61,7 @@ class _Codes:
 
     levels: NDArray[np.float32]  # (D, 16): what each code of each dimension stands for
     codes: NDArray[np.uint8]  # (I, ceil(D / 2)): two dimensions a byte
+    poor: NDArray[np.int64]  # positions of the items that are farthest from what their codes stand for
 
 
 class VectorIndex:
@@ -116,7 +121,7 @@ class VectorIndex:
         """Write the index as plain arrays to one file in ``folder``, whole or not at all; return its path."""
         arrays: dict[str, NDArray[Any]] = {"vectors": self.vectors_ID, "candidates": np.array(self.candidates)}
         if self._codes is not None:
-            arrays |= {"levels": self._codes.levels, "codes": self._codes.codes}
+            arrays |= {"levels": self._codes.levels, "codes": self._codes.codes, "poor": self._codes.poor}
         path = folder / FILE_NAME
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}.")
         try:
@@ -143,7 +148,7 @@ class VectorIndex:
             with np.load(path, allow_pickle=False) as arrays:
                 vectors_ID = np.ascontiguousarray(arrays["vectors"], dtype=np.float32)
                 candidates = int(arrays["candidates"])
-                codes = _Codes(arrays["levels"], arrays["codes"]) if "codes" in arrays else None
+                codes = _Codes(arrays["levels"], arrays["codes"], arrays["poor"]) if "codes" in arrays else None
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as err:
             raise BundleError(f"{path}: not a vector index: {err}. Train the model again.") from err
         if vectors_ID.ndim != 2 or (codes is not None and not _fits(codes, vectors_ID.shape)):
@@ -222,7 +227,7 @@ class VectorIndex:
         """
         num_items = len(self.vectors_ID)
         num_allowed = num_items if allowed_I is None else int(np.count_nonzero(allowed_I))
-        if self._scan is None or num_allowed == 0:
+        if self._codes is None or num_allowed == 0:
             return {}
         wanted = self.candidates * max(k, MIN_RESULTS)
         groups: dict[int, list[int]] = {}
@@ -237,7 +242,7 @@ class VectorIndex:
             for row, positions_C in zip(rows, self._run_scan(queries_BD[rows], fetched), strict=True):
                 left_C = _drop(positions_C, excluded[row], allowed_I)
                 if len(left_C) >= max(k, wanted // 2):
-                    found[row] = left_C
+                    found[row] = np.union1d(left_C, _drop(self._codes.poor, excluded[row], allowed_I))
         return found
 
     def _run_scan(self, queries_BD: NDArray[np.float32], fetched: int) -> NDArray[np.int64]:
@@ -255,12 +260,21 @@ def _compress(vectors_ID: NDArray[np.float32], threads: int, seed: int) -> _Code
 
     faiss.omp_set_num_threads(threads)
     num_items, num_dimensions = vectors_ID.shape
-    quantizer = faiss.ProductQuantizer(num_dimensions, num_dimensions, CODE_BITS)
+    quantizer: Any = faiss.ProductQuantizer(num_dimensions, num_dimensions, CODE_BITS)
     quantizer.cp.seed = seed
-    sample = np.random.default_rng(seed).permutation(num_items)[:MAX_TRAINED]
-    quantizer.train(vectors_ID[np.sort(sample)])
-    levels = faiss.vector_to_array(quantizer.centroids).reshape(num_dimensions, 1 << CODE_BITS)
-    return _Codes(levels, quantizer.compute_codes(vectors_ID))
+    sample_SD = vectors_ID[np.sort(np.random.default_rng(seed).permutation(num_items)[:MAX_TRAINED])]
+    lengths_S = np.linalg.norm(sample_SD, axis=1)
+    quantizer.train(sample_SD[lengths_S <= np.quantile(lengths_S, 1 - POOR_SHARE)])
+    codes = quantizer.compute_codes(vectors_ID)
+    errors_I = np.empty(num_items, dtype=np.float32)
+    for first in range(0, num_items, MAX_TRAINED):
+        block = slice(first, first + MAX_TRAINED)
+        errors_I[block] = np.linalg.norm(vectors_ID[block] - quantizer.decode(codes[block]), axis=1)
+    return _Codes(
+        levels=faiss.vector_to_array(quantizer.centroids).reshape(num_dimensions, 1 << CODE_BITS),
+        codes=codes,
+        poor=np.sort(np.argsort(-errors_I, kind="stable")[: math.ceil(POOR_SHARE * num_items)]),
+    )
 
 
 def _open_scan(codes: _Codes, shape: tuple[int, ...]) -> Any:
@@ -288,6 +302,9 @@ def _fits(codes: _Codes, shape: tuple[int, ...]) -> bool:
         and codes.levels.shape == (num_dimensions, 1 << CODE_BITS)
         and codes.codes.dtype == np.uint8
         and codes.codes.shape == (num_items, (num_dimensions * CODE_BITS + 7) // 8)
+        and codes.poor.dtype == np.int64
+        and codes.poor.ndim == 1
+        and bool(((codes.poor >= 0) & (codes.poor < num_items)).all())
     )
 
 
@@ -319,8 +336,8 @@ def _check_search(
 def _drop(
     positions_C: NDArray[np.int64], unwanted: NDArray[np.integer[Any]], allowed_I: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
-    """Return the positions that pass both filters, ascending; -1, which the library pads with, does not."""
-    positions_C = np.sort(positions_C[positions_C >= 0])
+    """Return the positions that pass both filters, in their order; -1, which the library pads with, does not."""
+    positions_C = positions_C[positions_C >= 0]
     if allowed_I is not None:
         positions_C = positions_C[allowed_I[positions_C]]
     return positions_C[~np.isin(positions_C, unwanted)] if len(unwanted) else positions_C

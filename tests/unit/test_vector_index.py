@@ -103,6 +103,14 @@ def test_a_rough_scan_is_not_exact_so_that_recall_can_be_told_apart(vectors_ID: 
     assert _measure_recall(rough, _draw(50, seed=8)) < 0.95
 
 
+def test_a_few_vectors_much_longer_than_the_others_are_found(vectors_ID: NDArray[np.float32]) -> None:
+    uneven_ID = vectors_ID.copy()
+    uneven_ID[:30] *= 10
+    uneven_ID[0] *= 1000
+
+    assert _measure_recall(VectorIndex.build(uneven_ID, approximate_from=0), _draw(50, seed=22)) >= 0.95
+
+
 def test_approximate_scores_are_the_exact_inner_products_in_order(
     approximate: VectorIndex, vectors_ID: NDArray[np.float32]
 ) -> None:
@@ -147,8 +155,9 @@ def test_a_filter_of_any_width_keeps_recall(approximate: VectorIndex, share: flo
 
 
 def test_a_filter_that_takes_just_what_a_query_looks_for_leaves_the_best_of_the_rest(
-    approximate: VectorIndex, vectors_ID: NDArray[np.float32]
+    vectors_ID: NDArray[np.float32],
 ) -> None:
+    approximate = VectorIndex.build(vectors_ID, approximate_from=0, candidates=10)
     query_D = _draw(1, seed=14)[0]
     scores_I = vectors_ID @ query_D
     allowed_I = scores_I < np.quantile(scores_I, 0.5)
