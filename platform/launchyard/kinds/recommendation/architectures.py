@@ -64,6 +64,12 @@ class Content(Architected):
     half_life: Annotated[float, Unit("events")] = Field(
         5.0, gt=0, description="An event this many events ago counts half of the newest."
     )
+    negatives: Annotated[int | None, Unit("items")] = Field(
+        None,
+        ge=1,
+        description="Sampled items that each next item is told from (sampled softmax, for large catalogues); "
+        "null: all items (full softmax).",
+    )
 
     @property
     def base_uri(self) -> str | None:

@@ -5,18 +5,23 @@ Shapes: U users, I items, E events.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from launchyard.errors import TrainError
 from launchyard.kinds.recommendation.architectures import Ease, ItemKnn, Popularity
-from launchyard.kinds.recommendation.histories import Catalogue, Events
+from launchyard.kinds.recommendation.histories import Catalogue, Events, build_interactions
+from launchyard.kinds.recommendation.scorers import ItemWeights, ItemWeightScorer
 
 SECONDS_PER_DAY = 86_400.0
-DENSE_BYTES = 8.0
-"""Bytes that EASE holds per pair of items at its peak: the Gram matrix in double precision, inverted in place."""
-MAX_EASE_BYTES = 8e9
+EASE_BYTES = 12
+"""Bytes that EASE holds per pair of items at its peak: a matrix in double precision and its copy in single."""
+BASELINE_EASE_ITEMS = 10_000
+"""Largest catalogue whose cheap baseline is EASE: a minute of computation."""
+MIRROR_ROWS = 1000
 EASE_NEIGHBOURS = 1000
 """Largest weights that are kept for each item once a catalogue is larger than this by far."""
 DENSE_ITEMS = 5000
@@ -25,17 +30,8 @@ KNN_CHUNK = 2000
 """Items whose similarities to all others are held at once."""
 
 
-def build_interactions(events: Events, num_items: int) -> sparse.csr_array:
-    """Return a user-item matrix; an item that a user took several times has the largest of its weights."""
-    keys_E = events.repeat_users().astype(np.int64) * num_items + events.items_E
-    order_E = np.lexsort((-events.weights_E, keys_E))
-    keys, first = np.unique(keys_E[order_E], return_index=True)
-    values = events.weights_E[order_E][first].astype(np.float64)
-    return sparse.csr_array((values, (keys // num_items, keys % num_items)), shape=(len(events.users), num_items))
-
-
 def score_popularity(model: Popularity, events: Events, catalogue: Catalogue) -> NDArray[np.float32]:
-    """Return the score of each item: the sum of its events' weights, halved for each half-life of age.
+    """Return the score of each item: ln(1 + sum of its events' weights), halved for each half-life of age.
 
     Age is counted back from the newest training event.
     """
@@ -44,10 +40,10 @@ def score_popularity(model: Popularity, events: Events, catalogue: Catalogue) ->
         ages_E = (events.times_E.max() - events.times_E) / SECONDS_PER_DAY
         weights_E = weights_E * 0.5 ** (ages_E / model.half_life_days)
     totals_I = np.bincount(events.items_E, weights=weights_E, minlength=len(catalogue.items))
-    return totals_I.astype(np.float32)
+    return np.log1p(totals_I).astype(np.float32)
 
 
-def solve_ease(model: Ease, events: Events, catalogue: Catalogue) -> sparse.csr_array:
+def solve_ease(model: Ease, events: Events, catalogue: Catalogue) -> ItemWeights:
     """Return the item-item weights of EASE: row i is what having taken item i says about all items.
 
     B = I - P diag(1 / diag(P)), P = (X'X + l2 I)^-1, diagonal 0 (Steck 2019, "Embarrassingly Shallow Autoencoders for
@@ -57,12 +53,7 @@ def solve_ease(model: Ease, events: Events, catalogue: Catalogue) -> sparse.csr_
         TrainError: the catalogue is too large for memory.
     """
     num_items = len(catalogue.items)
-    if DENSE_BYTES * num_items**2 > MAX_EASE_BYTES:
-        raise TrainError(
-            f"model.architecture: ease needs all pairs of items at once, {DENSE_BYTES * num_items**2 / 1e9:.0f} GB for "
-            f"{num_items} items, more than {MAX_EASE_BYTES / 1e9:.0f} GB. Take item-knn, sasrec with model.negatives, "
-            "or raise data.min_interactions.item."
-        )
+    check_ease_fits(num_items, memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     interactions = build_interactions(events, num_items)
     gram_II = np.zeros((num_items, num_items), order="F")
     (interactions.T @ interactions).todense(out=gram_II)
@@ -71,11 +62,35 @@ def solve_ease(model: Ease, events: Events, catalogue: Catalogue) -> sparse.csr_
     inverse_II, status = linalg.lapack.dpotri(factor_II, lower=1, overwrite_c=1)
     if status != 0:
         raise TrainError(f"model.l2: the item matrix cannot be inverted with {model.l2:g}. Raise it.")
-    weights_II = np.tril(inverse_II) + np.tril(inverse_II, -1).T
-    weights_II /= -np.diag(weights_II)
-    weights_II[np.diag_indices(num_items)] = 0.0
-    weights_II = weights_II.astype(np.float32)
-    return sparse.csr_array(weights_II) if num_items <= DENSE_ITEMS else keep_largest(weights_II, EASE_NEIGHBOURS)
+    _mirror_lower(inverse_II)
+    inverse_II /= -np.diag(inverse_II).copy()
+    inverse_II[np.diag_indices(num_items)] = 0.0
+    weights_II = inverse_II.astype(np.float32)
+    return weights_II if num_items <= DENSE_ITEMS else keep_largest(weights_II, EASE_NEIGHBOURS)
+
+
+def check_ease_fits(num_items: int, *, memory_bytes: int) -> None:
+    """Check that all pairs of items fit in half of the machine's memory.
+
+    Raises:
+        TrainError: they do not; the message says what to take instead.
+    """
+    needed = EASE_BYTES * num_items**2
+    if needed > memory_bytes / 2:
+        raise TrainError(
+            f"model.architecture: ease computes with all pairs of items, {needed / 1e9:.1f} GB for {num_items} items, "
+            f"more than half of this machine's {memory_bytes / 1e9:.1f} GB. Take item-knn, or sasrec with "
+            "model.negatives, or raise data.min_interactions.item."
+        )
+
+
+def fit_cheap_baseline(events: Events, catalogue: Catalogue) -> ItemWeightScorer:
+    """Return what a trained model has to beat: EASE, or item neighbours where EASE would take minutes."""
+    if len(catalogue.items) <= BASELINE_EASE_ITEMS:
+        weights_II: ItemWeights = solve_ease(Ease(architecture="ease"), events, catalogue)
+    else:
+        weights_II = find_neighbours(ItemKnn(architecture="item-knn"), events, catalogue)
+    return ItemWeightScorer(weights_II, catalogue.score_popularity())
 
 
 def find_neighbours(model: ItemKnn, events: Events, catalogue: Catalogue) -> sparse.csr_array:
@@ -95,6 +110,16 @@ def find_neighbours(model: ItemKnn, events: Events, catalogue: Catalogue) -> spa
         sums = sparse.csc_array((similar.astype(np.float32), (shared.row, shared.col)), shape=shared.shape)
         parts.append(_keep_largest_stored(sums, model.neighbours))
     return sparse.hstack(parts).tocsr()
+
+
+def _mirror_lower(matrix_II: NDArray[np.float64]) -> None:
+    """Copy the lower triangle onto the upper one, in place."""
+    size = len(matrix_II)
+    for start in range(0, size, MIRROR_ROWS):
+        stop = min(start + MIRROR_ROWS, size)
+        block = matrix_II[start:stop, start:stop]
+        block[:] = np.tril(block) + np.tril(block, -1).T
+        matrix_II[start:stop, stop:] = matrix_II[stop:, start:stop].T
 
 
 def keep_largest(weights_II: NDArray[np.float32], count: int) -> sparse.csr_array:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy import sparse
 
 from launchyard.dataset import SplitName
 from launchyard.errors import DataError
@@ -182,6 +183,15 @@ def join_histories(histories: Sequence[History]) -> Events:
         times_E=np.concatenate([history.times_L for history in histories]),
         weights_E=np.concatenate([history.weights_L for history in histories]),
     )
+
+
+def build_interactions(events: Events, num_items: int) -> sparse.csr_array:
+    """Return a user-item matrix; an item that a user took several times has the largest of its weights."""
+    keys_E = events.repeat_users().astype(np.int64) * num_items + events.items_E
+    order_E = np.lexsort((-events.weights_E, keys_E))
+    keys, first = np.unique(keys_E[order_E], return_index=True)
+    values = events.weights_E[order_E][first].astype(np.float64)
+    return sparse.csr_array((values, (keys // num_items, keys % num_items)), shape=(len(events.users), num_items))
 
 
 def pad_newest(events: Events, rows_B: NDArray[np.intp], max_length: int) -> tuple[NDArray[np.int32], NDArray[np.intp]]:

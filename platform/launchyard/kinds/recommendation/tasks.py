@@ -19,7 +19,7 @@ from launchyard.kinds.recommendation.networks import Sample, SequenceNetwork, Ta
 from launchyard.kinds.recommendation.ranking import LOSS, METRIC, answer_rows, measure_answers
 
 SAMPLE_POWER = 0.75
-"""Negatives are drawn in proportion to (events + 1) to this power, between popular and uniform (Mikolov et al. 2013)."""
+"""Negatives are drawn in proportion to (events + 1) to this power: from uniform to popular (Mikolov et al. 2013)."""
 MAX_SCORES = 20_000_000
 """Most scores of a catalogue held at once (80 MB)."""
 
