@@ -18,6 +18,7 @@ from launchyard.event_log import PAGE, AddedEvents, Event, EventLog, StoredEvent
 
 POLL_S = 0.25
 READ_TIMEOUT_S = 0.25
+CLOSE_TIMEOUT_S = 1.0
 NUM_READERS = 2
 CAPACITY = 500_000
 """Events (and users) in memory, about 300 bytes each."""
@@ -70,9 +71,10 @@ class RecentEvents:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop following; what is being read is waited for no longer."""
+        """Stop following; what a silent database has not told by now is not waited for."""
         self._closing.set()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self._thread.join(CLOSE_TIMEOUT_S)
 
     def add(self, events: Sequence[Event]) -> AddedEvents:
         """Keep events; they are on the disk, and in the next :meth:`history` here, when this returns.
