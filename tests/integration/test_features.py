@@ -188,6 +188,46 @@ def test_new_publication_replaces_values_of_the_same_time(settings: Settings, tm
         assert reader.read("user_profile", ["cem"], now=41.0) == [as_row(mended[3][2])]
 
 
+def test_entities_that_a_new_publication_lacks_are_unknown_online_too(settings: Settings, tmp_path: Path) -> None:
+    store = publish(settings, tmp_path / "old")
+
+    publish(settings, tmp_path / "new", samples=SAMPLES[1:3])
+
+    with reading(settings) as reader:
+        known = reader.read("user_profile", ["anna", "ben", "cem"], now=41.0)
+    assert known == joined_rows(store, ask(["anna", "ben", "cem"], [41.0] * 3))
+    assert [row is None for row in known] == [False, False, True]
+
+
+def test_entities_that_vanish_before_anything_is_online_again_are_not_forgotten(
+    settings: Settings, tmp_path: Path
+) -> None:
+    store = publish(settings, tmp_path / "old")
+    store.publish(write_rows(tmp_path / "middle", SAMPLES[1:3]))
+
+    publish(settings, tmp_path / "new", samples=SAMPLES[1:2])
+
+    with reading(settings) as reader:
+        known = reader.read("user_profile", ["anna", "ben", "cem"], now=41.0)
+    assert [row is None for row in known] == [True, False, True]
+
+
+def test_deleting_while_rows_are_half_online_leaves_nobody_out(settings: Settings, tmp_path: Path) -> None:
+    store = publish(settings, tmp_path / "old", samples=SAMPLES[:1])
+    store.publish(write_rows(tmp_path / "new"))
+
+    store.delete("user", "ben")
+    store.materialize()
+
+    with reading(settings) as reader:
+        known = reader.read("user_profile", ["anna", "ben", "cem"], now=41.0)
+    assert [row is None for row in known] == [False, True, False]
+
+
+def test_forgetting_where_nothing_was_published_removes_nothing(settings: Settings) -> None:
+    assert FeatureStore(settings, PRODUCT, [PROFILE]).delete("user", "anna") == 0
+
+
 def test_repeating_publication_and_materialisation_writes_nothing(settings: Settings, tmp_path: Path) -> None:
     store = publish(settings, tmp_path / "rows")
 

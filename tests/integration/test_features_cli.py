@@ -98,7 +98,6 @@ def test_online_store_that_was_lost_is_refilled(settings: Settings, dataset_dir:
     for path in settings.features_dir(PRODUCT).glob("online.db*"):
         path.unlink()
 
-    run("features", "apply", PRODUCT)
     filled = refill_features(settings, SPEC)
 
     assert [found.num_written for found in filled] == [1, 1, 1]

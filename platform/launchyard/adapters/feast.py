@@ -42,14 +42,16 @@ from launchyard.adapters.feast_objects import (
     build_view,
     encode_key,
     name_file,
-    name_project,
 )
 from launchyard.adapters.feast_offline import (
     identify_publication,
     iter_newest,
+    iter_vanished,
+    name_vanished,
     publish_rows,
     read_publication,
     remove_rows,
+    write_vanished,
 )
 from launchyard.adapters.feast_online import describe_store, explaining, read_online
 from launchyard.data.feature_rows import ARROW_TYPES
@@ -96,7 +98,6 @@ class FeatureStore:
         self._sets = {found.name: found for found in sets}
         self._folder = folder or settings.features_dir(product)
         self._where = describe_store(settings, product)
-        self._project = name_project(settings, product)
         self._config = build_config(settings, product, self._folder, timeout_s=settings.timeout_s)
         self._online = get_online_store_from_config(self._config.online_store)
         self._views = {found.name: build_view(found) for found in (*sets, MARKS)}
@@ -125,7 +126,9 @@ class FeatureStore:
                 return False
             with atomic.new_folder(self._folder / OFFLINE_DIR) as offline:
                 for name, source in sources.items():
-                    publish_rows(source, offline / f"{name}.parquet", self._sets[name], ids[name])
+                    target, before = offline / f"{name}.parquet", self._folder / name_file(name)
+                    publish_rows(source, target, self._sets[name], ids[name])
+                    write_vanished(before, target, name_vanished(target), self._sets[name].entity)
         return True
 
     def apply(self) -> None:
@@ -139,19 +142,20 @@ class FeatureStore:
             entities = {found.entity: build_entity(found) for found in self._sets.values()}
             stale = [view for view in self._feast.list_feature_views() if view.name not in self._sets]
             self._feast.apply([*entities.values(), *views], objects_to_delete=stale, partial=False)
-            self._online.update(self._config, [], [self._views[MARKS.name]], [], [], partial=True)
+            self._prepare_online()
             self._online.remove_entities(self._config, [self._views[MARKS.name]], _mark_keys(v.name for v in stale))
 
     def materialize(self) -> tuple[Materialized, ...]:
         """Bring the newest row of every entity into the online store, in constant memory.
 
-        What is online already is not written again; after an interruption it goes on where it was; a store that lost
-        its data is filled anew.
+        What an earlier publication had and this one has not is emptied there. What is online already is not written
+        again; after an interruption it goes on where it was; a store that lost its data is filled anew.
 
         Raises:
             FeatureStoreError: the online store cannot be reached, or nothing was published.
         """
         with self._changing(), explaining(self._where):
+            self._prepare_online()
             return tuple(self._materialize(found) for found in self._sets.values())
 
     def join(self, rows: pa.Table, set_names: Sequence[str]) -> pa.Table:
@@ -185,6 +189,7 @@ class FeatureStore:
         """
         registered = {view.name for view in self._feast.list_feature_views()}
         with explaining(self._where):
+            self._prepare_online()
             return tuple(self._describe(found) for name, found in self._sets.items() if name in registered)
 
     def delete(self, entity: str, key: str) -> int:
@@ -198,14 +203,15 @@ class FeatureStore:
         """
         num_removed = 0
         with self._changing(), explaining(self._where):
+            self._prepare_online()
             mine = [found for found in self._sets.values() if found.entity == entity]
             for found in mine:
                 path = self._folder / name_file(found.name)
                 if path.is_file():
                     was_online = self._read_mark(found) == read_publication(path)
                     num_removed += remove_rows(path, found, key)
-                    if was_online:
-                        self._write_mark(found, *read_publication(path))
+                    publication, num_rows = read_publication(path)
+                    self._write_mark(found, publication, num_rows if was_online else 0)
             self._online.remove_entities(
                 self._config, [self._views[found.name] for found in mine], [encode_key(entity, key)]
             )
@@ -230,6 +236,10 @@ class FeatureStore:
             raise FeatureStoreError(
                 f"{self._folder}: another process has changed the features for {LOCK_TIMEOUT_S} s. Try again later."
             ) from err
+
+    def _prepare_online(self) -> None:
+        """Create the tables that are missing; a Redis needs none."""
+        self._online.update(self._config, [], list(self._views.values()), [], [], partial=True)
 
     def _find_files(self) -> list[Path]:
         return sorted((self._folder / OFFLINE_DIR).glob("*.parquet"))
@@ -257,7 +267,19 @@ class FeatureStore:
                 self._write_mark(feature_set, publication, done)
                 num_written += table.num_rows
             self._write_mark(feature_set, publication, num_rows)
+        self._empty_vanished(feature_set, path)
         return Materialized(feature_set.name, num_rows, num_written, time.monotonic() - started)
+
+    def _empty_vanished(self, feature_set: FeatureSet, path: Path) -> None:
+        """Empty the online rows of entities that the set has no longer; other sets of the same entities stay."""
+        names = [TIMESTAMP, *(feature.name for feature in feature_set.features)]
+        now = datetime.now(UTC)
+        for keys in iter_vanished(path, feature_set.entity):
+            empty = [
+                (encode_key(feature_set.entity, key), {name: Value() for name in names}, now, None) for key in keys
+            ]
+            self._online.online_write_batch(self._config, self._views[feature_set.name], empty, None)
+        name_vanished(path).unlink(missing_ok=True)
 
     def _write(self, feature_set: FeatureSet, table: pa.Table) -> None:
         encoders = {TIMESTAMP: CODINGS["number"].encode} | {

@@ -88,6 +88,45 @@ def remove_rows(path: Path, feature_set: FeatureSet, key: str) -> int:
     return num_before - start
 
 
+def write_vanished(before: Path, after: Path, target: Path, entity: str) -> None:
+    """Write the keys of entities that a set had and has no longer to ``target``, unless there are none.
+
+    Args:
+        before: The rows published before; beside it, those keys that had vanished then and are still online.
+        after: The rows published now.
+        target: The file to write.
+        entity: Column of the keys.
+    """
+    olds = [path for path in (before, name_vanished(before)) if path.is_file()]
+    num_passes = _count_passes(after)
+    schema = pa.schema([(entity, pa.string())])
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        num_written = 0
+        for part in range(num_passes if olds else 0):
+            mine = [hashes_B[hashes_B % np.uint64(num_passes) == part] for _, _, hashes_B in _iter_keys(after, entity)]
+            kept_K = np.unique(np.concatenate([np.empty(0, np.uint64), *mine]))
+            for old in olds:
+                for _, keys, hashes_B in _iter_keys(old, entity):
+                    is_gone_B = (hashes_B % np.uint64(num_passes) == part) & ~_are_in(hashes_B, kept_K)
+                    gone = pc.unique(keys.filter(pa.array(is_gone_B)))
+                    writer.write_table(pa.Table.from_arrays([gone], schema=schema))
+                    num_written += len(gone)
+    if not num_written:
+        target.unlink()
+
+
+def name_vanished(path: Path) -> Path:
+    """Return where the keys lie that must leave the online store, beside a set's published rows."""
+    return path.with_suffix(".vanished")
+
+
+def iter_vanished(path: Path, entity: str) -> Iterator[list[str]]:
+    """Yield the keys of entities that must leave the online store."""
+    if name_vanished(path).is_file():
+        for _, keys, _ in _iter_keys(name_vanished(path), entity):
+            yield keys.to_pylist()
+
+
 def iter_newest(path: Path, feature_set: FeatureSet, *, start: int) -> Iterator[tuple[int, pa.Table]]:
     """Yield the newest row of each entity, in file order, from row ``start`` on.
 
@@ -112,12 +151,11 @@ def find_newest(path: Path, entity: str) -> NDArray[np.bool_]:
     Entities are compared by 64 bits of BLAKE2b. Each pass over the keys looks at a share of them, so that memory stays
     the same however many there are; what is kept is one byte a row.
     """
-    num_rows = pq.read_metadata(path).num_rows
-    is_newest_N = np.zeros(num_rows, dtype=bool)
-    num_passes = -(-num_rows // ROWS_PER_PASS)
+    is_newest_N = np.zeros(pq.read_metadata(path).num_rows, dtype=bool)
+    num_passes = _count_passes(path)
     for part in range(num_passes):
         hashes, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for first, hashes_B in _iter_hashes(path, entity):
+        for first, _, hashes_B in _iter_keys(path, entity):
             mine_M = np.flatnonzero(hashes_B % np.uint64(num_passes) == part)
             hashes.append(hashes_B[mine_M])
             rows.append(mine_M + first)
@@ -127,12 +165,24 @@ def find_newest(path: Path, entity: str) -> NDArray[np.bool_]:
     return is_newest_N
 
 
-def _iter_hashes(path: Path, entity: str) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+def _count_passes(path: Path) -> int:
+    return -(-pq.read_metadata(path).num_rows // ROWS_PER_PASS) or 1
+
+
+def _iter_keys(path: Path, entity: str) -> Iterator[tuple[int, pa.Array, NDArray[np.uint64]]]:
+    """Yield the number of the first row of each batch, the keys in it and their hashes."""
     first = 0
     with _open(path) as file:
         for batch in file.iter_batches(ROW_GROUP_ROWS, columns=[entity], use_threads=False):
-            yield first, hash_values(batch[entity])
+            yield first, batch[entity], hash_values(batch[entity])
             first += batch.num_rows
+
+
+def _are_in(hashes_B: NDArray[np.uint64], sorted_K: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    places_B = np.searchsorted(sorted_K, hashes_B)
+    is_inside_B = places_B < len(sorted_K)
+    is_inside_B[is_inside_B] = sorted_K[places_B[is_inside_B]] == hashes_B[is_inside_B]
+    return is_inside_B
 
 
 def _open(path: Path) -> pq.ParquetFile:
