@@ -148,6 +148,9 @@ class RecommendationTrain(Train):
         128, ge=1, le=65536, description="Rows (users; for lightgcn events) per optimiser step, over all workers."
     )
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak learning rate.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
+    )
 
 
 class RankingTune(Tune):
@@ -194,7 +197,9 @@ class Rules(Block):
         None, ge=1, description="Most items of one category (the first that an item names) in one answer."
     )
     freshness_half_life_days: Annotated[float | None, Unit("days")] = Field(
-        None, gt=0, description="An item this old gets half of its score's advantage over the weakest candidate."
+        None,
+        gt=0,
+        description="An item this much older than the newest candidate keeps half of its lead over the weakest one.",
     )
 
 

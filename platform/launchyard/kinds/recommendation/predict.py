@@ -365,9 +365,9 @@ class RecommendationPredictor:
         half_life = self.config.freshness_half_life_days
         if half_life is None or not len(scores_C):
             return scores_C
-        ages_C = np.nan_to_num((now - self.shelf.times_I[positions_C]) / 86_400, nan=0.0)
+        ages_C = np.maximum(np.nan_to_num((now - self.shelf.times_I[positions_C]) / 86_400, nan=0.0), 0.0)
         lowest = scores_C.min()
-        fresh_C: NDArray[np.float64] = lowest + (scores_C - lowest) * 0.5 ** (np.maximum(ages_C, 0.0) / half_life)
+        fresh_C: NDArray[np.float64] = lowest + (scores_C - lowest) * 0.5 ** ((ages_C - ages_C.min()) / half_life)
         return fresh_C
 
     def _keep_varied(self, positions_C: NDArray[np.intp], order_C: NDArray[np.intp], k: int) -> NDArray[np.intp]:

@@ -110,7 +110,9 @@ class SequenceTask:
         queries_BPD = network.encode(self._send(items_BP.astype(np.int64)), self._send(lengths_B))
         last_B = self._send(np.maximum(lengths_B - 1, 0))
         queries_BD = queries_BPD[torch.arange(len(rows_B), device=self.device), last_B]
-        scores_BI = (queries_BD.float() @ network.embed().float().T).cpu().numpy()
+        # In full precision: rounded to bf16, neighbours of a ranking would change places.
+        with torch.autocast(self.device.partition(":")[0], enabled=False):
+            scores_BI = (queries_BD.float() @ network.embed().float().T).cpu().numpy()
         scores_BI[lengths_B == 0] = self.catalogue.score_popularity()
         return answer_rows(scores_BI, self.validation, rows_B, exclude_seen=self.exclude_seen)
 
