@@ -6,6 +6,7 @@ row, D numbers of a vector, V validation rows, C candidates of one negative.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -67,7 +68,11 @@ class GraphNetwork(nn.Module):
         nn.init.normal_(self.vectors.weight, std=INIT_STD)
         parts = (graph_MM.indptr.astype(np.int64), graph_MM.indices.astype(np.int64), graph_MM.data.astype(np.float32))
         # Not a buffer: data-parallel training would send it around.
-        self.graph_MM = torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=graph_MM.shape).to(device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+            self.graph_MM = torch.sparse_csr_tensor(
+                *map(torch.from_numpy, parts), size=graph_MM.shape, check_invariants=True
+            ).to(device)
         self.to(device)
 
     def propagate(self) -> list[torch.Tensor]:
