@@ -13,6 +13,7 @@ from launchyard.spec.blocks import (
     Block,
     Comparison,
     Data,
+    EarlyStopping,
     Evaluate,
     Fraction,
     Ineffective,
@@ -148,6 +149,7 @@ class RecommendationTrain(Train):
         128, ge=1, le=65536, description="Rows (users; for lightgcn events) per optimiser step, over all workers."
     )
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak learning rate.")
+    early_stopping: EarlyStopping | None = Field(EarlyStopping(patience=10), description="null trains all epochs.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "fp32", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
     )

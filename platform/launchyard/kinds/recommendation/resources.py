@@ -40,6 +40,8 @@ REFRESH_S = 60.0
 """Time between two readings of all items' statistics."""
 CHECK_S = 2.0
 """Time between two looks at whether the store is there and holds something."""
+TRUSTED_S = 1.0
+"""Time for which a store that was found filled is not looked at again."""
 KEPT_S = 600.0
 """Age up to which statistics are used when the store does not give newer ones."""
 BULK_TIMEOUT_MS = 5_000.0
@@ -67,6 +69,7 @@ class RecommendationResources:
             records.close()
         self._shelf = shelf
         sets = describe_features(spec)
+        self._filled_until = 0.0
         self._features = OnlineReader(settings, spec.product, sets, timeout_ms=spec.features.timeout_ms)
         self._log = EventLog(settings, spec.product)
         self._events = RecentEvents(self._log, max_events=spec.data.max_history)
@@ -109,9 +112,26 @@ class RecommendationResources:
         """Return the stored profiles of users, and why there are none if the store did not answer."""
         try:
             found = self._features.read(USER_PROFILE, users, now=time.time())
+            # Nothing is known of a user whom nobody has met, nor of anybody in a store that lost its data.
+            if None in found and not self._is_filled():
+                return {}, "user features: the store is empty and being filled."
         except FeatureStoreError as err:
             return {}, f"user features: {err}"
         return {user: row for user, row in zip(users, found, strict=True) if row is not None}, None
+
+    def _is_filled(self) -> bool:
+        """Return whether the store holds what was published; looked up at most once a second.
+
+        Raises:
+            FeatureStoreError: the store does not answer in time.
+        """
+        if time.monotonic() < self._filled_until:
+            return True
+        if self._features.is_empty():
+            self._statistics.wake()
+            return False
+        self._filled_until = time.monotonic() + TRUSTED_S
+        return True
 
     def _add_events(self, profile: Profile, user: str) -> list[str]:
         """Add what the endpoint was sent of a user; return why not, if it could not be read."""
@@ -197,6 +217,7 @@ class ItemStatistics:
         self._read_at = 0.0
         self._problem = "they were not read yet."
         self._closing = threading.Event()
+        self._waking = threading.Event()
         self._thread = threading.Thread(target=self._run, name="read-item-statistics", daemon=True)
         self._thread.start()
 
@@ -208,9 +229,14 @@ class ItemStatistics:
             return self._counts, None
         return None, f"item features: {self._problem} Those of the model's own data take their place."
 
+    def wake(self) -> None:
+        """Look at the store at once."""
+        self._waking.set()
+
     def close(self) -> None:
         """Stop reading and close the connection."""
         self._closing.set()
+        self._waking.set()
         if self._thread.is_alive():
             self._thread.join(BULK_TIMEOUT_MS / 1000)
         self._reader.close()
@@ -229,7 +255,8 @@ class ItemStatistics:
                 if self._problem != str(err):
                     logger.warning("item features: %s", err)
                 self._problem = str(err)
-            self._closing.wait(CHECK_S)
+            self._waking.wait(CHECK_S)
+            self._waking.clear()
 
     def _read(self) -> None:
         rows: list[Mapping[str, Any] | None] = []

@@ -20,7 +20,7 @@ def read_id(value: object) -> object:
     return str(value) if isinstance(value, int) else value.strip() if isinstance(value, str) else value
 
 
-Id = Annotated[str, BeforeValidator(read_id), Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), BeforeValidator(read_id)]
 """An id as text; numbers are taken as well."""
 Moment = Annotated[float | str, Field(union_mode="left_to_right")]
 """Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
