@@ -123,7 +123,7 @@ def measure_ours(catalogue: Catalogue, folder: Path) -> bool:
         prefix = f"{build_s:>7.1f} {float(load_s):>7.2f} {size_mb:>8.0f} {float(memory_mb):>7.0f}"
         inside = measure(name, catalogue, lambda query_QD, index=loaded: index.search(query_QD, K)[0], prefix)  # type: ignore[misc]
         if candidates == CANDIDATES:
-            kept = inside and measure_filters(catalogue, exact, loaded)
+            kept = all([inside, measure_filters(catalogue, exact, loaded)])
     return kept
 
 
