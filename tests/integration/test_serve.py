@@ -9,13 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 import requests
@@ -29,57 +26,14 @@ from launchyard.kind import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard_serving.session import find_free_port
+from server_process import COMMAND, Server, running_server, wait_until
 from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
 
 pytestmark = pytest.mark.integration
 
-COMMAND = Path(sys.executable).with_name("launchyard")
 DAMAGED = "damaged-product"
 JSON = {"content-type": "application/json"}
 NUM_CLIENTS = 8
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running ``launchyard serve`` and the state that it follows."""
-
-    process: subprocess.Popen[str]
-    settings: Settings
-    url: str
-
-    def client(self, product: str = PRODUCT) -> Client:
-        return Client(self.url, product)
-
-    def post(self, route: str, body: Any, product: str = PRODUCT) -> requests.Response:
-        return requests.post(f"{self.url}/{product}/{route}", json=body, timeout=30)
-
-    def is_ready(self, product: str) -> bool:
-        try:
-            return requests.get(f"{self.url}/{product}/ready", timeout=10).ok
-        except requests.RequestException:
-            # It went to a replica that was just killed.
-            return False
-
-    def find_processes(self) -> list[int]:
-        """Return the ids of the server and of all that it started, wherever they were moved to since."""
-        mark = f"LAUNCHYARD_HOME={self.settings.home}".encode()
-        ids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [number for number in ids if mark in read_proc(number, "environ").split(b"\0")]
-
-
-def read_proc(number: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{number}/{name}").read_bytes()
-    except OSError:
-        return b""
-
-
-def wait_until(condition: Callable[[], Any], *, timeout_s: float, what: str) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.05)
-    return found
 
 
 def deploy(settings: Settings, folder: Path, *, seed: int, product: str = PRODUCT) -> int:
@@ -110,30 +64,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     deploy(settings, folder / "first", seed=0)
     deploy(settings, folder / "damaged", seed=1, product=DAMAGED)
     flip_byte(champion_folder(settings, DAMAGED) / "model" / "model.safetensors")
-    environment = os.environ | {"LAUNCHYARD_HOME": str(settings.home), "LAUNCHYARD_PORT": str(settings.port)}
-    with (folder / "output.txt").open("w+") as output:
-        process = subprocess.Popen(
-            [COMMAND, "serve"], env=environment, stdout=output, stderr=output, text=True, start_new_session=True
-        )
-        server = Server(process, settings, f"http://127.0.0.1:{settings.port}")
-        try:
-            wait_until(
-                lambda: "Ready after" in read_output(process, folder / "output.txt"), timeout_s=240, what="the server"
-            )
-            yield server
-            # A terminal sends Ctrl-C to the whole group.
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(timeout=60) == 0
-            assert server.find_processes() == []
-        finally:
-            for number in server.find_processes():
-                os.kill(number, signal.SIGKILL)
-
-
-def read_output(process: subprocess.Popen[str], path: Path) -> str:
-    text = path.read_text()
-    assert process.poll() is None, text
-    return text
+    with running_server(settings, folder / "output.txt") as server:
+        yield server
 
 
 def test_answers_over_http_equal_those_in_process(server: Server) -> None:
@@ -141,7 +73,7 @@ def test_answers_over_http_equal_those_in_process(server: Server) -> None:
     folder = champion_folder(server.settings, PRODUCT)
     predictor = get_kind("text-classification").load_predictor(folder, threads=1)
 
-    answers = server.client().predict(texts)
+    answers = server.client(PRODUCT).predict(texts)
 
     expected = predictor.predict([predictor.parse(text) for text in texts])
     for answer, wanted in zip(answers.outputs, expected, strict=True):
@@ -150,7 +82,7 @@ def test_answers_over_http_equal_those_in_process(server: Server) -> None:
 
 
 def test_explanations_name_the_words(server: Server) -> None:
-    output = server.client().explain(["a warm film"]).outputs[0]
+    output = server.client(PRODUCT).explain(["a warm film"]).outputs[0]
 
     assert [word["word"] for word in output["explanation"]["words"]] == ["a", "warm", "film"]
 
@@ -161,7 +93,7 @@ def test_the_index_and_the_routes_of_a_product_answer(server: Server) -> None:
 
     assert {product["name"] for product in index["products"]} == {PRODUCT, DAMAGED}
     assert "/predict" in openapi["paths"]
-    assert server.client().schema()["kind"] == "text-classification"
+    assert server.client(PRODUCT).schema()["kind"] == "text-classification"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +150,7 @@ def test_a_damaged_champion_at_the_start_is_named_and_served_once_it_is_mended(s
 
 
 def test_a_new_champion_takes_over_under_load_without_a_failed_request(server: Server, tmp_path: Path) -> None:
-    before = server.client().ready()["model"]["version"]
+    before = server.client(PRODUCT).ready()["model"]["version"]
     stop = Event()
 
     def ask() -> list[int]:
@@ -233,7 +165,9 @@ def test_a_new_champion_takes_over_under_load_without_a_failed_request(server: S
         try:
             after = deploy(server.settings, tmp_path / "next", seed=2)
             wait_until(
-                lambda: server.client().ready()["model"]["version"] == after, timeout_s=60, what="the new champion"
+                lambda: server.client(PRODUCT).ready()["model"]["version"] == after,
+                timeout_s=60,
+                what="the new champion",
             )
         finally:
             stop.set()
@@ -247,7 +181,7 @@ def test_a_new_champion_takes_over_under_load_without_a_failed_request(server: S
 
 
 def test_a_damaged_new_champion_is_refused_and_the_old_one_answers(server: Server, tmp_path: Path) -> None:
-    before = server.client().ready()["model"]
+    before = server.client(PRODUCT).ready()["model"]
     spec = make_spec(PRODUCT, max_inputs=100, max_body_bytes=65536)
     records, store = Records(server.settings), BundleStore(server.settings)
     manifest = write_bundle(tmp_path / "bad", spec, seed=3)
@@ -262,25 +196,21 @@ def test_a_damaged_new_champion_is_refused_and_the_old_one_answers(server: Serve
     bad = rollout.model_copy(update={"revision": revision, "champion": added.release, "decision": moved})
     assert records.write_rollout(bad, rollout.revision)
 
-    refused = wait_until(lambda: server.client().ready()["refused"], timeout_s=30, what="the refusal")
+    refused = wait_until(lambda: server.client(PRODUCT).ready()["refused"], timeout_s=30, what="the refusal")
 
     assert "model/model.safetensors was altered" in refused
-    assert server.client().predict(["a"]).version == before["version"]
+    assert server.client(PRODUCT).predict(["a"]).version == before["version"]
     back = moved.model_copy(update={"revision": revision + 1, "after": rollout.champion})
     record = rollout.model_copy(update={"revision": revision + 1, "decision": back})
     assert records.write_rollout(record, revision)
     records.close()
-    wait_until(lambda: server.client().ready()["refused"] is None, timeout_s=30, what="the way back")
+    wait_until(lambda: server.client(PRODUCT).ready()["refused"] is None, timeout_s=30, what="the way back")
 
 
 def test_feedback_survives_a_replica_that_is_killed_after_the_answer(server: Server) -> None:
-    client = server.client()
+    client = server.client(PRODUCT)
     output = client.predict(["a warm film"]).outputs[0]
-    replicas = [
-        number
-        for number in server.find_processes()
-        if read_proc(number, "cmdline").startswith(f"ray::ServeReplica:{PRODUCT}".encode())
-    ]
+    replicas = server.find_replicas(PRODUCT)
 
     client.give_feedback(output["id"], label="positive", rating=5)
     for number in replicas:
@@ -303,7 +233,7 @@ def test_an_other_ray_on_the_machine_is_not_disturbed(server: Server) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
 
     assert done.stdout.split()[-2:] == ["42", "1"]
-    assert server.client().predict(["a"]).outputs
+    assert server.client(PRODUCT).predict(["a"]).outputs
 
 
 @pytest.mark.browser
