@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -110,6 +111,24 @@ def test_join_keeps_all_rows_in_order_also_those_of_unknown_entities_and_repeate
     assert table["label"].to_pylist() == [1, 2, 3, 4, 5]
     assert table["user_profile.timestamp"].to_pylist() == [None, 20.5, 30.25, 20.5, None]
     assert table["user_profile.num_events"].to_pylist() == [None, 0, BIG, 0, None]
+
+
+def test_join_equals_looking_up_each_row_by_hand(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    known = [(f"user{random.integers(9)}", float(at)) for at in np.sort(random.uniform(0, 1_000, 200)).round(3)]
+    samples = [(user, at, (n, None, None, None, None, None, None)) for n, (user, at) in enumerate(known)]
+    asked = [(f"user{random.integers(11)}", float(at)) for at in random.uniform(0, 1_100, 300).round(3)]
+    store = publish(Settings(home=tmp_path), tmp_path / "rows", samples=samples)
+
+    joined = store.join(ask([user for user, _ in asked], [at for _, at in asked]), ["user_profile"])
+
+    newest = [[n for n, (name, at) in enumerate(known) if name == user and at <= then] for user, then in asked]
+    held = [
+        found[-1] if found and then - known[found[-1]][1] <= TTL_S else None
+        for found, (_, then) in zip(newest, asked, strict=True)
+    ]
+    assert joined["user_profile.num_events"].to_pylist() == held
+    assert 50 < held.count(None) < 250
 
 
 def test_join_in_many_parts_equals_the_join_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
