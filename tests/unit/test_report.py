@@ -61,7 +61,7 @@ def test_full_report_shows_every_record() -> None:
         "It may ship",
         "On 1,000 test rows it was right 83.1% of the time (95% interval 80.8%–85.4%).",
         "Accuracy must be ≥ 0.80: it is 0.831.",
-        "Accuracy must beat 0.503, which the label frequencies alone give, beyond chance: it is 0.831.",
+        "Accuracy must beat 0.503, which the frequencies of the answers alone give, beyond chance: it is 0.831.",
         "Accuracy must not be worse than the cheap baseline&#39;s 0.763 (TF-IDF + logistic regression): it is 0.831.",
         "Accuracy may be at most 0.005 worse than the serving model&#39;s 0.822: it is 0.831.",
         "Difference on the same 1,000 rows: +0.068 (interval +0.048 to +0.088).",
