@@ -62,7 +62,8 @@ def make_network(model: SasRec = MODEL, *, num_items: int = NUM_ITEMS) -> SasRec
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    return network.eval()
+    network.eval()
+    return network
 
 
 def make_task(events: Events, *, negatives: int | None = None, model: SasRec = MODEL) -> SequenceTask:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from scipy import sparse
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
+AnyPositions = NDArray[np.integer[Any]]
 
 CUTOFF = 10
 """Length of list that all metrics but the two longer ones are measured at."""
@@ -52,7 +54,7 @@ class RankingScores:
     All metrics but coverage are means over users, so that R resamples of them cost one matrix product.
     """
 
-    def __init__(self, lists_BK: Positions, truth: Sequence[Positions], facts: CatalogueFacts) -> None:
+    def __init__(self, lists_BK: Positions, truth: Sequence[AnyPositions], facts: CatalogueFacts) -> None:
         """Prepare the per-user statistics.
 
         Args:
@@ -133,7 +135,7 @@ class RankingScores:
         return covered_R / len(self.facts.num_events_I)
 
 
-def find_hits(lists_BK: Positions, truth: Sequence[Positions], num_items: int) -> NDArray[np.bool_]:
+def find_hits(lists_BK: Positions, truth: Sequence[AnyPositions], num_items: int) -> NDArray[np.bool_]:
     """Return which places of the lists hold an item that their user took; a repeated item counts once.
 
     Raises:

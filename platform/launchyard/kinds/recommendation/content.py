@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import svds
+from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from transformers import AutoModel, AutoTokenizer
 
@@ -69,10 +69,8 @@ def hash_texts(texts: Sequence[str]) -> NDArray[np.float32]:
     terms_IX = weighted[0] + weighted[1]
     used_IX = terms_IX[:, np.unique(terms_IX.indices)].astype(np.float64)
     rank = min(NUM_FEATURES, min(used_IX.shape) - 1)
-    if rank < 1:
-        return used_IX.toarray().astype(np.float32)
-    left_IF, strengths_F, _ = svds(used_IX, k=rank, v0=np.ones(min(used_IX.shape)))
-    features_IF: NDArray[np.float32] = (left_IF * strengths_F).astype(np.float32)
+    reduced_IF = TruncatedSVD(rank, random_state=0).fit_transform(used_IX) if rank else used_IX.toarray()
+    features_IF: NDArray[np.float32] = reduced_IF.astype(np.float32)
     return features_IF
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ NORM_EPSILON = 1e-5
 """As in torch.nn.LayerNorm."""
 
 Floats = NDArray[np.float32]
-ItemWeights = Floats | sparse.csr_array
+ItemWeights: TypeAlias = "Floats | sparse.csr_array"
 """Item-item weights, all of them or the largest; row i is what having taken item i says about all items."""
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -191,7 +191,8 @@ class SasRecScorer(VectorScorer):
         return np.concatenate(parts)
 
     def _project(self, name: str, values_ND: Floats) -> Floats:
-        return cast(Floats, values_ND @ self.arrays[f"{name}.weight"].T + self.arrays[f"{name}.bias"])
+        projected: Floats = values_ND @ self.arrays[f"{name}.weight"].T + self.arrays[f"{name}.bias"]
+        return projected
 
     def _normalise(self, name: str, values_ND: Floats) -> Floats:
         centred_ND = values_ND - values_ND.mean(axis=1, keepdims=True)
@@ -270,8 +271,8 @@ def unpack_names(packed_UX: NDArray[np.uint8]) -> NDArray[np.bytes_]:
 
 def list_item_weights(weights_II: ItemWeights) -> dict[str, NDArray[Any]]:
     """Return the arrays that item-item weights are written as."""
-    if not sparse.issparse(weights_II):
-        return {"weights_II": cast(Floats, weights_II)}
+    if isinstance(weights_II, np.ndarray):
+        return {"weights_II": weights_II}
     return {
         "values": weights_II.data.astype(np.float32),
         "columns": weights_II.indices.astype(np.int32),
