@@ -79,8 +79,8 @@ def measure_apart(num_rows: int, store: str) -> Measurement:
         return Measurement(**json.loads(result.stdout))
 
 
-def main() -> None:
-    """Measure every size on every store and print one JSON document."""
+def main() -> int:
+    """Measure every size on every store, print one JSON document; return 1 when a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[500_000, 2_000_000])
     parser.add_argument("--store", choices=["sqlite", "redis"], nargs="+", default=["sqlite", "redis"])
@@ -89,7 +89,7 @@ def main() -> None:
     if arguments.job:
         job = arguments.job
         print(json.dumps(asdict(measure(Path(job["rows_dir"]), Path(job["home"]), job["url"], job["num_rows"]))))
-        return
+        return 0
     found = [measure_apart(rows, store) for store in arguments.store for rows in arguments.rows]
     growths = {
         store: max(peaks) / min(peaks) - 1
@@ -99,7 +99,8 @@ def main() -> None:
     passed = max(one.peak_mb for one in found) <= LIMIT_MB and max(growths.values()) <= MOST_GROWTH
     document = {"measurements": [asdict(one) for one in found], "growth": growths, "passed": passed}
     print(json.dumps(document, indent=2))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

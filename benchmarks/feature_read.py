@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from contextlib import closing
@@ -41,8 +42,8 @@ def time_reads(settings: Settings, num_users: int, num_reads: int) -> dict[str, 
     return dict(zip(("p50_ms", "p99_ms", "p999_ms"), quantiles.round(3).tolist(), strict=True))
 
 
-def main() -> None:
-    """Publish users to both stores, time reads of each, and print one JSON document."""
+def main() -> int:
+    """Publish users to both stores, time reads of each, print one JSON document; return 1 when the limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--reads", type=int, default=20_000)
@@ -55,7 +56,8 @@ def main() -> None:
             found[store] = time_reads(settings, arguments.users, arguments.reads)
     passed = found["redis"]["p99_ms"] <= LIMIT_P99_MS
     print(json.dumps({"features": len(SETS[0].features), **vars(arguments), **found, "passed": passed}, indent=2))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
