@@ -99,7 +99,8 @@ def write_sources(folder: Path, events: list[dict[str, Any]] | None = None) -> P
     ]
     items.append({"what": "cold", "name": "Never Taken", "kinds": "noir|film", "year": 2023, "price": 9})
     _write(folder / "items.csv", items)
-    _write(folder / "users.csv", [{"who": user, "country": "fr" if user % 3 else "de"} for user in range(NUM_USERS)])
+    users = dict.fromkeys(str(event["who"]) for event in events or list_events())
+    _write(folder / "users.csv", [{"who": user, "country": "fr" if len(user) % 2 else "de"} for user in users])
     return folder
 
 

@@ -19,7 +19,7 @@ from launchyard.spec.blocks import Product
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import Event, EventReader
 from launchyard_pipelines.plan import PLAN_NAME, PipelineOptions, RunPlan, list_reusable, list_steps
-from launchyard_pipelines.reuse import describe_sources
+from launchyard_pipelines.reuse import describe_events, describe_sources
 from launchyard_pipelines.run_record import RunFailure, RunRecord, make_run_id, summarise_run
 from launchyard_pipelines.snapshot import write_snapshot
 
@@ -77,7 +77,7 @@ def write_plan(request: RunRequest, settings: Settings, run_dir: Path) -> None:
         spec_uri=str(snapshot.path),
         spec_sha256=snapshot.sha256,
         code_version=compute_code_version(),
-        sources=describe_sources(request.spec, request.base_dir),
+        sources=describe_sources(request.spec, request.base_dir) + describe_events(request.spec, settings),
         champion="" if rollout is None or rollout.champion is None else rollout.champion.digest,
         from_step=request.from_step,
     )

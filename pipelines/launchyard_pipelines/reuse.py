@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from pathlib import Path
 
+from launchyard.event_log import EventLog
+from launchyard.kind import get_kind
+from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris
 
@@ -31,3 +35,11 @@ def _describe(uri: str, base_dir: Path) -> str:
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     states = (file.stat() for file in files if file.is_file())
     return f"{uri}@" + ",".join(f"{state.st_size}-{state.st_mtime_ns}" for state in states)
+
+
+def describe_events(spec: Product, settings: Settings) -> str:
+    """Return a text that changes when the product's endpoint was sent events or a user was forgotten."""
+    if get_kind(spec.kind).resources is None:
+        return ""
+    with closing(EventLog(settings, spec.product)) as log:
+        return f";events@{log.latest_sequence()}-{log.latest_forgotten()}"

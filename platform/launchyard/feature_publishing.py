@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchyard.errors import SpecError
+from launchyard.event_log import EventLog
 from launchyard.features import FeatureSet, get_set
 from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
@@ -36,9 +37,14 @@ def publish_features(settings: Settings, spec: Product, dataset_dir: Path) -> tu
     """
     if not get_kind(spec.kind).load_features(spec):
         return ()
+    with closing(EventLog(settings, spec.product)) as log:
+        forgotten = log.forgotten()
     with opening_store(settings, spec) as store:
         store.publish(dataset_dir / FEATURES_DIR)
         store.apply()
+        # The rows of an older run may still hold who was forgotten since.
+        for user in forgotten:
+            store.delete(USER, user)
         return store.materialize()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from launchyard.data.prepare import prepare_dataset
 from launchyard.dataset import DatasetManifest
 from launchyard.errors import DataError
-from launchyard.event_log import EventLog
+from launchyard.event_log import Event, EventLog
 from launchyard.features import sum_buckets
 from launchyard.identity import pseudonymise
 from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts
@@ -275,6 +276,8 @@ def test_a_forgotten_user_is_in_no_file_of_the_next_data_set(prepare: Prepare, t
 
     manifest, after = prepare(events)
 
+    assert "leaver" in (before.parent / "users.csv").read_text(encoding="utf-8")
+
     def holds(folder: Path) -> bool:
         return any(user in str(pq.read_table(path).to_pylist()) for path in folder.rglob("*.parquet"))
 
@@ -319,3 +322,55 @@ def test_profiles_hold_what_each_user_did(prepare: Prepare) -> None:
     assert dict(zip(found["categories"], found["category_counts"], strict=True)) == {"film": 3, "noir": 2, "drama": 1}
     assert (found["price_sum"], found["price_count"]) == (6 + 7 + 6, 3)
     assert found["day_counts"] == [1, 1, 1]
+
+
+def send(settings: Settings, user: str, *items: tuple[str, float]) -> str:
+    """Keep events as the endpoint does, and return the user's pseudonym."""
+    records = Records(settings)
+    pseudonym = pseudonymise(records.get_signing_key(), "tiny-films", user)
+    records.close()
+    log = EventLog(settings, "tiny-films")
+    log.add([Event(pseudonym, item, datetime.fromtimestamp(at, UTC), "view") for item, at in items])
+    log.close()
+    return pseudonym
+
+
+def test_what_the_endpoint_was_sent_is_trained_on_once(prepare: Prepare, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    moment = START_S + 10**8
+    known = send(settings, "late", ("n1", moment), ("n2", moment + 1), ("d5", moment + 2), ("gone", moment + 3))
+    stranger = send(settings, "stranger", *((f"w{place}", moment + place) for place in range(4)))
+    source = make_events(("late", "n1", moment), ("late", "n9", moment - 1))
+
+    _, with_collected = prepare(source)
+    data = make_spec().data.model_dump(mode="json") | {"collected_events": False}
+    _, without = prepare(source, data=data)
+
+    def history(folder: Path, user: str) -> list[str]:
+        rows = [row for row in pq.read_table(folder / "test.parquet").to_pylist() if row["user"] == user]
+        return [event["item"] for row in rows for event in row["events"]] + [
+            item for row in rows for item in row["items"]
+        ]
+
+    assert history(with_collected, known) == ["n9", "n1", "n2", "d5"]
+    assert history(with_collected, stranger) == ["w0", "w1", "w2", "w3"]
+    assert history(without, known) == []
+    assert history(without, stranger) == []
+
+
+def test_a_forgotten_user_who_comes_back_begins_anew(prepare: Prepare, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    send(settings, "leaver", ("n1", START_S))
+    log = EventLog(settings, "tiny-films")
+    records = Records(settings)
+    log.forget(pseudonymise(records.get_signing_key(), "tiny-films", "leaver"))
+    later = datetime.now(UTC).timestamp() + 10
+    user = send(settings, "leaver", *((f"d{place}", later + place) for place in range(3)))
+    records.close()
+    log.close()
+
+    _, dataset_dir = prepare(make_events(("leaver", "n5", START_S)))
+
+    profiles = pq.read_table(dataset_dir / "features" / "user_profile.parquet").to_pylist()
+    (found,) = [row for row in profiles if row["entity"] == user]
+    assert found["recent_items"] == ["d0", "d1", "d2"]

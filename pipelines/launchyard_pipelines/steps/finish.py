@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
 
+from launchyard.event_log import EventLog
 from launchyard.settings import Settings, load_settings
+from launchyard_pipelines.plan import PLAN_NAME
 
 RUNS_TO_KEEP = 5
 ABANDONED_AFTER_S = 7 * 86_400
@@ -20,6 +24,10 @@ def finish(product: str, state: str, error: str) -> None:
     """Post the run's end to the webhook, when one is set, and drop the files of old runs and trainings."""
     settings = load_settings()
     remove_old_runs(settings.runs_dir(product), keep=RUNS_TO_KEEP)
+    with closing(EventLog(settings, product)) as log:
+        forgotten = log.forgotten()
+    if forgotten:
+        remove_runs_before(settings.runs_dir(product), max(forgotten.values()))
     remove_abandoned(settings.training_dir(product), older_than_s=ABANDONED_AFTER_S)
     if settings.webhook_url is not None:
         notify(settings, {"product": product, "namespace": settings.namespace, "state": state, "error": error})
@@ -30,6 +38,14 @@ def remove_old_runs(runs_dir: Path, *, keep: int) -> None:
     finished = sorted(path for path in runs_dir.glob("*/artifacts") if path.is_dir())
     for folder in finished[:-keep]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_runs_before(runs_dir: Path, moment: datetime) -> None:
+    """Remove the artifacts of runs that began before ``moment``: somebody was forgotten then, and may be in them."""
+    for folder in runs_dir.glob("*/artifacts"):
+        began = datetime.fromtimestamp((folder.parent / PLAN_NAME).stat().st_mtime, UTC)
+        if began < moment:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned(training_dir: Path, *, older_than_s: float) -> None:

@@ -122,6 +122,9 @@ class RecommendationData(Data):
     items: Items | None = Field(None, description="The catalogue; null: every item that has an event.")
     users: Users | None = Field(None, description="Attributes of users.")
     min_interactions: MinimumCounts = Field(MinimumCounts(), description="Who and what is left out as too rare.")
+    collected_events: bool = Field(
+        True, description="Train on what the endpoint's POST events was sent, too, beside the source."
+    )
     max_history: Annotated[int, Unit("events")] = Field(
         1000, ge=1, le=10_000, description="Newest events of a user that an answer is computed from."
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,13 @@ from launchyard.data.profile import ColumnProfiler
 from launchyard.dataset import MANIFEST_NAME, CheckResult, ColumnProfile, DatasetManifest, SourceRecord, SplitName
 from launchyard.errors import DataError
 from launchyard.event_log import EventLog
+from launchyard.features import ENTITY, TIMESTAMP
 from launchyard.identity import pseudonymise
 from launchyard.kind import PrepareJob
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
 from launchyard.kinds.recommendation.checks import Counts, check_events, warn_of_events
-from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events
+from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events, concatenate
 from launchyard.kinds.recommendation.profiles import (
     ITEM_STATISTICS,
     USER_PROFILE,
@@ -76,7 +78,8 @@ class _Log:
 
     events: Events
     users: list[str]
-    """The users' own ids: in memory only."""
+    """The users' own ids, in memory only; the pseudonym of one who is in no source but sent events."""
+    pseudonyms: list[str]
     kinds: list[str]
     contexts: dict[str, list[str]]
     dropped: dict[str, int] = field(default_factory=dict)
@@ -91,10 +94,13 @@ class _Preparation:
         self.data = self.spec.data
         self.recipe = EventRecipe(job.spec)
         self.sources: list[SourceRecord] = []
-        self.records = Records(job.settings)
-        self.pseudonymise: Callable[[str], str] = partial(
-            pseudonymise, self.records.get_signing_key(), self.spec.product
-        )
+        records = Records(job.settings)
+        key = records.get_signing_key()
+        records.close()
+        self.pseudonymise: Callable[[str], str] = partial(pseudonymise, key, self.spec.product)
+        with closing(EventLog(job.settings, self.spec.product)) as event_log:
+            self.forgotten = {user: when.timestamp() for user, when in event_log.forgotten().items()}
+            self.collected = list(event_log.iter_all()) if self.data.collected_events else []
         self.warnings: list[str] = []
 
     def run(self) -> DatasetManifest:
@@ -104,15 +110,14 @@ class _Preparation:
             log, checks = self._read_log(catalogue)
             division = divide(log.events, log.users, self.data.split)
             catalogue_table, log = self._order_items(catalogue, log, division)
-            pseudonyms = [self.pseudonymise(user) for user in log.users]
             users = self._write_users(folder)
             items = catalogue_table["item"].to_pylist()
-            writer = _Writer(folder, log, pseudonyms, items, self.data.max_history, users)
+            writer = _Writer(folder, log, items, self.data.max_history, users)
             writer.write_train(division.trains_N)
             is_new_N = self._find_new(log)
             targets = {name: writer.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}
             pq.write_table(catalogue_table, folder / ITEMS_NAME, compression="zstd")
-            self._write_features(folder, log, pseudonyms, catalogue_table)
+            self._write_features(folder, log, catalogue_table)
             num_rows: dict[SplitName, int] = {"train": int(division.trains_N.sum())}
             num_rows |= {name: len(found) for name, found in targets.items()}
             checks += _check_held_out(num_rows)
@@ -185,11 +190,15 @@ class _Preparation:
     def _clean(self, reader: EventLogReader) -> _Log:
         """Return the events without repeats, forgotten users, and what is too rare."""
         users = reader.users.texts
+        pseudonyms = [self.pseudonymise(user) for user in users]
         dropped = {"null": reader.num_null, "unknown_item": reader.num_unknown_items}
         events = reader.collect().sort()
         kept = events.drop_repeats()
         dropped["exact_duplicate"] = len(events) - len(kept)
-        events, kept = kept, self._leave_out_forgotten(kept, users)
+        if self.collected:
+            # What a source has meanwhile, too, is one event: counted once, and no fault of the source.
+            kept = self._add_collected(kept, reader, users, pseudonyms).sort().drop_repeats()
+        events, kept = kept, self._leave_out_forgotten(kept, pseudonyms)
         dropped["forgotten_user"] = len(events) - len(kept)
         events, kept = kept, _leave_out_rare(kept, "items_N", self.data.min_interactions.item)
         dropped["rare_item"] = len(events) - len(kept)
@@ -198,14 +207,41 @@ class _Preparation:
         present = np.unique(kept.users_N)
         closed_up = replace(kept, users_N=np.searchsorted(present, kept.users_N).astype(np.int32))
         contexts = {name: book.texts for name, book in reader.contexts.items()}
-        return _Log(closed_up, [users[code] for code in present.tolist()], reader.kinds.texts, contexts, dropped)
+        names = [[texts[code] for code in present.tolist()] for texts in (users, pseudonyms)]
+        return _Log(closed_up, names[0], names[1], reader.kinds.texts, contexts, dropped)
 
-    def _leave_out_forgotten(self, events: Events, users: list[str]) -> Events:
-        forgotten = set(EventLog(self.job.settings, self.spec.product).forgotten())
-        if not forgotten:
+    def _add_collected(self, events: Events, reader: EventLogReader, users: list[str], pseudonyms: list[str]) -> Events:
+        """Return the events with those that the endpoint was sent; ``users`` and ``pseudonyms`` get the new ones."""
+        codes = {pseudonym: code for code, pseudonym in enumerate(pseudonyms)}
+        for event in self.collected:
+            if event.user not in codes:
+                codes[event.user] = len(users)
+                users.append(event.user)
+                pseudonyms.append(event.user)
+        items = pa.array([event.item for event in self.collected], pa.string())
+        kinds = pa.array([event.event for event in self.collected], pa.string())
+        sent = Events(
+            np.array([codes[event.user] for event in self.collected], dtype=np.int32),
+            reader.items.encode(items, grow=reader.grow_items),
+            np.array([event.timestamp.timestamp() for event in self.collected]),
+            reader.kinds.encode(kinds, grow=True),
+            np.array([event.weight for event in self.collected], dtype=np.float32),
+            np.full((len(reader.contexts), len(self.collected)), -1, dtype=np.int32),
+        )
+        return concatenate([events, sent.take(sent.items_N >= 0)])
+
+    def _leave_out_forgotten(self, events: Events, pseudonyms: list[str]) -> Events:
+        """Return the events without what users did before they were forgotten."""
+        if not self.forgotten:
             return events
-        stays_U = np.array([self.pseudonymise(user) not in forgotten for user in users])
-        return events.take(stays_U[events.users_N])
+        since_U = np.array([self.forgotten.get(pseudonym, -np.inf) for pseudonym in pseudonyms])
+        return events.take(events.times_N > since_U[events.users_N])
+
+    def _leave_out_rows(self, path: Path) -> None:
+        """Write the rows of a user set anew without those of forgotten users."""
+        table = pq.read_table(path)
+        since_N = np.array([self.forgotten.get(user, -np.inf) for user in table[ENTITY].to_pylist()])
+        pq.write_table(table.filter(pa.array(table[TIMESTAMP].to_numpy() > since_N)), path, compression="zstd")
 
     def _order_items(self, catalogue: Catalogue, log: _Log, division: Division) -> tuple[pa.Table, _Log]:
         """Return the catalogue, most popular item of the training events first, and the events in its positions.
@@ -243,22 +279,25 @@ class _Preparation:
         if users is None:
             return None
         table = read_users(self._fetch(users.source), users, self.pseudonymise)
+        table = table.filter(pa.array([user not in self.forgotten for user in table["user"].to_pylist()], pa.bool_()))
         pq.write_table(table, folder / USERS_NAME, compression="zstd")
         return table
 
-    def _write_features(self, folder: Path, log: _Log, pseudonyms: list[str], catalogue: pa.Table) -> None:
+    def _write_features(self, folder: Path, log: _Log, catalogue: pa.Table) -> None:
         ids = catalogue["item"].to_pylist()
         facts = read_facts(catalogue)
         (folder / FEATURES_FOLDER).mkdir()
         _write_tables(
             folder / FEATURES_FOLDER / f"{USER_PROFILE}.parquet",
-            iter_profiles(log.events, pseudonyms, facts, self.data.max_history),
+            iter_profiles(log.events, log.pseudonyms, facts, self.data.max_history),
         )
         _write_tables(folder / FEATURES_FOLDER / f"{ITEM_STATISTICS}.parquet", iter_item_statistics(log.events, ids))
         for name, declared in self.spec.features.sets.items():
             key = self.pseudonymise if declared.entity == "user" else str
             path = folder / FEATURES_FOLDER / f"{name}.parquet"
             write_feature_set(name, declared, self._fetch(declared.source), path, make_key=key)
+            if declared.entity == "user":
+                self._leave_out_rows(path)
 
 
 def read_facts(catalogue: pa.Table) -> ItemFacts:
@@ -284,7 +323,6 @@ class _Writer:
 
     folder: Path
     log: _Log
-    pseudonyms: list[str]
     items: list[str]
     max_history: int
     users: pa.Table | None
@@ -295,7 +333,7 @@ class _Writer:
         _write_tables(self.folder / "train.parquet", self._iter_events(np.flatnonzero(trains_N)))
 
     def _iter_events(self, places_N: NDArray[np.intp]) -> Iterable[pa.Table]:
-        pseudonyms = pa.array(self.pseudonyms, pa.string())
+        pseudonyms = pa.array(self.log.pseudonyms, pa.string())
         for begin in range(0, max(len(places_N), 1), 65_536):
             chosen = places_N[begin : begin + 65_536]
             columns = self._describe(chosen)
@@ -321,7 +359,7 @@ class _Writer:
         """Return the attributes of users; null where nothing is known of one."""
         if self.users is None:
             return {}
-        pseudonyms = pa.array([self.pseudonyms[code] for code in users.tolist()], pa.string())
+        pseudonyms = pa.array([self.log.pseudonyms[code] for code in users.tolist()], pa.string())
         rows = pc.index_in(pseudonyms, value_set=self.users["user"].combine_chunks())
         names = [name for name in self.users.column_names if name != "user"]
         return {name: self.users[name].take(rows).combine_chunks() for name in names}
@@ -346,7 +384,7 @@ class _Writer:
         items = [[self.items[code] for code in self.log.events.items_N[places].tolist()] for places in targets]
         table = pa.table(
             {
-                "user": pa.array([self.pseudonyms[code] for code in held.users_H.tolist()], pa.string()),
+                "user": pa.array([self.log.pseudonyms[code] for code in held.users_H.tolist()], pa.string()),
                 "events": pa.ListArray.from_arrays(offsets, events),
                 "items": pa.array(items, pa.list_(pa.string())),
                 "time": pa.array(self.log.events.times_N[firsts_H]),

@@ -145,12 +145,16 @@ class EventLogReader:
 
     def collect(self) -> Events:
         """Return all events, in the order of the source."""
-        parts = self._parts
-        return Events(
-            np.concatenate([part.users_N for part in parts]),
-            np.concatenate([part.items_N for part in parts]),
-            np.concatenate([part.times_N for part in parts]),
-            np.concatenate([part.kinds_N for part in parts]),
-            np.concatenate([part.weights_N for part in parts]),
-            np.concatenate([part.contexts_CN for part in parts], axis=1),
-        )
+        return concatenate(self._parts)
+
+
+def concatenate(parts: Sequence[Events]) -> Events:
+    """Return the events of all parts, one after the other."""
+    return Events(
+        np.concatenate([part.users_N for part in parts]),
+        np.concatenate([part.items_N for part in parts]),
+        np.concatenate([part.times_N for part in parts]),
+        np.concatenate([part.kinds_N for part in parts]),
+        np.concatenate([part.weights_N for part in parts]),
+        np.concatenate([part.contexts_CN for part in parts], axis=1),
+    )
