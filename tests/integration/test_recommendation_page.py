@@ -52,12 +52,12 @@ class Endpoint:
     url: str
     settings: Settings
 
-    def count_events(self, user: str, item: str) -> int:
-        """How often the endpoint has stored that ``user`` chose ``item``."""
+    def list_items(self, user: str) -> list[str]:
+        """What the endpoint was told that ``user`` chose, oldest first."""
         with closing(Records(self.settings)) as records:
             pseudonym = pseudonymise(records.get_signing_key(), SPEC.product, user)
         with closing(EventLog(self.settings, SPEC.product)) as log:
-            return [stored.event.item for stored in log.history(pseudonym, limit=100)].count(item)
+            return [stored.event.item for stored in log.history(pseudonym, limit=100)]
 
     def list_ratings(self) -> list[float | None]:
         with closing(Records(self.settings)) as records:
@@ -205,13 +205,23 @@ def test_click_of_a_user_is_stored_and_changes_the_list_at_once(browser: Browser
         assert [list_badges(page, place) for place in range(NUM_SHOWN)] == [
             describe_move(before, title, place) for place, title in enumerate(after)
         ]
-        assert endpoint.count_events("7", f"{chosen[0].lower()}{chosen.split()[1]}") == 1
+        assert endpoint.list_items("7") == [chosen[0].lower() + chosen.split()[1]]
         assert visit.complaints == []
 
     with visit_page(browser, endpoint) as visit:
         ask_for_user(visit.page, "7")
 
         assert list_titles(visit.page) == after
+
+
+def test_double_click_is_one_choice(browser: Browser, endpoint: Endpoint) -> None:
+    with visit_page(browser, endpoint) as visit:
+        ask_for_user(visit.page, "5")
+        visit.page.locator("#items .title").first.dblclick()
+        expect(visit.page.locator("#changed")).to_contain_text("Stored")
+
+        assert len(endpoint.list_items("5")) == 1
+        assert len([url for url in visit.requests if url.endswith("/events")]) == 1
 
 
 def test_user_of_whom_nothing_is_known_is_said_to_be(browser: Browser, endpoint: Endpoint) -> None:
