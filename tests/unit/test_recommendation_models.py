@@ -21,6 +21,7 @@ from launchyard.kinds.recommendation.train import measure_scorer, train_recommen
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 from recommendation_rows import NUM_ITEMS, make_spec, make_walks, write_walks
+from text_bases import write_bert
 
 LEARNED: dict[str, dict[str, Any]] = {
     "sasrec": {"model__dim": 32, "model__max_length": 8, "model__dropout": 0.0},
@@ -278,6 +279,23 @@ def test_an_item_that_nobody_took_is_found_by_its_text(tmp_path: Path) -> None:
 
     # Item 7 is of the first colour, as 0 to 9 are.
     assert 7 in np.argsort(-scores_I)[:10]
+
+
+def test_a_sentence_encoder_can_read_the_items(tmp_path: Path, dataset_dir: Path) -> None:
+    titles = pq.read_table(dataset_dir / "items.parquet")["title"].to_pylist()
+    base_dir = write_bert(tmp_path, titles)
+    job = TrainJob(make_spec("content", model__dim=16), dataset_dir, base_dir, tmp_path / "candidate")
+
+    train_recommender(LocalContext(tmp_path), job)
+
+    assert measure(job.output_dir, dataset_dir)["ndcg@10"] > 0.3
+
+
+def test_a_folder_without_an_encoder_is_refused(tmp_path: Path, dataset_dir: Path) -> None:
+    job = TrainJob(make_spec("content"), dataset_dir, tmp_path, tmp_path / "candidate")
+
+    with pytest.raises(TrainError, match=r"model\.base: .*no sentence encoder"):
+        train_recommender(LocalContext(tmp_path), job)
 
 
 def test_users_with_one_event_each_leave_nothing_to_learn(tmp_path: Path) -> None:
