@@ -27,7 +27,7 @@ def deploy_recommender(
     settings: Settings, folder: Path, spec: Recommendation, events: list[dict[str, Any]] | None = None
 ) -> Path:
     """Prepare, fit, measure and release a recommender, its features too; return the data set's folder."""
-    sources = write_sources(folder / "sources", events)
+    sources = write_sources(folder / "sources", events)  # What else the spec names lies there already.
     prepare_dataset(spec, settings, base_dir=sources, output_dir=folder / "dataset")
     candidate = train_candidate(folder, spec, folder / "dataset", lambda _folder: None)
     job = EvaluateJob(spec, folder / "dataset", candidate, folder / "bundle", threads=1, batch_threads=1)

@@ -22,6 +22,7 @@ from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.context import learn_lifts
 from launchyard.kinds.recommendation.data import FEATURES_FOLDER, USERS_NAME
 from launchyard.kinds.recommendation.day_counts import read_day_counts
+from launchyard.kinds.recommendation.declared import list_numeric, name_features, read_declared, save_declared
 from launchyard.kinds.recommendation.predict import (
     INDEX_FOLDER,
     RERANK_NAME,
@@ -30,7 +31,7 @@ from launchyard.kinds.recommendation.predict import (
     save_day_counts,
 )
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS
-from launchyard.kinds.recommendation.rerank import Answer, fit_reranker
+from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.kinds.recommendation.scorers import load_scorer
 from launchyard.kinds.recommendation.shelf import ITEMS_NAME
 from launchyard.vector_index import APPROXIMATE_FROM, VectorIndex
@@ -52,6 +53,14 @@ def export_recommender(job: ExportJob) -> tuple[RuntimeCandidate, ...]:
     items = pq.read_table(folder / ITEMS_NAME, columns=["item"])["item"].to_pylist()
     statistics = pq.read_table(job.dataset_dir / FEATURES_FOLDER / f"{ITEM_STATISTICS}.parquet")
     save_day_counts(read_day_counts(statistics, items), folder)
+    sets = [found.describe(name) for name, found in spec.features.sets.items()]
+    save_declared(
+        [
+            read_declared(job.dataset_dir / FEATURES_FOLDER / f"{found.name}.parquet", found, names, items)
+            for found, names in list_numeric(sets)
+        ],
+        folder,
+    )
     write_context(spec, job.dataset_dir, folder, items)
     rerank, rules = spec.serve.rerank, spec.serve.rules
     RecommenderConfig(
@@ -97,7 +106,7 @@ def choose_order(job: ExportJob, *, min_gain: float) -> tuple[RuntimeCandidate, 
     predictor = RecommendationPredictor.load(job.bundle_dir, threads=job.batch_threads)
     order = np.random.default_rng(SEED).permutation(job.validation.num_rows)[:MAX_FITTED]
     answers = collect_answers(predictor, job.validation.take(pa.array(order)))
-    fitted = fit_reranker(answers)
+    fitted = fit_reranker(answers, names=(*FEATURES, *name_features(predictor.declared)))
     is_kept = fitted.gain > min_gain
     if is_kept:
         write_text(job.bundle_dir / "model" / RERANK_NAME, fitted.model_dump_json(indent=2) + "\n")

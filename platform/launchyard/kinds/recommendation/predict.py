@@ -23,11 +23,12 @@ from launchyard.features import number_day
 from launchyard.kind import Output, Row
 from launchyard.kinds.recommendation.context import ContextLifts
 from launchyard.kinds.recommendation.day_counts import DayCounts, Totals
+from launchyard.kinds.recommendation.declared import DeclaredSet, load_declared
 from launchyard.kinds.recommendation.histories import History
 from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.reasons import Reasons
 from launchyard.kinds.recommendation.recipe import read_moment
-from launchyard.kinds.recommendation.rerank import FEATURES, Answer, Moment, Reranker, compute_features
+from launchyard.kinds.recommendation.rerank import Answer, Moment, Reranker, compute_features
 from launchyard.kinds.recommendation.schemas import RecommendationInput, RecommendationOutput
 from launchyard.kinds.recommendation.scorers import Scorer, load_scorer
 from launchyard.kinds.recommendation.shelf import Shelf
@@ -80,6 +81,8 @@ class Known:
     """The user's profile, with events up to this moment in it."""
     day_counts: DayCounts | None
     """What happened to the items; None: the store did not say, the bundle's own counts take their place."""
+    declared: tuple[DeclaredSet, ...] | None
+    """Numbers about items; None: the store did not say, the bundle's own take their place."""
     notes: tuple[str, ...] = ()
 
 
@@ -91,6 +94,7 @@ class _Request:
     history: History
     profile: Profile
     day_counts: DayCounts
+    declared: tuple[DeclaredSet, ...]
     notes: tuple[str, ...]
     k: int
 
@@ -118,6 +122,7 @@ class RecommendationPredictor:
         self.shelf = Shelf.load(folder)
         self.day_counts = load_day_counts(folder)
         self.contexts = ContextLifts.load(folder)
+        self.declared = load_declared(folder)
         path = folder / RERANK_NAME
         self.reranker = Reranker.model_validate_json(path.read_bytes()) if path.is_file() else None
         self._reasons = Reasons(self.shelf)
@@ -202,6 +207,10 @@ class RecommendationPredictor:
             "strategy": "personal" if len(request.history.items_L) else "popular",
         }
 
+    @property
+    def _feature_names(self) -> tuple[str, ...]:
+        return () if self.reranker is None else self.reranker.names
+
     def without_second_look(self) -> RecommendationPredictor:
         """Return the same predictor without features, to compare with."""
         other = object.__new__(type(self))
@@ -227,7 +236,7 @@ class RecommendationPredictor:
         self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         totals, lift_I = self._find_totals(request), self._find_lift(request)
-        moment = Moment(request.profile, totals, request.row["time"], lift_I)
+        moment = Moment(request.profile, totals, request.row["time"], request.declared, lift_I)
         return compute_features(positions_C, scores_C, moment, self.shelf)
 
     def _read(self, row: Row) -> _Request:
@@ -242,7 +251,8 @@ class RecommendationPredictor:
             profile = known.profile
         history = self._make_history(profile, row)
         day_counts = self.day_counts if known is None or known.day_counts is None else known.day_counts
-        return _Request(row, history, profile, day_counts, notes, row["k"])
+        declared = self.declared if known is None or known.declared is None else known.declared
+        return _Request(row, history, profile, day_counts, declared, notes, row["k"])
 
     def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
         """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
@@ -408,7 +418,7 @@ class RecommendationPredictor:
         features: dict[str, dict[str, float]] = {}
         if chosen.contributions_KF is not None:
             for place, added_F in zip(chosen.positions_K.tolist(), chosen.contributions_KF.tolist(), strict=True):
-                features[ids[place]] = dict(zip(FEATURES, added_F, strict=True))
+                features[ids[place]] = dict(zip(self._feature_names, added_F, strict=True))
         return {"because_of": similar, "features": features}
 
 

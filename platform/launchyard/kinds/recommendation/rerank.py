@@ -8,7 +8,7 @@ Array legend: C candidates of one answer, F features, G answers with a taken ite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from launchyard.dataset import Record
 from launchyard.features import DAY_S
 from launchyard.kinds.recommendation.day_counts import Totals
+from launchyard.kinds.recommendation.declared import DeclaredSet
 from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.shelf import Shelf
 
@@ -51,7 +52,7 @@ LAST_ITEMS = 3
 class Reranker(Record):
     """A fitted second look; written as ``model/rerank.json``."""
 
-    names: tuple[str, ...] = FEATURES
+    names: tuple[str, ...] = Field(description="The features, those that the spec declares last.")
     means: tuple[float, ...]
     scales: tuple[float, ...] = Field(description="Standard deviation of each feature; 1 where it never changes.")
     weights: tuple[float, ...]
@@ -71,6 +72,8 @@ class Moment:
     profile: Profile
     totals: Totals
     time: float
+    declared: Sequence[DeclaredSet] = ()
+    """Numbers about items from sources of their own."""
     lift_I: Floats | None = None
     """What the request's context speaks for: log of how much more often each item is taken in it."""
 
@@ -106,7 +109,17 @@ def compute_features(
         pause * trend_C,
         np.zeros(len(candidates_C)) if moment.lift_I is None else moment.lift_I[candidates_C],
     )
-    return np.stack(columns, axis=1)
+    return np.concatenate([np.stack(columns, axis=1), *_look_up_declared(candidates_C, moment)], axis=1)
+
+
+def _look_up_declared(candidates_C: NDArray[np.intp], moment: Moment) -> Iterator[Floats]:
+    """Yield the declared numbers of the candidates less their mean; what is unknown is as the mean."""
+    for found in moment.declared:
+        values_CJ = found.look_up(candidates_C, moment.time).T
+        is_known_CJ = np.isfinite(values_CJ)
+        counts_J = np.maximum(is_known_CJ.sum(axis=0), 1)
+        means_J = np.where(is_known_CJ, values_CJ, 0.0).sum(axis=0) / counts_J
+        yield np.where(is_known_CJ, values_CJ - means_J, 0.0)
 
 
 def _match_categories(candidates_C: NDArray[np.intp], profile: Profile, shelf: Shelf) -> tuple[Floats, Floats]:
@@ -162,11 +175,12 @@ class Answer:
     """Items that the user took, whether they were among the candidates or not."""
 
 
-def fit_reranker(answers: Sequence[Answer], *, folds: int = 5) -> Reranker:
+def fit_reranker(answers: Sequence[Answer], *, names: tuple[str, ...] = FEATURES, folds: int = 5) -> Reranker:
     """Return the second look fitted on all answers, with its gain measured on answers left out of the fit.
 
     Args:
         answers: In an order that says nothing about them; those without a taken candidate only count in the gain.
+        names: What the features are called.
         folds: Parts that are left out one after the other.
     """
     part_of = np.arange(len(answers)) % folds
@@ -180,6 +194,7 @@ def fit_reranker(answers: Sequence[Answer], *, folds: int = 5) -> Reranker:
             gains[index] = _ndcg(answer.taken_C[order], answer.num_taken) - _ndcg(answer.taken_C, answer.num_taken)
     means_F, scales_F, weights_F = _fit(answers)
     return Reranker(
+        names=names,
         means=tuple(means_F.tolist()),
         scales=tuple(scales_F.tolist()),
         weights=tuple(weights_F.tolist()),
@@ -205,7 +220,8 @@ def _fit(answers: Sequence[Answer]) -> tuple[Floats, Floats, Floats]:
     means_F, scales_F = stacked.mean(axis=0), stacked.std(axis=0)
     scales_F[scales_F < 1e-9] = 1.0
     standard = [(answer.features_CF - means_F) / scales_F for answer in useful]
-    penalty_F = np.array([0.0 if name in MODEL_FEATURES else PENALTY for name in FEATURES])
+    penalty_F = np.full(num_features, PENALTY)
+    penalty_F[: len(MODEL_FEATURES)] = 0.0
 
     def loss(weights_F: Floats) -> tuple[float, Floats]:
         value, slope_F = 0.5 * float(penalty_F @ weights_F**2), penalty_F * weights_F

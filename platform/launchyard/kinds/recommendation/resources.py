@@ -22,10 +22,12 @@ from launchyard.adapters.feast_online import OnlineReader
 from launchyard.errors import FeatureStoreError, RegistryError, RequestError
 from launchyard.event_log import AddedEvents, Event, EventLog
 from launchyard.feature_publishing import refill_features
+from launchyard.features import FeatureSet
 from launchyard.identity import pseudonymise
 from launchyard.kind import Row
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.day_counts import DayCounts, read_online
+from launchyard.kinds.recommendation.declared import DeclaredSet, list_numeric, read_rows
 from launchyard.kinds.recommendation.predict import KNOWN, Known
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS, USER_PROFILE, Profile, describe_features
 from launchyard.kinds.recommendation.recipe import read_moment
@@ -74,7 +76,9 @@ class RecommendationResources:
         self._log = EventLog(settings, spec.product)
         self._events = RecentEvents(self._log, max_events=spec.data.max_history)
         bulk = OnlineReader(settings, spec.product, sets, timeout_ms=BULK_TIMEOUT_MS)
-        self._statistics = ItemStatistics(bulk, shelf.facts.ids, partial(refill_features, settings, spec))
+        declared = list_numeric([found.describe(name) for name, found in spec.features.sets.items()])
+        refill = partial(refill_features, settings, spec)
+        self._statistics = ItemStatistics(bulk, shelf.facts.ids, tuple(declared), refill)
 
     @classmethod
     def open(cls, settings: Settings, spec: Product, bundle_dir: Path) -> Self:
@@ -92,7 +96,7 @@ class RecommendationResources:
         """Return the rows with each user's profile up to this moment, and what happened to the items."""
         users = sorted({row["user"] for row in rows if row["user"] is not None})
         profiles, problem = self._read_profiles(users)
-        day_counts, statistics_note = self._statistics.get()
+        items, statistics_note = self._statistics.get()
         enriched: list[Row] = []
         for row in rows:
             notes = [] if statistics_note is None else [statistics_note]
@@ -105,7 +109,9 @@ class RecommendationResources:
                     profile = Profile.read(found)
                 notes += self._add_events(profile, user)
             notes += self._add_session(profile, row["events"])
-            enriched.append({**row, KNOWN: Known(profile, day_counts, tuple(notes))})
+            day_counts, declared = (None, None) if items is None else items
+            known = Known(profile, day_counts, declared, tuple(notes))
+            enriched.append({**row, KNOWN: known})
         return enriched
 
     def _read_profiles(self, users: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], str | None]:
@@ -206,14 +212,22 @@ class ItemStatistics:
     Args:
         reader: Reads the store; closed with this.
         items: Ids in catalogue order.
+        declared: Sets of numbers about items, and which of their features are numbers.
         refill: Brings what was published online again; called when the store turns out to be empty.
     """
 
-    def __init__(self, reader: OnlineReader, items: Sequence[str], refill: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        reader: OnlineReader,
+        items: Sequence[str],
+        declared: Sequence[tuple[FeatureSet, tuple[str, ...]]],
+        refill: Callable[[], object],
+    ) -> None:
         self._reader = reader
+        self._declared = declared
         self._items = items
         self._refill = refill
-        self._counts: DayCounts | None = None
+        self._found: tuple[DayCounts, tuple[DeclaredSet, ...]] | None = None
         self._read_at = 0.0
         self._problem = "they were not read yet."
         self._closing = threading.Event()
@@ -221,12 +235,12 @@ class ItemStatistics:
         self._thread = threading.Thread(target=self._run, name="read-item-statistics", daemon=True)
         self._thread.start()
 
-    def get(self) -> tuple[DayCounts | None, str | None]:
-        """Return the newest counts, and a note when there are none that are fresh enough."""
+    def get(self) -> tuple[tuple[DayCounts, tuple[DeclaredSet, ...]] | None, str | None]:
+        """Return the newest counts and declared numbers, and a note when there are none that are fresh enough."""
         if len(self._items) > MOST_ITEMS:
             return None, None
-        if self._counts is not None and time.monotonic() - self._read_at < KEPT_S:
-            return self._counts, None
+        if self._found is not None and time.monotonic() - self._read_at < KEPT_S:
+            return self._found, None
         return None, f"item features: {self._problem} Those of the model's own data take their place."
 
     def wake(self) -> None:
@@ -259,10 +273,17 @@ class ItemStatistics:
             self._waking.clear()
 
     def _read(self) -> None:
-        rows: list[Mapping[str, Any] | None] = []
         now = time.time()
+        counts = read_online(self._read_all(ITEM_STATISTICS, now))
+        declared = [read_rows(found, names, self._read_all(found.name, now), now) for found, names in self._declared]
+        if not self._closing.is_set():
+            self._found, self._read_at = (counts, tuple(declared)), time.monotonic()
+
+    def _read_all(self, set_name: str, now: float) -> list[Mapping[str, Any] | None]:
+        """Return what the store holds of each item; fewer rows when the replica is closing."""
+        rows: list[Mapping[str, Any] | None] = []
         for start in range(0, len(self._items), BULK_ITEMS):
             if self._closing.is_set():
-                return
-            rows += self._reader.read(ITEM_STATISTICS, self._items[start : start + BULK_ITEMS], now=now)
-        self._counts, self._read_at = read_online(rows), time.monotonic()
+                break
+            rows += self._reader.read(set_name, self._items[start : start + BULK_ITEMS], now=now)
+        return rows
