@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launchyard.errors import LaunchyardError
+from launchyard.kind import get_kind
 from launchyard.settings import load_settings
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.local import RunRequest, execute_run
@@ -44,7 +45,8 @@ def _run(path: Path, overrides: Sequence[str], *, from_step: str | None, release
     console.print(f"[bold]{spec.product}[/bold]  {spec.kind}")
     with RunDisplay(console, request.list_steps()) as display:
         record = execute_run(request, settings, display.show)
-    print_summary(console, record, [str(path), *(word for text in overrides for word in ("--set", text))])
+    arguments = [str(path), *(word for text in overrides for word in ("--set", text))]
+    print_summary(console, record, arguments, get_kind(spec.kind).example_input)
     return record
 
 

@@ -113,10 +113,14 @@ def _format_gate(gate: GateResult) -> str:
     return f"[green]pass {gate.rule}[/green]" if gate.passed else f"[red]FAIL {gate.rule}[/red]"
 
 
-def print_summary(console: Console, record: RunRecord, arguments: Sequence[str]) -> None:
+def print_summary(console: Console, record: RunRecord, arguments: Sequence[str], example_input: str) -> None:
     """Print how a run ended, its metrics, where its report is and the commands to try next.
 
-    ``arguments`` are those that the run was started with: path and overrides.
+    Args:
+        console: Where to print.
+        record: How it ended.
+        arguments: Those that the run was started with: path and overrides.
+        example_input: An input to try, of the product's kind.
     """
     if record.metrics:
         console.print()
@@ -128,17 +132,17 @@ def print_summary(console: Console, record: RunRecord, arguments: Sequence[str])
         console.print(f"\nreport   {record.report}", highlight=False, soft_wrap=True)
     if record.version is not None:
         console.print(f"version  {record.version}", highlight=False)
-    for line in list_next_commands(record, arguments):
+    for line in list_next_commands(record, arguments, example_input):
         console.print(f"next     {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def list_next_commands(record: RunRecord, arguments: Sequence[str]) -> list[str]:
+def list_next_commands(record: RunRecord, arguments: Sequence[str], example_input: str) -> list[str]:
     """Return the commands that make sense after a run that ended so."""
     again = shlex.join(["launchyard", "run", *arguments])
     if record.status == "succeeded" and record.aliases:
         return [
             f"launchyard serve {record.product}",
-            f'launchyard predict {record.product} "your text"',
+            f"launchyard predict {record.product} {shlex.quote(example_input)}",
             f"launchyard status {record.product}",
         ]
     if record.status == "succeeded":

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from launchyard.bundle import read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import MANIFEST_NAME, load_manifest
 from launchyard.event_log import EventLog
@@ -15,6 +14,7 @@ from launchyard.feature_publishing import USER, opening_store
 from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
 from launchyard.records import Records, VersionRecord
+from launchyard.release import get_spec
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.traces import Trace, count_rows, iter_traces
@@ -115,12 +115,8 @@ def _list_versions(settings: Settings, records: Records, product: str) -> list[V
 
 
 def _find_spec(settings: Settings, records: Records, product: str) -> Product | None:
-    """Return the spec of what serves a product, else of its newest version; None without any."""
-    rollout = records.find_rollout(product)
-    if rollout is not None and rollout.champion is not None:
-        return read_spec(BundleStore(settings).find_path(rollout.champion.bundle_uri))
-    versions = _list_versions(settings, records, product)
-    return read_spec(BundleStore(settings).find_path(versions[-1].bundle_uri)) if versions else None
+    """Return the product's spec; None for one that only runs are known of."""
+    return get_spec(settings, product) if _list_versions(settings, records, product) else None
 
 
 def _list_files(settings: Settings, product: str, pseudonym: str) -> list[Trace]:

@@ -283,6 +283,8 @@ class Kind:
     predictor: str
     metrics: Mapping[str, Better]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
+    example_input: str = "your text"
+    """An input to try, as one writes it after ``launchyard predict PRODUCT``."""
     export: str | None = None
     prepare: str | None = None
     """None: rows are prepared one by one with the recipe, and divided as ``data.split`` says."""

@@ -1,15 +1,18 @@
-"""Changing what serves: read the rollout record, apply a rule, write it back unless somebody was faster."""
+"""What serves a product, and changing it: read the rollout record, apply a rule, write it back unless it changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 
+from launchyard.bundle import read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import RegistryError
 from launchyard.records import Records
 from launchyard.rollout import Cause, RolloutRecord, promote, rollback, start_rollout
 from launchyard.settings import Settings
+from launchyard.spec.blocks import Product
 
 MAX_TRIES = 20
 """Tries to write a record that others keep changing; a person or a run changes it a few times a day."""
@@ -59,3 +62,17 @@ def _change(
         if changed == current or records.write_rollout(changed, current.revision):
             return changed
     raise RegistryError(f"{product}: the rollout record kept changing, {MAX_TRIES} times. Look at its history first.")
+
+
+def get_spec(settings: Settings, product: str) -> Product:
+    """Return the spec of what serves a product, else of its newest version.
+
+    Raises:
+        RegistryError: there is no such product.
+        BundleError: the spec cannot be read.
+    """
+    with closing(Records(settings)) as records:
+        versions = records.list_versions(product)
+        rollout = records.find_rollout(product)
+    serving = rollout.champion if rollout is not None else None
+    return read_spec(BundleStore(settings).find_path((serving or versions[-1].release).bundle_uri))

@@ -61,3 +61,20 @@ def test_json_names_every_version_that_answered(capsys: pytest.CaptureFixture[st
     document = json.loads(capsys.readouterr().out)
     assert [model["version"] for model in document["models"]] == [2, 3]
     assert document["outputs"] == [OUTPUT, OUTPUT]
+
+
+def test_a_text_that_is_a_json_object_is_one_and_any_other_is_text() -> None:
+    assert read_inputs(['{"user": "42", "k": 5}', "{not json", "plain"], None) == [
+        {"user": "42", "k": 5},
+        "{not json",
+        "plain",
+    ]
+
+
+def test_the_table_names_the_items_of_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{"item": "7", "title": "Toy Story", "score": 1.5}, {"item": "9", "score": 1.0}]
+
+    show([{"user": "42"}], [Answers(2, "d" * 64, ({"id": "x", "items": items, "notes": []},))], as_json=False)
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Toy Story, 9" in shown

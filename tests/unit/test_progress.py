@@ -84,7 +84,7 @@ def test_the_metrics_table_names_labels_and_every_gate() -> None:
 def test_the_next_command_can_be_typed_as_it_stands(status: RunStatus, expected: str) -> None:
     record = RunRecord(run_id="r", product="p", status=status, error=RunFailure(step="train", message="why"))
 
-    (command,) = list_next_commands(record, ARGUMENTS)
+    (command,) = list_next_commands(record, ARGUMENTS, "some text")
 
     assert command.endswith(expected)
 
@@ -92,13 +92,19 @@ def test_the_next_command_can_be_typed_as_it_stands(status: RunStatus, expected:
 def test_a_model_that_was_not_deployed_can_be_promoted_next() -> None:
     record = RunRecord(run_id="r", product="p", status="succeeded", version=4)
 
-    assert list_next_commands(record, ARGUMENTS) == ["launchyard promote p 4"]
+    assert list_next_commands(record, ARGUMENTS, "some text") == ["launchyard promote p 4"]
 
 
 def test_the_reason_of_a_failure_is_shown_as_it_is() -> None:
     console = make_console()
     failure = RunFailure(step="prepare", message="rows.csv: [line 3] is not UTF-8")
 
-    print_summary(console, RunRecord(run_id="r", product="p", status="failed", error=failure), ARGUMENTS)
+    print_summary(console, RunRecord(run_id="r", product="p", status="failed", error=failure), ARGUMENTS, "some text")
 
     assert "prepare: rows.csv: [line 3] is not UTF-8" in read(console)
+
+
+def test_a_released_version_comes_with_an_input_to_try() -> None:
+    record = RunRecord(run_id="r", product="p", status="succeeded", version=4, aliases={"champion": 4})
+
+    assert 'launchyard predict p \'{"user": "42"}\'' in list_next_commands(record, ARGUMENTS, '{"user": "42"}')

@@ -24,19 +24,30 @@ MAX_REASONS = 5
 def read_inputs(texts: Sequence[str], file: str | None) -> list[Any]:
     """Return the inputs given as ``texts``, then those in ``file``, one a line; blank lines are none.
 
-    A line that begins like a JSON object or string is read as JSON, any other is the input itself.
+    A line that begins like a JSON object or string is read as JSON, any other is the input itself; so is a text that is
+    a JSON object.
 
     Raises:
         SourceError: the file cannot be read, or a line is not the JSON that it begins like.
     """
+    given = [_parse_text(text) for text in texts]
     if file is None:
-        return list(texts)
+        return given
     try:
         lines = sys.stdin.readlines() if file == STANDARD_INPUT else Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
         raise SourceError(f"{file}: cannot be read: {err}. Give a file of UTF-8 lines.") from err
     parsed = (_parse_line(file, number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
-    return [*texts, *parsed]
+    return [*given, *parsed]
+
+
+def _parse_text(text: str) -> Any:
+    if not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def _parse_line(file: str, number: int, line: str) -> Any:
@@ -93,7 +104,17 @@ def _describe(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, Mapping):
         return _describe_mapping(value)
+    if isinstance(value, list):
+        return ", ".join(map(_name, value))
     return "" if value is None else str(value)
+
+
+def _name(part: Any) -> str:
+    """Return what one entry of a list is called: its title, or its first text."""
+    if not isinstance(part, Mapping):
+        return _describe(part)
+    texts = (value for value in part.values() if isinstance(value, str))
+    return str(part.get("title") or next(texts, part))
 
 
 def _describe_mapping(value: Mapping[str, Any]) -> str:

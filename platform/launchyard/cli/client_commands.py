@@ -14,6 +14,8 @@ Examples:
   launchyard predict review-sentiment "A warm film." --explain
 
   launchyard predict review-sentiment --file rows.jsonl
+
+  launchyard predict movie-recommender '{"user": "42", "k": 5}'
 """
 
 
@@ -24,7 +26,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def predict(
     product: Annotated[str, typer.Argument(help="Name of the product.", show_default=False)],
-    inputs: Annotated[list[str] | None, typer.Argument(help="Texts to answer.", show_default=False)] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Inputs to answer: texts, or JSON objects.", show_default=False)
+    ] = None,
     file: Annotated[
         str | None,
         typer.Option(

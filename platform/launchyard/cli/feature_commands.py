@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launchyard.cli.arguments import AsJson
-from launchyard.settings import Settings, load_settings
+from launchyard.settings import load_settings
 
 if TYPE_CHECKING:
-    from launchyard.spec.blocks import Product
+    pass
 
 ProductArgument = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
 SetArgument = Annotated[str, typer.Argument(metavar="SET", help="Name of the feature set.", show_default=False)]
@@ -35,9 +35,10 @@ def list_sets(product: ProductArgument, as_json: AsJson = False) -> None:
     """Show the feature sets: what is in them, how many rows, how new, and whether they are online."""
     from launchyard.cli import feature_views
     from launchyard.feature_publishing import opening_store
+    from launchyard.release import get_spec
 
     settings = load_settings()
-    with opening_store(settings, _get_spec(settings, product)) as store:
+    with opening_store(settings, get_spec(settings, product)) as store:
         feature_views.show_sets(product, store.list_sets(), as_json=as_json)
 
 
@@ -47,9 +48,10 @@ def get(product: ProductArgument, set_name: SetArgument, entity: EntityArgument,
 
     from launchyard.cli import feature_views
     from launchyard.feature_publishing import find_online_row, get_feature_set
+    from launchyard.release import get_spec
 
     settings = load_settings()
-    spec = _get_spec(settings, product)
+    spec = get_spec(settings, product)
     feature_set = get_feature_set(spec, set_name)
     row = find_online_row(settings, spec, feature_set, entity)
     feature_views.show_row(feature_set, entity, row, now=time.time(), as_json=as_json)
@@ -58,9 +60,10 @@ def get(product: ProductArgument, set_name: SetArgument, entity: EntityArgument,
 def apply(product: ProductArgument) -> None:
     """Register the feature sets with Feast and remove those that the product has no longer."""
     from launchyard.feature_publishing import opening_store
+    from launchyard.release import get_spec
 
     settings = load_settings()
-    with opening_store(settings, _get_spec(settings, product)) as store:
+    with opening_store(settings, get_spec(settings, product)) as store:
         store.apply()
         typer.echo(f"{product}: feature sets {', '.join(store.set_names)} are registered.")
 
@@ -69,21 +72,9 @@ def materialize(product: ProductArgument, as_json: AsJson = False) -> None:
     """Bring the newest row of every user and item online; what is there already is not written again."""
     from launchyard.cli import feature_views
     from launchyard.feature_publishing import opening_store
+    from launchyard.release import get_spec
 
     settings = load_settings()
-    with opening_store(settings, _get_spec(settings, product)) as store:
+    with opening_store(settings, get_spec(settings, product)) as store:
         store.apply()
         feature_views.show_materialized(product, store.materialize(), as_json=as_json)
-
-
-def _get_spec(settings: Settings, product: str) -> Product:
-    """Return the spec of what serves a product, else of its newest version."""
-    from launchyard.bundle import read_spec
-    from launchyard.bundle_store import BundleStore
-    from launchyard.records import Records
-
-    records = Records(settings)
-    versions = records.list_versions(product)
-    rollout = records.find_rollout(product)
-    serving = rollout.champion if rollout else None
-    return read_spec(BundleStore(settings).find_path((serving or versions[-1].release).bundle_uri))

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from launchyard.spec.blocks import Product
-from launchyard.spec.uris import list_uris
+from launchyard.spec.uris import name_uris
 
 
 def summarise(spec: Product, path: Path) -> list[str]:
@@ -16,7 +16,7 @@ def summarise(spec: Product, path: Path) -> list[str]:
     copies = str(replicas.min) if replicas.min == replicas.max else f"{replicas.min} to {replicas.max}"
     return [
         f"{path} is right: {spec.product}, a product of kind {spec.kind}.",
-        f"  data    {', '.join(_hide_pin(uri) for uri in list_uris(spec.data))}",
+        f"  data    {_describe_sources(spec)}",
         f"          {spec.data.describe_split()}",
         f"  model   {_hide_pin(spec.model.describe())}",
         f"  train   {train.epochs} epochs, batch {train.batch_size}, learning rate {train.learning_rate:g}{searched}",
@@ -24,6 +24,14 @@ def summarise(spec: Product, path: Path) -> list[str]:
         f"  serve   POST /{spec.product}/predict, replicas: {copies}",
         f"  next    launchyard run {shlex.quote(str(path))}",
     ]
+
+
+def _describe_sources(spec: Product) -> str:
+    """Return where the rows come from; several sources by the names that the spec gives them."""
+    named = name_uris(spec.data)
+    if len(named) == 1:
+        return _hide_pin(named[0][1])
+    return ", ".join(f"{name}: {_hide_pin(uri)}" for name, uri in named)
 
 
 def _hide_pin(uri: str) -> str:

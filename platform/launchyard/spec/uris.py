@@ -10,35 +10,46 @@ from pydantic.fields import FieldInfo
 
 from launchyard.spec.blocks import Block, check_uri
 
+Change = Callable[[str, str], str]
+"""From the key of a URI and the URI to what takes its place."""
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
 def list_uris(block: Block) -> list[str]:
     """Return every source URI below ``block``, in the order of its keys."""
-    found: list[str] = []
+    return [uri for _, uri in name_uris(block)]
 
-    def collect(uri: str) -> str:
-        found.append(uri)
+
+def name_uris(block: Block) -> list[tuple[str, str]]:
+    """Return every source URI below ``block`` with the last key of its path."""
+    found: list[tuple[str, str]] = []
+
+    def collect(name: str, uri: str) -> str:
+        found.append((name, uri))
         return uri
 
-    map_uris(block, collect)
+    _map_block(block, collect)
     return found
 
 
 def map_uris(block: AnyBlock, change: Callable[[str], str]) -> AnyBlock:
     """Return ``block`` with each source URI below it replaced by what ``change`` makes of it."""
-    fields = type(block).model_fields
+    return _map_block(block, lambda _, uri: change(uri))
+
+
+def _map_block(block: AnyBlock, change: Change) -> AnyBlock:
+    fields = type(block).model_fields.items()
     return block.model_copy(
-        update={name: _map_value(getattr(block, name), change, _takes_uri(field)) for name, field in fields.items()}
+        update={name: _map_value(name, getattr(block, name), change, _takes_uri(field)) for name, field in fields}
     )
 
 
-def _map_value(value: Any, change: Callable[[str], str], is_uri: bool) -> Any:
+def _map_value(name: str, value: Any, change: Change, is_uri: bool) -> Any:
     if isinstance(value, Block):
-        return map_uris(value, change)
+        return _map_block(value, change)
     if isinstance(value, dict):
-        return {key: _map_value(inner, change, is_uri) for key, inner in value.items()}
-    return change(value) if is_uri and isinstance(value, str) else value
+        return {key: _map_value(key, inner, change, is_uri) for key, inner in value.items()}
+    return change(name, value) if is_uri and isinstance(value, str) else value
 
 
 def _takes_uri(field: FieldInfo) -> bool:

@@ -278,6 +278,7 @@ KIND = Kind(
     name="recommendation",
     summary="What a person may want next: products, films, articles, people.",
     spec=Recommendation,
+    example_input='{"user": "42"}',
     recipe="launchyard.kinds.recommendation.recipe:EventRecipe",
     prepare="launchyard.kinds.recommendation.data:prepare_events",
     features="launchyard.kinds.recommendation.profiles:describe_features",
