@@ -29,9 +29,7 @@ def summarise(spec: Product, path: Path) -> list[str]:
 def _describe_sources(spec: Product) -> str:
     """Return where the rows come from; several sources by the names that the spec gives them."""
     named = name_uris(spec.data)
-    if len(named) == 1:
-        return _hide_pin(named[0][1])
-    return ", ".join(f"{name}: {_hide_pin(uri)}" for name, uri in named)
+    return ", ".join((f"{name}: " if name else "") + _hide_pin(uri) for name, uri in named)
 
 
 def _hide_pin(uri: str) -> str:

@@ -10,8 +10,9 @@ from pydantic.fields import FieldInfo
 
 from launchyard.spec.blocks import Block, check_uri
 
-Change = Callable[[str, str], str]
-"""From the key of a URI and the URI to what takes its place."""
+Path = tuple[str, ...]
+Change = Callable[[Path, str], str]
+"""From the path of a URI and the URI to what takes its place."""
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
@@ -21,35 +22,37 @@ def list_uris(block: Block) -> list[str]:
 
 
 def name_uris(block: Block) -> list[tuple[str, str]]:
-    """Return every source URI below ``block`` with the last key of its path."""
+    """Return every source URI below ``block`` with the last key above it that says more than 'source'."""
     found: list[tuple[str, str]] = []
 
-    def collect(name: str, uri: str) -> str:
-        found.append((name, uri))
+    def collect(path: Path, uri: str) -> str:
+        found.append((next((name for name in reversed(path) if name != "source"), ""), uri))
         return uri
 
-    _map_block(block, collect)
+    _map_block(block, collect, ())
     return found
 
 
 def map_uris(block: AnyBlock, change: Callable[[str], str]) -> AnyBlock:
     """Return ``block`` with each source URI below it replaced by what ``change`` makes of it."""
-    return _map_block(block, lambda _, uri: change(uri))
+    return _map_block(block, lambda _, uri: change(uri), ())
 
 
-def _map_block(block: AnyBlock, change: Change) -> AnyBlock:
+def _map_block(block: AnyBlock, change: Change, path: Path) -> AnyBlock:
     fields = type(block).model_fields.items()
     return block.model_copy(
-        update={name: _map_value(name, getattr(block, name), change, _takes_uri(field)) for name, field in fields}
+        update={
+            name: _map_value((*path, name), getattr(block, name), change, _takes_uri(field)) for name, field in fields
+        }
     )
 
 
-def _map_value(name: str, value: Any, change: Change, is_uri: bool) -> Any:
+def _map_value(path: Path, value: Any, change: Change, is_uri: bool) -> Any:
     if isinstance(value, Block):
-        return _map_block(value, change)
+        return _map_block(value, change, path)
     if isinstance(value, dict):
-        return {key: _map_value(key, inner, change, is_uri) for key, inner in value.items()}
-    return change(name, value) if is_uri and isinstance(value, str) else value
+        return {key: _map_value((*path, key), inner, change, is_uri) for key, inner in value.items()}
+    return change(path, value) if is_uri and isinstance(value, str) else value
 
 
 def _takes_uri(field: FieldInfo) -> bool:
