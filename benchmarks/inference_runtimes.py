@@ -72,7 +72,8 @@ def export(name: str, candidate_dir: Path, dataset_dir: Path, folder: Path, thre
         }
     )
     start = time.perf_counter()
-    export_text_classifier(ExportJob(spec, folder, dataset_dir, read_split(dataset_dir, "validation"), threads, threads))
+    validation = read_split(dataset_dir, "validation")
+    export_text_classifier(ExportJob(spec, folder, dataset_dir, validation, threads, threads))
     return time.perf_counter() - start
 
 

@@ -34,6 +34,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer, seed_everythin
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
+from rectools_settings import add_line, read_lines, sample_setting
 
 K = 10
 UNRANKED = 1_000_000_000
@@ -236,34 +237,6 @@ def train_model(
     return model, watched.curve
 
 
-def sample_setting(seed: int, trial: int, heads: int) -> Setting:
-    """Return the setting of one trial, the same whenever and wherever it is asked for."""
-    rng = np.random.default_rng([seed, trial])
-    return Setting(
-        learning_rate=float(np.exp(rng.uniform(np.log(3e-4), np.log(1e-2)))),
-        dropout=float(rng.uniform(0.1, 0.6)),
-        dim=int(rng.choice([32, 64, 128])),
-        layers=int(rng.choice([1, 2, 3])),
-        length=int(rng.choice([50, 100, 200])),
-        batch_size=int(rng.choice([64, 128, 256])),
-        heads=heads,
-    )
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file of JSON lines; a line that an interruption cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def add_line(path: Path, record: dict[str, Any]) -> None:
-    """Append a record, after the last whole line."""
-    whole = [json.dumps(known) + "\n" for known in read_lines(path)]
-    path.write_text("".join([*whole, json.dumps(record) + "\n"]), encoding="utf-8")
-
-
 def search(options: argparse.Namespace, train: pd.DataFrame, validation: HeldOut) -> None:
     """Train every trial that has no line yet and print the best three."""
     path = options.output / "trials.jsonl"
@@ -272,7 +245,7 @@ def search(options: argparse.Namespace, train: pd.DataFrame, validation: HeldOut
     for trial in range(options.trials):
         if trial in done:
             continue
-        setting = sample_setting(options.seed, trial, options.heads)
+        setting = Setting(**sample_setting(options.seed, trial, options.heads))
         _, curve = train_model(train, validation, setting, budget, seed=options.seed)
         record = {"trial": trial, "seed": options.seed, "setting": asdict(setting), **describe_curve(curve)}
         add_line(path, record)
