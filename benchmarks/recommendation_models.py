@@ -45,11 +45,7 @@ def make_spec(architecture: str, setting: Setting, options: argparse.Namespace) 
         "epochs": options.epochs,
         "seed": options.seed,
         "early_stopping": {"patience": options.patience},
-        **{
-            name: setting[name]
-            for name in ("learning_rate", "batch_size", "weight_decay", "scheduler")
-            if name in setting
-        },
+        **{name: setting[name] for name in chosen if name in setting},
     }
     names = {
         "sasrec": ("dim", "layers", "heads", "max_length", "dropout"),
@@ -146,10 +142,9 @@ def search(options: argparse.Namespace) -> None:
         setting = sample(options.architecture, options.seed, trial, options.heads)
         if options.layers is not None:
             setting["layers"] = options.layers
+        spec = make_spec(options.architecture, setting, options)
         with tempfile.TemporaryDirectory() as folder:
-            record = train(
-                make_spec(options.architecture, setting, options), options.dataset, Path(folder), options.threads
-            )
+            record = train(spec, options.dataset, Path(folder), options.threads)
         line = {"trial": trial, "setting": setting, **describe(record)}
         add_line(path, line)
         print(json.dumps({name: value for name, value in line.items() if name != "curve"}), flush=True)

@@ -5,6 +5,7 @@ Array legend: K items of one answer, M items of a history.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +26,7 @@ class Reasons:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self._sizes = Counter(name for names in shelf.facts.categories for name in names)
 
     def give(self, positions_K: NDArray[np.intp], profile: Profile, *, is_personal: bool) -> list[str]:
         """Return one reason for each item."""
@@ -64,4 +66,5 @@ class Reasons:
         names = [name for name in self._shelf.facts.categories[place] if name in liked]
         if not names:
             return "People with a similar history chose it"
-        return f"You often choose {max(names, key=lambda name: liked[name])}"
+        # What stands out: chosen more often than the catalogue would make it.
+        return f"You often choose {max(names, key=lambda name: liked[name] / self._sizes[name])}"
