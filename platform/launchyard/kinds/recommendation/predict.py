@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from launchyard.atomic import write_text
+from launchyard.bundle import parse_file
 from launchyard.dataset import Record
 from launchyard.errors import BundleError, RequestError
 from launchyard.features import number_day
@@ -58,19 +59,6 @@ class RecommenderConfig(Record):
     def save(self, bundle_dir: Path) -> None:
         """Write ``model/recommender.json``."""
         write_text(bundle_dir / CONFIG_NAME, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, bundle_dir: Path) -> RecommenderConfig:
-        """Return the configuration in ``bundle_dir``.
-
-        Raises:
-            BundleError: it is missing, damaged or written by a newer version.
-        """
-        path = bundle_dir / CONFIG_NAME
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as err:
-            raise BundleError(f"{path}: cannot be read: {err}. Evaluate the model again.") from err
 
 
 @dataclass(frozen=True)
@@ -138,7 +126,7 @@ class RecommendationPredictor:
         Raises:
             BundleError: a file is missing, damaged or written by a newer version.
         """
-        config = RecommenderConfig.load(bundle_dir)
+        config = parse_file(bundle_dir, CONFIG_NAME, RecommenderConfig)
         folder = bundle_dir / "model"
         return cls(config, load_scorer(folder, threads=threads), folder, threads=threads)
 
