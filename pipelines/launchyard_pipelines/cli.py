@@ -1,4 +1,4 @@
-"""Commands this package adds to the ``launchyard`` command line: ``run`` and ``compile``."""
+"""Commands this package adds to the ``launchyard`` command line: ``run``, ``compile`` and ``batch``."""
 
 from __future__ import annotations
 
@@ -35,11 +35,22 @@ All pods need the same LAUNCHYARD_DATABASE_URL (records), LAUNCHYARD_TRACKING_UR
 on storage that they share: bundles, checkpoints, cache) in their environment.
 """
 
+BATCH_EPILOG = """
+Examples:
+
+  launchyard batch review-sentiment --input reviews.parquet --output answers.parquet
+
+  launchyard batch review-sentiment --input s3://team/reviews/ --column text=review --output answers.jsonl
+
+  launchyard batch movie-recommender --all-users --output recommendations.parquet
+"""
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add this package's commands to the command line."""
     app.command("run", epilog=RUN_EPILOG)(run)
     app.command("compile", epilog=COMPILE_EPILOG)(compile_)
+    app.command("batch", epilog=BATCH_EPILOG)(batch)
 
 
 def run(
@@ -98,3 +109,50 @@ def compile_(
     for note in iter_notes(spec, snapshot=snapshot.path, spec_uri=spec_uri, image=image):
         console.print(f"note     {note}")
     console.print(f"next     upload {output} in the Kubeflow Pipelines UI and start a run")
+
+
+def batch(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    product: Annotated[str, typer.Argument(help="Name of the product.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="File to write, .parquet or .jsonl; whole or not.")
+    ],
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", "-i", metavar="SOURCE", help="The rows: a path or URI, as data.source takes it."),
+    ] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Instead of --input: every user of the product's own source.")
+    ] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=COLUMN",
+            help="Column that holds a field of the inputs under another name; without COLUMN: leave the field out.",
+        ),
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="Version that answers; default: the one that serves.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that each load the model; default: this one, or several for many rows."),
+    ] = None,
+    max_errors: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of rows without an answer; with more nothing is written.")
+    ] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Answer all rows of a source and write a file of answers."""
+    from launchyard_pipelines.batch import BatchRequest
+    from launchyard_pipelines.batch_command import batch_command, check_output, parse_columns
+
+    if (input_ is None) != all_users:
+        raise typer.BadParameter("give either --input or --all-users")
+    request = BatchRequest(
+        product=product,
+        input=input_,
+        output=check_output(output),
+        columns=parse_columns(column or ()),
+        version=version,
+        workers=workers,
+        max_errors=max_errors,
+    )
+    batch_command(request, as_json=as_json)

@@ -1,0 +1,78 @@
+"""The file that a batch prediction writes: parquet or JSON lines, there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic_core import to_json
+
+ROW_GROUP_BYTES = 32 * 2**20
+"""Answers in memory that become one row group: many small ones read slowly."""
+
+Write = Callable[[pa.Table], None]
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[Write]:
+    """Yield a function that appends tables of one schema to what becomes ``path`` when the block ends well.
+
+    Until then it has another name beside it, and when the block ends with an error, it is gone. An older file at
+    ``path`` is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            with WRITERS[path.suffix](file) as write:
+                yield write
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _write_parquet(file: IO[bytes]) -> Iterator[Write]:
+    waiting: list[pa.Table] = []
+    writer: pq.ParquetWriter | None = None
+
+    def flush() -> None:
+        nonlocal writer
+        if waiting:
+            table = pa.concat_tables(waiting)
+            writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer.write_table(table)
+            waiting.clear()
+
+    def write(table: pa.Table) -> None:
+        waiting.append(table)
+        if sum(part.nbytes for part in waiting) >= ROW_GROUP_BYTES:
+            flush()
+
+    yield write
+    flush()
+    if writer is not None:
+        writer.close()
+
+
+@contextmanager
+def _write_json_lines(file: IO[bytes]) -> Iterator[Write]:
+    def write(table: pa.Table) -> None:
+        rows = table.to_pylist(maps_as_pydicts="strict")
+        # JSON has no number that is none.
+        file.writelines(to_json(row, inf_nan_mode="null") + b"\n" for row in rows)
+
+    yield write
+
+
+WRITERS = {".parquet": _write_parquet, ".jsonl": _write_json_lines}
+"""Ending of the file -> how it is written."""
