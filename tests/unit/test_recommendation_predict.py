@@ -14,7 +14,8 @@ from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import RequestError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
-from launchyard.kinds.recommendation.predict import RecommendationPredictor, RecommenderConfig, take_best
+from launchyard.kinds.recommendation.candidates import take_best
+from launchyard.kinds.recommendation.predict import RecommendationPredictor, RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.settings import Settings
 from tiny_candidate import train_candidate

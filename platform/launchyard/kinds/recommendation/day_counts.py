@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from launchyard.errors import BundleError
 from launchyard.features import DAY_S, ENTITY, number_day
 
+DAY_COUNTS_NAME = "day_counts.npz"
 Floats = NDArray[np.float64]
 WINDOWS_DAYS = (7, 30)
 
@@ -113,3 +116,30 @@ def _pack(days: Sequence[Mapping[int, int]], first_event_I: Floats, num_events_I
     flat = np.array([pair for found in ordered for pair in found], dtype=np.int64).reshape(-1, 2)
     kept_I = np.array([sum(count for _, count in found) for found in ordered], dtype=np.int64)
     return DayCounts(starts_I, flat[:, 0], flat[:, 1], num_events_I - kept_I, first_event_I)
+
+
+def save_day_counts(counts: DayCounts, folder: Path) -> None:
+    """Write the counts per day as plain arrays."""
+    np.savez_compressed(
+        folder / DAY_COUNTS_NAME,
+        allow_pickle=False,
+        starts=counts.starts_I,
+        days=counts.days_R,
+        counts=counts.counts_R,
+        older=counts.older_I,
+        first_event=counts.first_event_I,
+    )
+
+
+def load_day_counts(folder: Path) -> DayCounts:
+    """Return what :func:`save_day_counts` wrote.
+
+    Raises:
+        BundleError: it is missing or damaged.
+    """
+    path = folder / DAY_COUNTS_NAME
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return DayCounts(arrays["starts"], arrays["days"], arrays["counts"], arrays["older"], arrays["first_event"])
+    except (OSError, KeyError, ValueError) as err:
+        raise BundleError(f"{path}: cannot be read: {err}. Evaluate the model again.") from err

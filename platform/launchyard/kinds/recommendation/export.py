@@ -21,14 +21,13 @@ from launchyard.kind import ExportJob, Row
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.context import learn_lifts
 from launchyard.kinds.recommendation.data import FEATURES_FOLDER, USERS_NAME
-from launchyard.kinds.recommendation.day_counts import read_day_counts
+from launchyard.kinds.recommendation.day_counts import read_day_counts, save_day_counts
 from launchyard.kinds.recommendation.declared import list_numeric, name_features, read_declared, save_declared
 from launchyard.kinds.recommendation.predict import (
     INDEX_FOLDER,
     RERANK_NAME,
     RecommendationPredictor,
     RecommenderConfig,
-    save_day_counts,
 )
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker

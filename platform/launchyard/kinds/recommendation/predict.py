@@ -19,11 +19,19 @@ from pydantic import Field, ValidationError
 from launchyard.atomic import write_text
 from launchyard.bundle import parse_file
 from launchyard.dataset import Record
-from launchyard.errors import BundleError, RequestError
+from launchyard.errors import RequestError
 from launchyard.features import number_day
 from launchyard.kind import Output, Row
+from launchyard.kinds.recommendation.candidates import (
+    SCORE_DIGITS,
+    CandidateFinder,
+    Candidates,
+    Wanted,
+    favour_fresh,
+    keep_varied,
+)
 from launchyard.kinds.recommendation.context import ContextLifts
-from launchyard.kinds.recommendation.day_counts import DayCounts, Totals
+from launchyard.kinds.recommendation.day_counts import DayCounts, Totals, load_day_counts
 from launchyard.kinds.recommendation.declared import DeclaredSet, load_declared
 from launchyard.kinds.recommendation.histories import History
 from launchyard.kinds.recommendation.profiles import Profile
@@ -36,10 +44,8 @@ from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.vector_index import VectorIndex
 
 CONFIG_NAME = "model/recommender.json"
+INDEX_FOLDER = "index"
 RERANK_NAME = "rerank.json"
-DAY_COUNTS_NAME = "day_counts.npz"
-SCORE_DIGITS = 5
-"""Scores are compared to so many digits: what rounding moves by less than that keeps its place."""
 KNOWN = "known"
 """Key of a row under which resources put what they know (a :class:`Known`)."""
 
@@ -106,7 +112,6 @@ class RecommendationPredictor:
     def __init__(self, config: RecommenderConfig, scorer: Scorer, folder: Path, *, threads: int) -> None:
         """Take the loaded model; ``folder`` is the bundle's ``model/``."""
         self.config = config
-        self.scorer = scorer
         self.shelf = Shelf.load(folder)
         self.day_counts = load_day_counts(folder)
         self.contexts = ContextLifts.load(folder)
@@ -114,9 +119,9 @@ class RecommendationPredictor:
         path = folder / RERANK_NAME
         self.reranker = Reranker.model_validate_json(path.read_bytes()) if path.is_file() else None
         self._reasons = Reasons(self.shelf)
-        self._index: VectorIndex | None = None
-        if (folder / INDEX_FOLDER).is_dir():
-            self._index = VectorIndex.load(folder / INDEX_FOLDER, threads=threads)
+        has_index = (folder / INDEX_FOLDER).is_dir()
+        index = VectorIndex.load(folder / INDEX_FOLDER, threads=threads) if has_index else None
+        self._finder = CandidateFinder(self.shelf, scorer, index)
         self._total = lru_cache(maxsize=64)(lambda counts, day: counts.total(day * 86_400.0))
 
     @classmethod
@@ -284,42 +289,18 @@ class RecommendationPredictor:
                 chosen[index] = self._choose_popular(request)
         return [chosen[index] for index in range(len(requests))]
 
-    def _find_candidates(self, requests: Sequence[_Request]) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Return the model's best allowed items of each request, best first, with their scores."""
-        histories = [request.history for request in requests]
-        if not histories:
-            return []
-        if self._index is not None:
-            queries_BD = self.scorer.compute_queries(histories)
-            return [self._search(request, queries_BD[place : place + 1]) for place, request in enumerate(requests)]
-        scores_BI = self.scorer.score(histories)
-        return [self._select(request, scores_I) for request, scores_I in zip(requests, scores_BI, strict=True)]
+    def _find_candidates(self, requests: Sequence[_Request]) -> list[Candidates]:
+        return self._finder.find([self._ask_for(request) for request in requests])
 
-    def _search(self, request: _Request, query_1D: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        assert self._index is not None  # noqa: S101 - the caller asked
-        positions_1C, scores_1C = self._index.search(
-            query_1D,
-            self._count_candidates(request),
-            excluded=[self._list_seen(request)],
-            allowed_I=self.shelf.allow(request.row["filters"]),
-        )
-        found = positions_1C[0] >= 0
-        return positions_1C[0][found].astype(np.intp), scores_1C[0][found]
-
-    def _select(self, request: _Request, scores_I: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        allowed_I = self.shelf.allow(request.row["filters"])
-        scores_I = scores_I.copy() if allowed_I is None else np.where(allowed_I, scores_I, -np.inf)
-        scores_I[self._list_seen(request)] = -np.inf
-        return take_best(scores_I, self._count_candidates(request))
-
-    def _count_candidates(self, request: _Request) -> int:
-        # Three times as many as asked for, so that rules of variety have something to choose from.
-        return max(self.config.candidates, 3 * request.k)
-
-    def _list_seen(self, request: _Request) -> NDArray[np.int32]:
+    def _ask_for(self, request: _Request) -> Wanted:
         asked = request.row["exclude_seen"]
-        excludes = self.config.exclude_seen if asked is None else asked
-        return request.history.items_L if excludes else np.empty(0, dtype=np.int32)
+        return Wanted(
+            request.history,
+            # Three times as many as asked for, so that rules of variety have something to choose from.
+            count=max(self.config.candidates, 3 * request.k),
+            excludes_seen=self.config.exclude_seen if asked is None else asked,
+            filters=request.row["filters"],
+        )
 
     def _order(self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]) -> _Chosen:
         """Return the answer that the second look and the rules make of the model's candidates."""
@@ -327,15 +308,7 @@ class RecommendationPredictor:
         if self.reranker is not None and len(positions_C):
             contributions_CF = self.reranker.contribute(self._compute_features(request, positions_C, scores_C))
             final_C = contributions_CF.sum(axis=1)
-        final_C = self._favour_fresh(final_C, positions_C, request.row["time"])
-        order_C = np.argsort(-np.round(final_C, SCORE_DIGITS), kind="stable")
-        kept_K = self._keep_varied(positions_C, order_C, request.k)
-        return _Chosen(
-            positions_C[kept_K],
-            final_C[kept_K],
-            None if contributions_CF is None else contributions_CF[kept_K],
-            is_personal=True,
-        )
+        return self._apply_rules(request, positions_C, final_C, contributions_CF)
 
     def _choose_popular(self, request: _Request) -> _Chosen:
         """Return what most people take, in the request's circumstances where these are known."""
@@ -344,11 +317,31 @@ class RecommendationPredictor:
         lift_I = self._find_lift(request)
         if lift_I is not None:
             scores_I = scores_I + lift_I
-        positions_C, scores_C = self._select(request, scores_I.astype(np.float32))
-        final_C = self._favour_fresh(scores_C.astype(np.float64), positions_C, request.row["time"])
-        order_C = np.argsort(-np.round(final_C, SCORE_DIGITS), kind="stable")
-        kept_K = self._keep_varied(positions_C, order_C, request.k)
-        return _Chosen(positions_C[kept_K], final_C[kept_K], None, is_personal=False)
+        positions_C, scores_C = self._finder.select(self._ask_for(request), scores_I.astype(np.float32))
+        return self._apply_rules(request, positions_C, scores_C.astype(np.float64), None)
+
+    def _apply_rules(
+        self,
+        request: _Request,
+        positions_C: NDArray[np.intp],
+        scores_C: NDArray[np.float64],
+        contributions_CF: NDArray[np.float64] | None,
+    ) -> _Chosen:
+        half_life, most = self.config.freshness_half_life_days, self.config.max_per_category
+        if half_life is not None:
+            ages_C = (request.row["time"] - self.shelf.times_I[positions_C]) / 86_400
+            scores_C = favour_fresh(scores_C, np.maximum(np.nan_to_num(ages_C, nan=0.0), 0.0), half_life)
+        kept_K = np.argsort(-np.round(scores_C, SCORE_DIGITS), kind="stable")
+        if most is not None:
+            categories = [self.shelf.facts.categories[place] for place in positions_C.tolist()]
+            kept_K = keep_varied(kept_K, categories, request.k, most)
+        kept_K = kept_K[: request.k]
+        return _Chosen(
+            positions_C[kept_K],
+            scores_C[kept_K],
+            None if contributions_CF is None else contributions_CF[kept_K],
+            is_personal=len(request.history.items_L) > 0,
+        )
 
     def _find_totals(self, request: _Request) -> Totals:
         totals: Totals = self._total(request.day_counts, number_day(request.row["time"]))
@@ -408,48 +401,6 @@ class RecommendationPredictor:
             for place, added_F in zip(chosen.positions_K.tolist(), chosen.contributions_KF.tolist(), strict=True):
                 features[ids[place]] = dict(zip(self._feature_names, added_F, strict=True))
         return {"because_of": similar, "features": features}
-
-
-INDEX_FOLDER = "index"
-
-
-def take_best(scores_I: NDArray[np.float32], most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the positions of at most ``most`` finite scores, best first, ties by position, and these scores."""
-    rounded_I = np.round(scores_I, SCORE_DIGITS)
-    if most < len(scores_I):
-        limit = -np.partition(-rounded_I, most - 1)[most - 1]
-        near = np.flatnonzero(rounded_I >= limit) if limit > -np.inf else np.flatnonzero(rounded_I > -np.inf)
-    else:
-        near = np.flatnonzero(rounded_I > -np.inf)
-    best = near[np.argsort(-rounded_I[near], kind="stable")][:most]
-    return best, scores_I[best]
-
-
-def save_day_counts(counts: DayCounts, folder: Path) -> None:
-    """Write the counts per day as plain arrays."""
-    np.savez_compressed(
-        folder / DAY_COUNTS_NAME,
-        allow_pickle=False,
-        starts=counts.starts_I,
-        days=counts.days_R,
-        counts=counts.counts_R,
-        older=counts.older_I,
-        first_event=counts.first_event_I,
-    )
-
-
-def load_day_counts(folder: Path) -> DayCounts:
-    """Return what :func:`save_day_counts` wrote.
-
-    Raises:
-        BundleError: it is missing or damaged.
-    """
-    path = folder / DAY_COUNTS_NAME
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return DayCounts(arrays["starts"], arrays["days"], arrays["counts"], arrays["older"], arrays["first_event"])
-    except (OSError, KeyError, ValueError) as err:
-        raise BundleError(f"{path}: cannot be read: {err}. Evaluate the model again.") from err
 
 
 def _read_moment(value: float | str, where: str) -> float:

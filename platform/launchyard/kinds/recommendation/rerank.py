@@ -88,7 +88,7 @@ def compute_features(
     month_C = np.log1p(totals.windows_I[30][candidates_C])
     trend_C = week_C - np.log1p(totals.windows_I[30][candidates_C] * DAYS_OF_MEAN / 30)
     spread = float(scores_C.std()) or 1.0
-    share_C, top_C = _match_categories(candidates_C, profile, shelf)
+    share_C, top_C = shelf.match_categories(candidates_C, profile.categories)
     vectors_CV = facts.vectors_IV[candidates_C]
     pause = 0.0 if profile.last_event is None else np.log1p(max(moment.time - profile.last_event, 0.0) / DAY_S)
     columns = (
@@ -101,7 +101,7 @@ def compute_features(
         _log_age(moment.time - totals.first_event_I[candidates_C]),
         _log_age(moment.time - shelf.times_I[candidates_C]),
         share_C,
-        top_C,
+        top_C.astype(np.float64),
         vectors_CV @ _normalise(profile.embedding_V),
         _match_last(vectors_CV, profile, shelf),
         _price_gap(facts.prices_I[candidates_C], profile),
@@ -120,20 +120,6 @@ def _look_up_declared(candidates_C: NDArray[np.intp], moment: Moment) -> Iterato
         counts_J = np.maximum(is_known_CJ.sum(axis=0), 1)
         means_J = np.where(is_known_CJ, values_CJ, 0.0).sum(axis=0) / counts_J
         yield np.where(is_known_CJ, values_CJ - means_J, 0.0)
-
-
-def _match_categories(candidates_C: NDArray[np.intp], profile: Profile, shelf: Shelf) -> tuple[Floats, Floats]:
-    """Return how much of the user's history is of a candidate's categories, and whether the favourite is among them."""
-    total = sum(profile.categories.values())
-    if not total:
-        return np.zeros(len(candidates_C)), np.zeros(len(candidates_C))
-    top_K = np.zeros(max(len(shelf.category_names), 1))
-    favourite = max(profile.categories, key=lambda name: profile.categories[name])
-    if favourite in shelf.category_names:
-        top_K[shelf.category_names[favourite]] = 1.0
-    wanted_K2 = np.stack([shelf.category_shares(profile.categories), top_K], axis=1)
-    matched_C2 = shelf.category_matrix[candidates_C] @ wanted_K2
-    return matched_C2[:, 0], (matched_C2[:, 1] > 0).astype(np.float64)
 
 
 def _match_last(vectors_CV: NDArray[np.float32], profile: Profile, shelf: Shelf) -> Floats:

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix, csr_matrix
 
 from launchyard.errors import BundleError
 from launchyard.kinds.recommendation.profiles import ItemFacts
@@ -71,34 +70,50 @@ class Shelf:
         return {name: column for column, name in enumerate(names)}
 
     @cached_property
-    def category_matrix(self) -> csr_matrix:
-        """Which items (rows) are of which category (columns), each row adding up to 1."""
-        rows = np.repeat(np.arange(len(self.titles)), [len(names) for names in self.facts.categories])
-        columns = [self.category_names[name] for names in self.facts.categories for name in names]
-        weights = [1 / len(names) for names in self.facts.categories for _ in names]
-        return csr_matrix((weights, (rows, columns)), shape=(len(self.titles), max(len(self.category_names), 1)))
+    def category_codes(self) -> NDArray[np.int32]:
+        """Columns of each item's categories, one row an item; what is left of a row is filled with their number."""
+        lengths_I = [len(names) for names in self.facts.categories]
+        width = max(lengths_I, default=0)
+        codes = np.full((len(self.titles), max(width, 1)), len(self.category_names), dtype=np.int32)
+        for place, names in enumerate(self.facts.categories):
+            codes[place, : len(names)] = [self.category_names[name] for name in names]
+        return codes
 
     @cached_property
-    def _by_category(self) -> csc_matrix:
-        return self.category_matrix.tocsc()
+    def _members(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Positions of the items of all categories, one category after the other, and where each begins."""
+        places, columns = np.nonzero(self.category_codes < len(self.category_names))
+        codes = self.category_codes[places, columns]
+        order = np.argsort(codes, kind="stable")
+        return places[order], np.searchsorted(codes[order], np.arange(len(self.category_names) + 1))
 
     def list_members(self, category: str) -> NDArray[np.intp]:
         """Return the positions of the items of a category; none for one that no item is of."""
         column = self.category_names.get(category)
         if column is None:
             return np.empty(0, dtype=np.intp)
-        bounds = self._by_category.indptr[column : column + 2]
-        members: NDArray[np.intp] = self._by_category.indices[slice(*bounds)].astype(np.intp)
-        return members
+        places, starts = self._members
+        return places[starts[column] : starts[column + 1]]
 
-    def category_shares(self, counts: Mapping[str, int]) -> NDArray[np.float64]:
-        """Return the share of each category in a user's counts, as a column of :attr:`category_matrix`."""
-        share_K = np.zeros(max(len(self.category_names), 1))
-        total = sum(counts.values())
+    def match_categories(
+        self, places: NDArray[np.intp], counts: Mapping[str, int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the mean share of some items' categories in a user's counts, and whether the favourite is among them.
+
+        Args:
+            places: Positions of the items.
+            counts: Category -> events of the user.
+        """
+        shares = np.zeros(len(self.category_names) + 1)
+        total = max(sum(counts.values()), 1)
         for name, count in counts.items():
             if name in self.category_names:
-                share_K[self.category_names[name]] = count / total
-        return share_K
+                shares[self.category_names[name]] = count / total
+        codes = self.category_codes[places]
+        is_category = codes < len(self.category_names)
+        means = shares[codes].sum(axis=1) / np.maximum(is_category.sum(axis=1), 1)
+        favourite = self.category_names.get(max(counts, key=lambda name: counts[name], default=""), -1)
+        return means, (codes == favourite).any(axis=1)
 
     def find(self, items: Sequence[str]) -> list[int]:
         """Return the positions of those of ``items`` that are in the catalogue."""
