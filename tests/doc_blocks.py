@@ -15,7 +15,10 @@ GUIDES = tuple(
         "training-and-tuning",
         "gates-and-report",
         "serving-and-feedback",
+        "batch-prediction",
         "roll-out-and-back",
+        "recommender",
+        "features",
         "adding-a-kind",
     )
 )

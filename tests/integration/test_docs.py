@@ -1,7 +1,7 @@
 """Every command in the README and the guides is run, in order, as one reader would: a week with one product.
 
-The product is the one that `launchyard init` writes, with small rows and a tiny base model put in place of the public
-ones; nothing else is changed. A command that cannot be run here is listed with what covers it.
+The products are those that `launchyard init` writes, with small rows and a tiny model put in place of the public ones;
+nothing else is changed. A command that cannot be run here is listed with what covers it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import csv
 import os
 import random
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,6 +27,7 @@ from doc_blocks import GUIDES, READMES, ROOT, Block, read_blocks
 from launchyard.spec.document import read_document
 from tiny_base import write_base
 from tiny_candidate import BAD, GOOD, PLAIN
+from tiny_interactions import TASTES, list_events
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -39,13 +43,67 @@ DOCUMENTED_PORT = "8000"
 BLOCK_TIMEOUT_S = 400
 READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 60
-SMALL = {
-    "data": {"source": "rows.csv", "split": {"train": 320, "validation": 80, "test": 80}},
-    "model": {"base": "base", "max_length": 32},
-    "train": {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"},
-    "serve": {"timeout_s": 60.0},
+INIT = re.compile(r"^launchyard init (\S+) (\S+)$", re.MULTILINE)
+
+
+def make_small_classifier(product: Path) -> None:
+    """Put small rows and a tiny base model in place of the public ones."""
+    write_base(product / "base")
+    generator = random.Random(0)
+    rows = []
+    for number in range(600):
+        words = [*generator.choices(PLAIN, k=12), generator.choice(GOOD if number % 2 else BAD)]
+        rows.append([" ".join(words), "positive" if number % 2 else "negative"])
+    write_table(product / "rows.csv", ["text", "label"], rows)
+    (product / "reviews.csv").write_bytes((product / "rows.csv").read_bytes())
+    change_spec(
+        product,
+        data={"source": "rows.csv", "split": {"train": 320, "validation": 80, "test": 80}},
+        model={"base": "base", "max_length": 32},
+        train={"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"},
+        serve={"timeout_s": 60.0},
+    )
+
+
+def make_small_recommender(product: Path) -> None:
+    """Put a small log, in the columns of the public one, and a model in closed form in place of what takes minutes."""
+    numbers = {item: number for number, item in enumerate((item for found in TASTES.values() for item in found), 1)}
+    events = [[event["who"], numbers[event["what"]], event["when"]] for event in list_events()]
+    write_table(product / "events.csv", ["user_id:token", "item_id:token", "timestamp:float"], events)
+    films = [
+        [numbers[item], f"{taste.title()} {place}", f"{taste} film", 1990 + place]
+        for taste, found in TASTES.items()
+        for place, item in enumerate(found)
+    ]
+    names = ["item_id:token", "movie_title:token_seq", "class:token_seq", "release_year:token"]
+    write_table(product / "items.csv", names, films)
+    data = read_document(product / "product.yaml")["data"]
+    change_spec(
+        product,
+        data=data | {"source": "events.csv", "items": data["items"] | {"source": "items.csv"}},
+        model={"architecture": "ease"},
+        train={},
+        serve={"timeout_s": 60.0},
+    )
+
+
+def change_spec(product: Path, **blocks: Any) -> None:
+    """Replace whole blocks of a product's spec."""
+    path = product / "product.yaml"
+    path.write_text(yaml.safe_dump(read_document(path) | blocks), encoding="utf-8")
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as csv, below a line of names."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([names, *rows])
+
+
+MAKE_SMALL: dict[str, Callable[[Path], None]] = {
+    "text-classification": make_small_classifier,
+    "recommendation": make_small_recommender,
 }
-"""What stands in for the public rows and model of a new product."""
+"""Kind -> what makes a new product of it small."""
 
 
 class Reader:
@@ -93,8 +151,9 @@ class Reader:
             check=False,
         )
         assert result.returncode == 0, f"{block.place}: {block.text}\n{result.stdout}\n{result.stderr}"
-        if "launchyard init" in block.text:
-            self._make_small()
+        assert find_promise(block) in result.stdout, f"{block.place}: printed {result.stdout}"
+        for kind, product in INIT.findall(block.text):
+            MAKE_SMALL[kind](self.folder / product)
 
     def _serve(self, block: Block) -> subprocess.Popen[str]:
         """Start a server and return it once it says that it is ready."""
@@ -119,20 +178,11 @@ class Reader:
         alarm.cancel()
         raise AssertionError(f"{block.place}: the server ended or was not ready in time:\n{''.join(said)}")
 
-    def _make_small(self) -> None:
-        """Put small rows and a tiny base model in place of the public ones."""
-        product = self.folder / "my-product"
-        spec = read_document(product / "product.yaml") | SMALL
-        (product / "product.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-        write_base(product / "base")
-        generator = random.Random(0)
-        with (product / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["text", "label"])
-            for number in range(600):
-                words = [*generator.choices(PLAIN, k=12), generator.choice(GOOD if number % 2 else BAD)]
-                rows.writerow([" ".join(words), "positive" if number % 2 else "negative"])
-        (product / "reviews.csv").write_bytes((product / "rows.csv").read_bytes())
+
+def find_promise(block: Block) -> str:
+    """Return what its document says right below a block that it prints; the empty text when it says nothing."""
+    text = block.path.read_text(encoding="utf-8")
+    return text.partition(f"{block.text}```\n\nIt prints `")[2].partition("`")[0]
 
 
 def _leave_out_covered(text: str) -> str:
