@@ -18,6 +18,7 @@ from launchyard.kinds.recommendation.candidates import take_best
 from launchyard.kinds.recommendation.predict import RecommendationPredictor, RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.settings import Settings
+from recommendation_samples import deploy_recommender
 from tiny_candidate import train_candidate
 from tiny_interactions import START_S, TASTES, make_spec, write_sources
 
@@ -271,3 +272,19 @@ def test_the_best_are_taken_in_order_and_ties_by_position() -> None:
     assert positions.tolist() == [1, 2, 5, 4]
     assert scores.tolist() == [3, 3, 3, 2]
     assert take_best(scores_I, 10)[0].tolist() == [1, 2, 5, 4, 0]
+
+
+def test_a_log_of_nothing_but_users_items_and_times_makes_a_bundle_that_may_be_served(tmp_path: Path) -> None:
+    spec = make_spec(
+        model={"architecture": "item-knn"},
+        train={},
+        evaluate={"bootstrap": 100, "beat_baseline": None},
+        data={"source": "events.csv", "interactions": {"user": "who", "item": "what", "timestamp": "when"}},
+    )
+    settings = Settings(home=tmp_path / "home")
+
+    deploy_recommender(settings, tmp_path, spec)
+
+    predictor = RecommendationPredictor.load(tmp_path / "bundle", threads=1)
+    assert len(list_items(ask(predictor, TASTES["noir"][:3], k=5))) == 5
+    assert predictor.contexts.names == ()

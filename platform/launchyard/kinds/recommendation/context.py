@@ -53,13 +53,14 @@ class ContextLifts:
         return total_I
 
     def save(self, folder: Path) -> None:
-        """Write names and values as JSON, the lifts as arrays."""
+        """Write names and values as JSON, and the lifts as arrays if there are any."""
         arrays = {
             f"{row}-{place}": lift_I
             for row, values in enumerate(self.lifts.values())
             for place, lift_I in enumerate(values.values())
         }
-        np.savez(folder / ARRAYS_NAME, allow_pickle=False, **arrays)
+        if arrays:
+            np.savez(folder / ARRAYS_NAME, allow_pickle=False, **arrays)
         names = {name: list(values) for name, values in self.lifts.items()}
         write_text(folder / CONTEXT_NAME, json.dumps({"num_items": self.num_items, "values": names}) + "\n")
 
@@ -67,6 +68,8 @@ class ContextLifts:
     def load(cls, folder: Path) -> ContextLifts:
         """Return what :meth:`save` wrote."""
         document = json.loads((folder / CONTEXT_NAME).read_text(encoding="utf-8"))
+        if not any(document["values"].values()):
+            return cls({name: {} for name in document["values"]}, document["num_items"])
         with np.load(folder / ARRAYS_NAME, allow_pickle=False) as arrays:
             lifts = {
                 name: {value: arrays[f"{row}-{place}"] for place, value in enumerate(values)}

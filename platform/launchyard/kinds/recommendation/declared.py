@@ -93,7 +93,9 @@ def read_rows(
 
 
 def save_declared(sets: Sequence[DeclaredSet], folder: Path) -> None:
-    """Write the sets as plain arrays and their names as JSON."""
+    """Write the sets as plain arrays and their names as JSON; nothing when there are none."""
+    if not sets:
+        return
     arrays: dict[str, NDArray[Any]] = {}
     for place, found in enumerate(sets):
         arrays |= {
@@ -108,6 +110,8 @@ def save_declared(sets: Sequence[DeclaredSet], folder: Path) -> None:
 
 def load_declared(folder: Path) -> tuple[DeclaredSet, ...]:
     """Return what :func:`save_declared` wrote."""
+    if not (folder / NAMES_NAME).is_file():
+        return ()
     names = json.loads((folder / NAMES_NAME).read_text(encoding="utf-8"))
     with np.load(folder / ARRAYS_NAME, allow_pickle=False) as arrays:
         return tuple(
