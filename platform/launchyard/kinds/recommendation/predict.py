@@ -6,11 +6,11 @@ Array legend: B rows, I items, C candidates of one answer, K items of one answer
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from launchyard.kinds.recommendation.candidates import (
     SCORE_DIGITS,
     CandidateFinder,
     Candidates,
+    RecentlyUsed,
     Wanted,
     favour_fresh,
     keep_varied,
@@ -46,6 +47,10 @@ from launchyard.vector_index import VectorIndex
 CONFIG_NAME = "model/recommender.json"
 INDEX_FOLDER = "index"
 RERANK_NAME = "rerank.json"
+MOMENT_S = 3600
+"""Answers are made for the beginning of an hour: ages and windows are counted in days."""
+KEPT_ANSWERS = 5_000
+"""Answers that are kept: the same question before the next event, in the same hour, has the same answer."""
 KNOWN = "known"
 """Key of a row under which resources put what they know (a :class:`Known`)."""
 
@@ -85,12 +90,34 @@ class _Request:
     """A row as it is computed."""
 
     row: Row
-    history: History
     profile: Profile
     day_counts: DayCounts
     declared: tuple[DeclaredSet, ...]
     notes: tuple[str, ...]
-    k: int
+    make_history: Callable[[Profile, Row], History]
+
+    @cached_property
+    def history(self) -> History:
+        """What the model sees of the user."""
+        return self.make_history(self.profile, self.row)
+
+    @property
+    def k(self) -> int:
+        """Items that are asked for."""
+        return cast(int, self.row["k"])
+
+    @property
+    def time(self) -> float:
+        """The moment that the answer is made for: the beginning of the hour that it is asked in."""
+        return float(self.row["time"]) // MOMENT_S * MOMENT_S
+
+    @property
+    def key(self) -> Hashable:
+        """All that an answer depends on, but what the store says of the items."""
+        row, profile = self.row, self.profile
+        did = (tuple(profile.recent_items), tuple(profile.recent_weights), profile.num_events, profile.last_event)
+        asked = (self.k, str(row["filters"]), row["exclude_seen"], tuple(sorted(row["context"].items())))
+        return (row["user"], did, asked, self.time)
 
 
 @dataclass(frozen=True)
@@ -122,6 +149,8 @@ class RecommendationPredictor:
         has_index = (folder / INDEX_FOLDER).is_dir()
         index = VectorIndex.load(folder / INDEX_FOLDER, threads=threads) if has_index else None
         self._finder = CandidateFinder(self.shelf, scorer, index)
+        self._known: object = None
+        self._kept = RecentlyUsed[Output](KEPT_ANSWERS)
         self._total = lru_cache(maxsize=64)(lambda counts, day: counts.total(day * 86_400.0))
 
     @classmethod
@@ -175,14 +204,32 @@ class RecommendationPredictor:
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """Return one output per row, in order; a row's output does not depend on its batch."""
         requests = [self._read(row) for row in rows]
-        chosen = self._choose(requests)
-        return [self._answer(request, found) for request, found in zip(requests, chosen, strict=True)]
+        keys = [request.key for request in requests]
+        kept = self._find_kept(requests)
+        found = {key: answer for key in keys if (answer := kept.get(key)) is not None}
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        chosen = self._choose(list(missing.values()))
+        for (key, request), items in zip(missing.items(), chosen, strict=True):
+            found[key] = self._answer(request, items)
+            kept.put(key, found[key])
+        return [{**found[key], "notes": list(request.notes)} for key, request in zip(keys, requests, strict=True)]
+
+    def _find_kept(self, requests: Sequence[_Request]) -> RecentlyUsed[Output]:
+        """Return the answers given lately, none when the store has said something else of the items since."""
+        known = tuple((request.day_counts, request.declared) for request in requests[-1:])
+        if known != self._known:
+            self._known, self._kept = known, RecentlyUsed[Output](KEPT_ANSWERS)
+        return self._kept
 
     def explain(self, rows: Sequence[Row]) -> list[Output]:
         """Return each row's output together with what speaks for each of its items."""
         requests = [self._read(row) for row in rows]
         return [
-            {**self._answer(request, found), "explanation": self._explain(request, found)}
+            {
+                **self._answer(request, found),
+                "notes": list(request.notes),
+                "explanation": self._explain(request, found),
+            }
             for request, found in zip(requests, self._choose(requests), strict=True)
         ]
 
@@ -209,6 +256,7 @@ class RecommendationPredictor:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.reranker = None
+        other._known = None
         return other
 
     def look_at_candidates(self, rows: Sequence[Row], taken: Sequence[Sequence[str]]) -> list[Answer]:
@@ -229,7 +277,7 @@ class RecommendationPredictor:
         self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         totals, lift_I = self._find_totals(request), self._find_lift(request)
-        moment = Moment(request.profile, totals, request.row["time"], request.declared, lift_I)
+        moment = Moment(request.profile, totals, request.time, request.declared, lift_I)
         return compute_features(positions_C, scores_C, moment, self.shelf)
 
     def _read(self, row: Row) -> _Request:
@@ -242,10 +290,9 @@ class RecommendationPredictor:
                 notes = (*notes, f"{unknown} of {len(row['events'])} events are of items outside the catalogue.")
         else:
             profile = known.profile
-        history = self._make_history(profile, row)
         day_counts = self.day_counts if known is None or known.day_counts is None else known.day_counts
         declared = self.declared if known is None or known.declared is None else known.declared
-        return _Request(row, history, profile, day_counts, declared, notes, row["k"])
+        return _Request(row, profile, day_counts, declared, notes, self._make_history)
 
     def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
         """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
@@ -329,7 +376,7 @@ class RecommendationPredictor:
     ) -> _Chosen:
         half_life, most = self.config.freshness_half_life_days, self.config.max_per_category
         if half_life is not None:
-            ages_C = (request.row["time"] - self.shelf.times_I[positions_C]) / 86_400
+            ages_C = (request.time - self.shelf.times_I[positions_C]) / 86_400
             scores_C = favour_fresh(scores_C, np.maximum(np.nan_to_num(ages_C, nan=0.0), 0.0), half_life)
         kept_K = np.argsort(-np.round(scores_C, SCORE_DIGITS), kind="stable")
         if most is not None:
@@ -344,7 +391,7 @@ class RecommendationPredictor:
         )
 
     def _find_totals(self, request: _Request) -> Totals:
-        totals: Totals = self._total(request.day_counts, number_day(request.row["time"]))
+        totals: Totals = self._total(request.day_counts, number_day(request.time))
         return totals
 
     def _find_lift(self, request: _Request) -> NDArray[np.float64] | None:
@@ -390,7 +437,6 @@ class RecommendationPredictor:
                 )
             ],
             "strategy": "personal" if chosen.is_personal else "popular",
-            "notes": list(request.notes),
         }
 
     def _explain(self, request: _Request, chosen: _Chosen) -> dict[str, Any]:
