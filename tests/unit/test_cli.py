@@ -107,7 +107,8 @@ def test_validate_says_what_the_product_will_do(call: Call, tmp_path: Path) -> N
         "          train / validation / test: 80% / 10% / 10%",
         "  model   minilm",
         "  train   7 epochs, batch 32, learning rate 5e-05, after a search over train.epochs",
-        "  gates   f1_macro >= 0.7, better than always answering what is commonest, accuracy at least the champion's - 0.005",
+        "  gates   f1_macro >= 0.7, better than always answering what is commonest, "
+        "accuracy at least the champion's - 0.005",
         "  serve   POST /reviews/predict, replicas: 1 to 4",
         f"  next    launchyard run {path}",
     ]

@@ -13,6 +13,7 @@ from launchyard.errors import SpecError
 from launchyard.kinds.text_classification import TextClassification
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
+from launchyard.spec.uris import list_uris
 from launchyard_pipelines.build import build_pipeline, compile_pipeline
 from launchyard_pipelines.plan import PipelineOptions, list_reusable
 from launchyard_pipelines.reuse import are_sources_fixed, describe_sources
@@ -127,7 +128,7 @@ def test_a_snapshot_has_absolute_paths_and_the_same_name_for_the_same_spec(tmp_p
     again = write_snapshot(make_spec(), tmp_path, settings)
     other = write_snapshot(make_spec(product="other"), tmp_path, settings)
 
-    assert resolve_paths(make_spec(), tmp_path).data.source == str(tmp_path / "rows.csv")
+    assert str(tmp_path / "rows.csv") in list_uris(resolve_paths(make_spec(), tmp_path))
     assert (first, first.path.is_file()) == (again, True)
     assert other.sha256 != first.sha256
 

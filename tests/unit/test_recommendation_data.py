@@ -298,7 +298,7 @@ def test_windows_of_all_items_equal_the_rule_for_one(prepare: Prepare) -> None:
         totals = counts.total(moment)
         for place, item in enumerate(items):
             known = [row for row in table.to_pylist() if row["entity"] == item and row["timestamp"] <= moment]
-            newest = known[-1] if known else {"day_numbers": [], "day_counts": [], "num_events": 0}
+            newest: dict[str, Any] = known[-1] if known else {"day_numbers": [], "day_counts": [], "num_events": 0}
             assert totals.num_events_I[place] == newest["num_events"]
             for days in WINDOWS_DAYS:
                 expected = sum_buckets(newest["day_numbers"], newest["day_counts"], time=moment, window_days=days)

@@ -71,7 +71,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_candidate: Path, tin
         shutil.copytree(tiny_candidate, folder / name)
         spec = make_spec(serve={"runtime": name})
         export_text_classifier(
-            ExportJob(spec, folder / name, tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1)
+            ExportJob(
+                spec, folder / name, tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1
+            )
         )
     return {name: folder / name for name in ("torch", *GRAPH_NAMES)}
 
@@ -118,7 +120,9 @@ def test_no_abstention_is_set_when_the_spec_wants_none(
     spec = make_spec(serve={"runtime": "torch"}, evaluate={"abstain": None})
 
     export_text_classifier(
-        ExportJob(spec, tmp_path / "bundle", tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1)
+        ExportJob(
+            spec, tmp_path / "bundle", tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1
+        )
     )
 
     predictor = TextPredictor.load(tmp_path / "bundle", threads=1)
@@ -139,7 +143,14 @@ def test_an_architecture_that_cannot_be_exported_is_served_by_torch(
     )
 
     records = export_text_classifier(
-        ExportJob(make_spec(), tmp_path / "bundle", tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1)
+        ExportJob(
+            make_spec(),
+            tmp_path / "bundle",
+            tiny_dataset,
+            read_split(tiny_dataset, "validation"),
+            threads=1,
+            batch_threads=1,
+        )
     )
 
     assert [(record.name, record.chosen) for record in records] == [("torch", True), ("onnx", False)]
@@ -173,7 +184,9 @@ def test_every_family_exports_to_the_same_logits(
     spec = make_spec(serve={"runtime": "onnx"})
 
     records = export_text_classifier(
-        ExportJob(spec, tmp_path / "bundle", tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1)
+        ExportJob(
+            spec, tmp_path / "bundle", tiny_dataset, read_split(tiny_dataset, "validation"), threads=1, batch_threads=1
+        )
     )
 
     predictor = TextPredictor.load(tmp_path / "bundle", threads=1)
