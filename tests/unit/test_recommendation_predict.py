@@ -288,3 +288,48 @@ def test_a_log_of_nothing_but_users_items_and_times_makes_a_bundle_that_may_be_s
     predictor = RecommendationPredictor.load(tmp_path / "bundle", threads=1)
     assert len(list_items(ask(predictor, TASTES["noir"][:3], k=5))) == 5
     assert predictor.contexts.names == ()
+
+
+def test_a_search_index_finds_what_scoring_all_items_finds(tmp_path: Path) -> None:
+    sources = write_sources(tmp_path / "sources")
+    settings = Settings(home=tmp_path / "home")
+    spec = make_spec(train={"epochs": 3, "batch_size": 32, "learning_rate": 1e-2, "precision": "fp32"})
+    prepare_dataset(spec, settings, base_dir=sources, output_dir=tmp_path / "dataset")
+    candidate = train_candidate(tmp_path, spec, tmp_path / "dataset", write_base)
+    predictors = {}
+    for search in ("exact", "approximate"):
+        asked = make_spec(serve={"search": search, "rerank": None})
+        job = EvaluateJob(asked, tmp_path / "dataset", candidate, tmp_path / search, threads=1, batch_threads=1)
+        evaluate_candidate(job, lambda *_: None)
+        predictors[search] = RecommendationPredictor.load(tmp_path / search, threads=1)
+
+    answers = {
+        search: [
+            set(list_items(ask(predictor, found[:4], k=8, filters=filters)))
+            for found in TASTES.values()
+            for filters in (None, {"categories": ["comedy"]}, {"exclude": ["n7", "c3"]})
+        ]
+        for search, predictor in predictors.items()
+    }
+
+    assert (tmp_path / "approximate" / "model" / "index").is_dir()
+    assert not (tmp_path / "exact" / "model" / "index").exists()
+    assert answers["approximate"] == answers["exact"]
+
+
+def test_a_model_that_is_no_better_than_popularity_is_refused(tmp_path: Path) -> None:
+    sources = write_sources(tmp_path / "sources")
+    settings = Settings(home=tmp_path / "home")
+    spec = make_spec(model={"architecture": "popularity"}, train={}, serve={"rerank": None})
+    prepare_dataset(spec, settings, base_dir=sources, output_dir=tmp_path / "dataset")
+    candidate = train_candidate(tmp_path, spec, tmp_path / "dataset", write_base)
+
+    evaluation = evaluate_candidate(
+        EvaluateJob(spec, tmp_path / "dataset", candidate, tmp_path / "bundle", threads=1, batch_threads=1),
+        lambda *_: None,
+    )
+
+    failed = [gate.rule for gate in evaluation.gates if not gate.passed]
+    assert not evaluation.passed
+    assert any("prior" in rule for rule in failed), failed
+    assert any("EASE" in rule for rule in failed), failed
