@@ -17,8 +17,7 @@ from launchyard.evaluation import Abstention
 from launchyard.figures import Figure
 from launchyard.kind import Output
 from launchyard.kinds.recommendation import Recommendation, charts
-from launchyard.kinds.recommendation.architectures import Ease, ItemKnn
-from launchyard.kinds.recommendation.closed_form import find_neighbours, solve_ease
+from launchyard.kinds.recommendation.closed_form import fit_cheap_baseline
 from launchyard.kinds.recommendation.export import make_input
 from launchyard.kinds.recommendation.histories import (
     HeldOut,
@@ -28,7 +27,6 @@ from launchyard.kinds.recommendation.histories import (
 )
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.ranking import take_best
-from launchyard.kinds.recommendation.scorers import ItemWeightScorer
 from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.metrics.bootstrap import Bootstrap, measure, paired_difference
 from launchyard.metrics.ranking import LONG_CUTOFF, RankingScores, collect_facts
@@ -37,8 +35,6 @@ from launchyard.spec.blocks import Product
 NUM_EXPLAINED = 5
 NUM_EXAMPLES = 8
 ROWS_AT_ONCE = 512
-MOST_EASE_ITEMS = 5_000
-"""Catalogue up to which the cheap baseline is EASE, which then takes seconds; item-kNN takes its place above."""
 POPULAR_SHARE = 0.2
 """Share of the catalogue that counts as its popular head."""
 
@@ -72,12 +68,7 @@ class RankingEvaluator:
 
     def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
         """Return the answers of a linear model of item pairs, fitted in seconds."""
-        events, num_items = read_events(self.dataset_dir, self.catalogue), len(self.catalogue.items)
-        if num_items <= MOST_EASE_ITEMS:
-            weights_II = solve_ease(Ease(architecture="ease"), events, self.catalogue)
-        else:
-            weights_II = find_neighbours(ItemKnn(architecture="item-knn"), events, self.catalogue)
-        scorer = ItemWeightScorer(weights_II, self.catalogue.score_popularity())
+        scorer = fit_cheap_baseline(read_events(self.dataset_dir, self.catalogue), self.catalogue)
         return self._list(rows, lambda held, part: scorer.score(held.get_histories(part)))
 
     def slices(self, rows: pa.Table) -> dict[str, list[str]]:
