@@ -5,17 +5,15 @@ Array legend: N events, I items, H held-out users.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -23,9 +21,7 @@ from launchyard.atomic import new_folder
 from launchyard.data.checks import require_checks
 from launchyard.data.feature_rows import write_feature_set
 from launchyard.data.intake import number_rows
-from launchyard.data.profile import ColumnProfiler
-from launchyard.dataset import MANIFEST_NAME, CheckResult, ColumnProfile, DatasetManifest, SourceRecord, SplitName
-from launchyard.errors import DataError
+from launchyard.dataset import MANIFEST_NAME, CheckResult, DatasetManifest, SourceRecord, SplitName
 from launchyard.event_log import EventLog
 from launchyard.features import ENTITY, TIMESTAMP
 from launchyard.identity import pseudonymise
@@ -33,6 +29,7 @@ from launchyard.kind import PrepareJob
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
 from launchyard.kinds.recommendation.checks import Counts, check_events, warn_of_events
+from launchyard.kinds.recommendation.clean_log import CleanLog, fingerprint, profile_columns
 from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events, concatenate
 from launchyard.kinds.recommendation.profiles import (
     ITEM_STATISTICS,
@@ -43,20 +40,16 @@ from launchyard.kinds.recommendation.profiles import (
     iter_profiles,
 )
 from launchyard.kinds.recommendation.recipe import EventRecipe
-from launchyard.kinds.recommendation.split import HELD_OUT, Division, HeldOut, divide, hash_split
+from launchyard.kinds.recommendation.split import HELD_OUT, Division, divide, hash_split
+from launchyard.kinds.recommendation.split_files import SplitWriter, write_tables
 from launchyard.kinds.recommendation.vectors import compute_item_vectors
 from launchyard.records import Records
 from launchyard.sources import Fetched, fetch
 from launchyard.sources.tables import iter_tables
 
-EVALUATED_K = 20
-"""Items that are asked for of each held-out user: the longest list that a metric looks at."""
 SAMPLE_EVENTS = 2_000
 FEATURES_FOLDER = "features"
 ITEMS_NAME, USERS_NAME = "items.parquet", "users.parquet"
-HISTORY_TYPE = pa.struct(
-    [("item", pa.string()), ("timestamp", pa.float64()), ("event", pa.string()), ("weight", pa.float32())]
-)
 
 
 def prepare_events(job: PrepareJob) -> DatasetManifest:
@@ -70,19 +63,6 @@ def prepare_events(job: PrepareJob) -> DatasetManifest:
         SourceError: a source cannot be fetched or read.
     """
     return _Preparation(job).run()
-
-
-@dataclass
-class _Log:
-    """The events of a log, cleaned and sorted, and what the numbers in them stand for."""
-
-    events: Events
-    users: list[str]
-    """The users' own ids, in memory only; the pseudonym of one who is in no source but sent events."""
-    pseudonyms: list[str]
-    kinds: list[str]
-    contexts: dict[str, list[str]]
-    dropped: dict[str, int] = field(default_factory=dict)
 
 
 class _Preparation:
@@ -112,7 +92,7 @@ class _Preparation:
             catalogue_table, log = self._order_items(catalogue, log, division)
             users = self._write_users(folder)
             items = catalogue_table["item"].to_pylist()
-            writer = _Writer(folder, log, items, self.data.max_history, users)
+            writer = SplitWriter(folder, log, items, self.data.max_history, users)
             writer.write_train(division.trains_N)
             is_new_N = self._find_new(log)
             targets = {name: writer.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}
@@ -125,13 +105,13 @@ class _Preparation:
             manifest = DatasetManifest(
                 product=self.spec.product,
                 kind=self.spec.kind,
-                fingerprint=_fingerprint(log, catalogue_table),
+                fingerprint=fingerprint(log, catalogue_table),
                 split_hash=hash_split(targets),
                 num_rows=num_rows,
                 dropped={reason: count for reason, count in sorted(log.dropped.items()) if count},
                 sources=tuple(self.sources),
                 checks=tuple(checks),
-                profile=tuple(_profile(log, catalogue_table)),
+                profile=tuple(profile_columns(log, catalogue_table)),
                 warnings=(*self.warnings, *warn_of_events(log.events, catalogue_table.num_rows)),
             )
             (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -147,7 +127,7 @@ class _Preparation:
         assert items is not None  # noqa: S101 - the caller asked
         return read_catalogue(self._fetch(items.source), items)
 
-    def _read_log(self, catalogue: Catalogue) -> tuple[_Log, list[CheckResult]]:
+    def _read_log(self, catalogue: Catalogue) -> tuple[CleanLog, list[CheckResult]]:
         """Return the cleaned events and the checks that they passed.
 
         Raises:
@@ -187,7 +167,7 @@ class _Preparation:
             )
         return log, checks
 
-    def _clean(self, reader: EventLogReader) -> _Log:
+    def _clean(self, reader: EventLogReader) -> CleanLog:
         """Return the events without repeats, forgotten users, and what is too rare."""
         users = reader.users.texts
         pseudonyms = [self.pseudonymise(user) for user in users]
@@ -208,7 +188,7 @@ class _Preparation:
         closed_up = replace(kept, users_N=np.searchsorted(present, kept.users_N).astype(np.int32))
         contexts = {name: book.texts for name, book in reader.contexts.items()}
         names = [[texts[code] for code in present.tolist()] for texts in (users, pseudonyms)]
-        return _Log(closed_up, names[0], names[1], reader.kinds.texts, contexts, dropped)
+        return CleanLog(closed_up, names[0], names[1], reader.kinds.texts, contexts, dropped)
 
     def _add_collected(self, events: Events, reader: EventLogReader, users: list[str], pseudonyms: list[str]) -> Events:
         """Return the events with those that the endpoint was sent; ``users`` and ``pseudonyms`` get the new ones."""
@@ -243,7 +223,7 @@ class _Preparation:
         since_N = np.array([self.forgotten.get(user, -np.inf) for user in table[ENTITY].to_pylist()])
         pq.write_table(table.filter(pa.array(table[TIMESTAMP].to_numpy() > since_N)), path, compression="zstd")
 
-    def _order_items(self, catalogue: Catalogue, log: _Log, division: Division) -> tuple[pa.Table, _Log]:
+    def _order_items(self, catalogue: Catalogue, log: CleanLog, division: Division) -> tuple[pa.Table, CleanLog]:
         """Return the catalogue, most popular item of the training events first, and the events in its positions.
 
         Without a catalogue of the user's own it holds the items that still have an event.
@@ -262,7 +242,7 @@ class _Preparation:
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_IV.ravel()), VECTOR_SIZE)
         return table.append_column("vector", vectors), replace(log, events=events)
 
-    def _find_new(self, log: _Log) -> NDArray[np.bool_]:
+    def _find_new(self, log: CleanLog) -> NDArray[np.bool_]:
         """Return which events may be asked for: with ``exclude_seen`` no item that the user took before."""
         events = log.events
         if not self.spec.serve.rules.exclude_seen:
@@ -283,15 +263,15 @@ class _Preparation:
         pq.write_table(table, folder / USERS_NAME, compression="zstd")
         return table
 
-    def _write_features(self, folder: Path, log: _Log, catalogue: pa.Table) -> None:
+    def _write_features(self, folder: Path, log: CleanLog, catalogue: pa.Table) -> None:
         ids = catalogue["item"].to_pylist()
         facts = read_facts(catalogue)
         (folder / FEATURES_FOLDER).mkdir()
-        _write_tables(
+        write_tables(
             folder / FEATURES_FOLDER / f"{USER_PROFILE}.parquet",
             iter_profiles(log.events, log.pseudonyms, facts, self.data.max_history),
         )
-        _write_tables(folder / FEATURES_FOLDER / f"{ITEM_STATISTICS}.parquet", iter_item_statistics(log.events, ids))
+        write_tables(folder / FEATURES_FOLDER / f"{ITEM_STATISTICS}.parquet", iter_item_statistics(log.events, ids))
         for name, declared in self.spec.features.sets.items():
             key = self.pseudonymise if declared.entity == "user" else str
             path = folder / FEATURES_FOLDER / f"{name}.parquet"
@@ -317,101 +297,6 @@ def _leave_out_rare(events: Events, column: str, fewest: int) -> Events:
     return events if fewest <= 1 else events.take(np.bincount(codes_N)[codes_N] >= fewest)
 
 
-@dataclass(frozen=True)
-class _Writer:
-    """Writes events as rows of the three splits."""
-
-    folder: Path
-    log: _Log
-    items: list[str]
-    max_history: int
-    users: pa.Table | None
-    """Attributes of users, by pseudonym."""
-
-    def write_train(self, trains_N: NDArray[np.bool_]) -> None:
-        """Write the training events, by user and time."""
-        _write_tables(self.folder / "train.parquet", self._iter_events(np.flatnonzero(trains_N)))
-
-    def _iter_events(self, places_N: NDArray[np.intp]) -> Iterable[pa.Table]:
-        pseudonyms = pa.array(self.log.pseudonyms, pa.string())
-        for begin in range(0, max(len(places_N), 1), 65_536):
-            chosen = places_N[begin : begin + 65_536]
-            columns = self._describe(chosen)
-            columns = {"user": pseudonyms.take(pa.array(self.log.events.users_N[chosen])), **columns}
-            yield pa.table(columns | self._describe_context(chosen))
-
-    def _describe(self, places: NDArray[np.intp]) -> dict[str, pa.Array]:
-        events = self.log.events
-        return {
-            "item": pa.array(self.items, pa.string()).take(pa.array(events.items_N[places])),
-            "timestamp": pa.array(events.times_N[places]),
-            "event": _decode(self.log.kinds, events.kinds_N[places]),
-            "weight": pa.array(events.weights_N[places]),
-        }
-
-    def _describe_context(self, places: NDArray[np.intp]) -> dict[str, pa.Array]:
-        contexts = self.log.contexts.items()
-        return {
-            name: _decode(texts, self.log.events.contexts_CN[row][places]) for row, (name, texts) in enumerate(contexts)
-        }
-
-    def _describe_users(self, users: NDArray[np.int32]) -> dict[str, pa.Array]:
-        """Return the attributes of users; null where nothing is known of one."""
-        if self.users is None:
-            return {}
-        pseudonyms = pa.array([self.log.pseudonyms[code] for code in users.tolist()], pa.string())
-        rows = pc.index_in(pseudonyms, value_set=self.users["user"].combine_chunks())
-        names = [name for name in self.users.column_names if name != "user"]
-        return {name: self.users[name].take(rows).combine_chunks() for name in names}
-
-    def write_held_out(
-        self, split: SplitName, held: HeldOut, is_new_N: NDArray[np.bool_]
-    ) -> list[tuple[str, list[str]]]:
-        """Write one row for each user who has a target, and return these users' own ids with their targets."""
-        targets = [
-            np.arange(end, stop)[is_new_N[end:stop]] for end, stop in zip(held.ends_H, held.stops_H, strict=True)
-        ]
-        has_target_H = np.array([len(places) > 0 for places in targets], dtype=bool)
-        held = held.take(has_target_H)
-        targets = [places for places in targets if len(places)]
-        firsts_H = np.array([places[0] for places in targets], dtype=np.intp)
-        self.log.dropped[f"{split}_without_new_item"] = int((~has_target_H).sum())
-        begins_H = np.maximum(held.starts_H, held.ends_H - self.max_history)
-        history = [np.arange(begin, end) for begin, end in zip(begins_H, held.ends_H, strict=True)]
-        flat = np.concatenate([np.empty(0, dtype=np.intp), *history])
-        offsets = pa.array(np.r_[0, np.cumsum([len(part) for part in history])].astype(np.int32))
-        events = pa.StructArray.from_arrays(list(self._describe(flat).values()), fields=list(HISTORY_TYPE))
-        items = [[self.items[code] for code in self.log.events.items_N[places].tolist()] for places in targets]
-        table = pa.table(
-            {
-                "user": pa.array([self.log.pseudonyms[code] for code in held.users_H.tolist()], pa.string()),
-                "events": pa.ListArray.from_arrays(offsets, events),
-                "items": pa.array(items, pa.list_(pa.string())),
-                "time": pa.array(self.log.events.times_N[firsts_H]),
-                "k": pa.array(np.full(len(targets), EVALUATED_K, dtype=np.int64)),
-            }
-        )
-        if context := self._describe_context(firsts_H) | self._describe_users(held.users_H):
-            columns = pa.StructArray.from_arrays(list(context.values()), names=list(context))
-            table = table.append_column("context", columns)
-        pq.write_table(table, self.folder / f"{split}.parquet", compression="zstd")
-        return [(self.log.users[code], found) for code, found in zip(held.users_H.tolist(), items, strict=True)]
-
-
-def _decode(texts: list[str], codes: NDArray[np.int32]) -> pa.Array:
-    return pa.array([*texts, None], pa.string()).take(pa.array(np.where(codes < 0, len(texts), codes)))
-
-
-def _write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
-    writer: pq.ParquetWriter | None = None
-    for table in tables:
-        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
-        writer.write_table(table)
-    if writer is None:
-        raise DataError(f"{path.name}: nothing to write: no event is left. Check data.min_interactions.")
-    writer.close()
-
-
 def _check_held_out(num_rows: Mapping[SplitName, int]) -> list[CheckResult]:
     return [
         CheckResult(
@@ -423,40 +308,3 @@ def _check_held_out(num_rows: Mapping[SplitName, int]) -> list[CheckResult]:
         )
         for name in HELD_OUT
     ]
-
-
-def _fingerprint(log: _Log, catalogue: pa.Table) -> str:
-    """Return the digest of all events and items: equal for equal data, whatever the namespace."""
-    digest = hashlib.sha256()
-    events = log.events
-    for values in (
-        events.users_N,
-        events.items_N,
-        events.times_N,
-        events.kinds_N,
-        events.weights_N,
-        events.contexts_CN,
-    ):
-        digest.update(np.ascontiguousarray(values).tobytes())
-    for texts in (log.users, log.kinds, *log.contexts.values()):
-        digest.update("\0".join(texts).encode() + b"\n")
-    for name in ("item", "title", "text", "categories", "time", "price"):
-        digest.update(repr(catalogue[name].to_pylist()).encode())
-    return digest.hexdigest()
-
-
-def _profile(log: _Log, catalogue: pa.Table) -> Iterable[ColumnProfile]:
-    """Yield what the report shows of the events; of users nothing but how many there are."""
-    events = log.events
-    columns = {"user": pa.array(events.users_N), "item": pa.array(events.items_N), "weight": pa.array(events.weights_N)}
-    if log.kinds:
-        columns["event"] = _decode(log.kinds, events.kinds_N)
-    for row, (name, texts) in enumerate(log.contexts.items()):
-        columns[name] = _decode(texts, events.contexts_CN[row])
-    titles = pa.array(catalogue["title"].to_pylist(), pa.string())
-    for name, values in columns.items():
-        shown = titles.take(values) if name == "item" else values
-        profiler = ColumnProfiler(name, shown.type)
-        profiler.add(pa.chunked_array([shown]))
-        built = profiler.build(len(events), shown.null_count)
-        yield built.model_copy(update={"histogram": {}}) if name == "user" else built
