@@ -15,7 +15,8 @@ from launchyard.errors import RequestError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
 from launchyard.kinds.recommendation.candidates import take_best
-from launchyard.kinds.recommendation.predict import RecommendationPredictor, RecommenderConfig
+from launchyard.kinds.recommendation.predict import RecommendationPredictor
+from launchyard.kinds.recommendation.request import RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.settings import Settings
 from recommendation_samples import deploy_recommender

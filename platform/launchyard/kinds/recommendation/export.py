@@ -27,9 +27,9 @@ from launchyard.kinds.recommendation.predict import (
     INDEX_FOLDER,
     RERANK_NAME,
     RecommendationPredictor,
-    RecommenderConfig,
 )
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS
+from launchyard.kinds.recommendation.request import RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.kinds.recommendation.scorers import load_scorer
 from launchyard.kinds.recommendation.shelf import ITEMS_NAME

@@ -6,19 +6,17 @@ Array legend: B rows, I items, C candidates of one answer, K items of one answer
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from launchyard.atomic import write_text
 from launchyard.bundle import parse_file
-from launchyard.dataset import Record
 from launchyard.errors import RequestError
 from launchyard.features import number_day
 from launchyard.kind import Output, Row
@@ -32,92 +30,23 @@ from launchyard.kinds.recommendation.candidates import (
     keep_varied,
 )
 from launchyard.kinds.recommendation.context import ContextLifts
-from launchyard.kinds.recommendation.day_counts import DayCounts, Totals, load_day_counts
-from launchyard.kinds.recommendation.declared import DeclaredSet, load_declared
+from launchyard.kinds.recommendation.day_counts import Totals, load_day_counts
+from launchyard.kinds.recommendation.declared import load_declared
 from launchyard.kinds.recommendation.histories import History
 from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.reasons import Reasons
 from launchyard.kinds.recommendation.recipe import read_moment
+from launchyard.kinds.recommendation.request import CONFIG_NAME, KNOWN, Known, RecommenderConfig, Request
 from launchyard.kinds.recommendation.rerank import Answer, Moment, Reranker, compute_features
 from launchyard.kinds.recommendation.schemas import RecommendationInput, RecommendationOutput
 from launchyard.kinds.recommendation.scorers import Scorer, load_scorer
 from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.vector_index import VectorIndex
 
-CONFIG_NAME = "model/recommender.json"
 INDEX_FOLDER = "index"
 RERANK_NAME = "rerank.json"
-MOMENT_S = 3600
-"""Answers are made for the beginning of an hour: ages and windows are counted in days."""
 KEPT_ANSWERS = 5_000
 """Answers that are kept: the same question before the next event, in the same hour, has the same answer."""
-KNOWN = "known"
-"""Key of a row under which resources put what they know (a :class:`Known`)."""
-
-
-class RecommenderConfig(Record):
-    """What the predictor needs beside model and catalogue; written as ``model/recommender.json``."""
-
-    schema_version: Literal[1] = 1
-    k: int = Field(ge=1)
-    max_k: int = Field(ge=1)
-    max_history: int = Field(ge=1)
-    candidates: int = Field(ge=1, description="Best items of the model that rules and the second look choose from.")
-    exclude_seen: bool
-    max_per_category: int | None
-    freshness_half_life_days: float | None
-
-    def save(self, bundle_dir: Path) -> None:
-        """Write ``model/recommender.json``."""
-        write_text(bundle_dir / CONFIG_NAME, self.model_dump_json(indent=2) + "\n")
-
-
-@dataclass(frozen=True)
-class Known:
-    """What online stores say of a row at the moment of its request."""
-
-    profile: Profile
-    """The user's profile, with events up to this moment in it."""
-    day_counts: DayCounts | None
-    """What happened to the items; None: the store did not say, the bundle's own counts take their place."""
-    declared: tuple[DeclaredSet, ...] | None
-    """Numbers about items; None: the store did not say, the bundle's own take their place."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A row as it is computed."""
-
-    row: Row
-    profile: Profile
-    day_counts: DayCounts
-    declared: tuple[DeclaredSet, ...]
-    notes: tuple[str, ...]
-    make_history: Callable[[Profile, Row], History]
-
-    @cached_property
-    def history(self) -> History:
-        """What the model sees of the user."""
-        return self.make_history(self.profile, self.row)
-
-    @property
-    def k(self) -> int:
-        """Items that are asked for."""
-        return cast(int, self.row["k"])
-
-    @property
-    def time(self) -> float:
-        """The moment that the answer is made for: the beginning of the hour that it is asked in."""
-        return float(self.row["time"]) // MOMENT_S * MOMENT_S
-
-    @property
-    def key(self) -> Hashable:
-        """All that an answer depends on, but what the store says of the items."""
-        row, profile = self.row, self.profile
-        did = (tuple(profile.recent_items), tuple(profile.recent_weights), profile.num_events, profile.last_event)
-        asked = (self.k, str(row["filters"]), row["exclude_seen"], tuple(sorted(row["context"].items())))
-        return (row["user"], did, asked, self.time)
 
 
 @dataclass(frozen=True)
@@ -214,7 +143,7 @@ class RecommendationPredictor:
             kept.put(key, found[key])
         return [{**found[key], "notes": list(request.notes)} for key, request in zip(keys, requests, strict=True)]
 
-    def _find_kept(self, requests: Sequence[_Request]) -> RecentlyUsed[Output]:
+    def _find_kept(self, requests: Sequence[Request]) -> RecentlyUsed[Output]:
         """Return the answers given lately, none when the store has said something else of the items since."""
         known = tuple((request.day_counts, request.declared) for request in requests[-1:])
         if known != self._known:
@@ -274,13 +203,13 @@ class RecommendationPredictor:
         ]
 
     def _compute_features(
-        self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]
+        self, request: Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         totals, lift_I = self._find_totals(request), self._find_lift(request)
         moment = Moment(request.profile, totals, request.time, request.declared, lift_I)
         return compute_features(positions_C, scores_C, moment, self.shelf)
 
-    def _read(self, row: Row) -> _Request:
+    def _read(self, row: Row) -> Request:
         """Return a row with its history and profile; both come from its events when no resource knows more."""
         known: Known | None = row.get(KNOWN)
         notes = () if known is None else known.notes
@@ -292,7 +221,7 @@ class RecommendationPredictor:
             profile = known.profile
         day_counts = self.day_counts if known is None or known.day_counts is None else known.day_counts
         declared = self.declared if known is None or known.declared is None else known.declared
-        return _Request(row, profile, day_counts, declared, notes, self._make_history)
+        return Request(row, profile, day_counts, declared, notes, self._make_history)
 
     def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
         """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
@@ -323,7 +252,7 @@ class RecommendationPredictor:
             user=row["user"],
         )
 
-    def _choose(self, requests: Sequence[_Request]) -> list[_Chosen]:
+    def _choose(self, requests: Sequence[Request]) -> list[_Chosen]:
         """Return the items of each request, personal ones computed together."""
         personal = [index for index, request in enumerate(requests) if len(request.history.items_L)]
         chosen: dict[int, _Chosen] = {}
@@ -336,10 +265,10 @@ class RecommendationPredictor:
                 chosen[index] = self._choose_popular(request)
         return [chosen[index] for index in range(len(requests))]
 
-    def _find_candidates(self, requests: Sequence[_Request]) -> list[Candidates]:
+    def _find_candidates(self, requests: Sequence[Request]) -> list[Candidates]:
         return self._finder.find([self._ask_for(request) for request in requests])
 
-    def _ask_for(self, request: _Request) -> Wanted:
+    def _ask_for(self, request: Request) -> Wanted:
         asked = request.row["exclude_seen"]
         return Wanted(
             request.history,
@@ -349,7 +278,7 @@ class RecommendationPredictor:
             filters=request.row["filters"],
         )
 
-    def _order(self, request: _Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]) -> _Chosen:
+    def _order(self, request: Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]) -> _Chosen:
         """Return the answer that the second look and the rules make of the model's candidates."""
         final_C, contributions_CF = scores_C.astype(np.float64), None
         if self.reranker is not None and len(positions_C):
@@ -357,7 +286,7 @@ class RecommendationPredictor:
             final_C = contributions_CF.sum(axis=1)
         return self._apply_rules(request, positions_C, final_C, contributions_CF)
 
-    def _choose_popular(self, request: _Request) -> _Chosen:
+    def _choose_popular(self, request: Request) -> _Chosen:
         """Return what most people take, in the request's circumstances where these are known."""
         totals = self._find_totals(request)
         scores_I = np.log1p(totals.num_events_I if totals.num_events_I.any() else self.shelf.num_events_I)
@@ -369,7 +298,7 @@ class RecommendationPredictor:
 
     def _apply_rules(
         self,
-        request: _Request,
+        request: Request,
         positions_C: NDArray[np.intp],
         scores_C: NDArray[np.float64],
         contributions_CF: NDArray[np.float64] | None,
@@ -390,11 +319,11 @@ class RecommendationPredictor:
             is_personal=len(request.history.items_L) > 0,
         )
 
-    def _find_totals(self, request: _Request) -> Totals:
+    def _find_totals(self, request: Request) -> Totals:
         totals: Totals = self._total(request.day_counts, number_day(request.time))
         return totals
 
-    def _find_lift(self, request: _Request) -> NDArray[np.float64] | None:
+    def _find_lift(self, request: Request) -> NDArray[np.float64] | None:
         return self.contexts.find(request.row["context"]) if request.row["context"] else None
 
     def _favour_fresh(
@@ -426,7 +355,7 @@ class RecommendationPredictor:
                 break
         return np.array(kept, dtype=np.intp)
 
-    def _answer(self, request: _Request, chosen: _Chosen) -> Output:
+    def _answer(self, request: Request, chosen: _Chosen) -> Output:
         reasons = self._reasons.give(chosen.positions_K, request.profile, is_personal=chosen.is_personal)
         facts, titles = self.shelf.facts, self.shelf.titles
         return {
@@ -439,7 +368,7 @@ class RecommendationPredictor:
             "strategy": "personal" if chosen.is_personal else "popular",
         }
 
-    def _explain(self, request: _Request, chosen: _Chosen) -> dict[str, Any]:
+    def _explain(self, request: Request, chosen: _Chosen) -> dict[str, Any]:
         ids = self.shelf.facts.ids
         similar = self._reasons.find_similar(chosen.positions_K, request.profile)
         features: dict[str, dict[str, float]] = {}

@@ -28,9 +28,9 @@ from launchyard.kind import Row
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.day_counts import DayCounts, read_online
 from launchyard.kinds.recommendation.declared import DeclaredSet, list_numeric, read_rows
-from launchyard.kinds.recommendation.predict import KNOWN, Known
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS, USER_PROFILE, Profile, describe_features
 from launchyard.kinds.recommendation.recipe import read_moment
+from launchyard.kinds.recommendation.request import KNOWN, Known
 from launchyard.kinds.recommendation.schemas import UserEventInput
 from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.recent_events import RecentEvents

@@ -1,0 +1,90 @@
+"""A row on its way to an answer: what is known of the user and the items when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import Field
+
+from launchyard.atomic import write_text
+from launchyard.dataset import Record
+from launchyard.kind import Row
+from launchyard.kinds.recommendation.day_counts import DayCounts
+from launchyard.kinds.recommendation.declared import DeclaredSet
+from launchyard.kinds.recommendation.histories import History
+from launchyard.kinds.recommendation.profiles import Profile
+
+CONFIG_NAME = "model/recommender.json"
+MOMENT_S = 3600
+"""Answers are made for the beginning of an hour: ages and windows are counted in days."""
+KNOWN = "known"
+"""Key of a row under which resources put what they know (a :class:`Known`)."""
+
+
+class RecommenderConfig(Record):
+    """What the predictor needs beside model and catalogue; written as ``model/recommender.json``."""
+
+    schema_version: Literal[1] = 1
+    k: int = Field(ge=1)
+    max_k: int = Field(ge=1)
+    max_history: int = Field(ge=1)
+    candidates: int = Field(ge=1, description="Best items of the model that rules and the second look choose from.")
+    exclude_seen: bool
+    max_per_category: int | None
+    freshness_half_life_days: float | None
+
+    def save(self, bundle_dir: Path) -> None:
+        """Write ``model/recommender.json``."""
+        write_text(bundle_dir / CONFIG_NAME, self.model_dump_json(indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What online stores say of a row at the moment of its request."""
+
+    profile: Profile
+    """The user's profile, with events up to this moment in it."""
+    day_counts: DayCounts | None
+    """What happened to the items; None: the store did not say, the bundle's own counts take their place."""
+    declared: tuple[DeclaredSet, ...] | None
+    """Numbers about items; None: the store did not say, the bundle's own take their place."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """A row as it is computed."""
+
+    row: Row
+    profile: Profile
+    day_counts: DayCounts
+    declared: tuple[DeclaredSet, ...]
+    notes: tuple[str, ...]
+    make_history: Callable[[Profile, Row], History]
+
+    @cached_property
+    def history(self) -> History:
+        """What the model sees of the user."""
+        return self.make_history(self.profile, self.row)
+
+    @property
+    def k(self) -> int:
+        """Items that are asked for."""
+        return cast(int, self.row["k"])
+
+    @property
+    def time(self) -> float:
+        """The moment that the answer is made for: the beginning of the hour that it is asked in."""
+        return float(self.row["time"]) // MOMENT_S * MOMENT_S
+
+    @property
+    def key(self) -> Hashable:
+        """All that an answer depends on, but what the store says of the items."""
+        row, profile = self.row, self.profile
+        did = (tuple(profile.recent_items), tuple(profile.recent_weights), profile.num_events, profile.last_event)
+        asked = (self.k, str(row["filters"]), row["exclude_seen"], tuple(sorted(row["context"].items())))
+        return (row["user"], did, asked, self.time)
