@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from kfp import compiler, dsl
 
+from launchyard.kind import get_kind
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, StepResource, TrialResource
 from launchyard_pipelines import components
@@ -120,7 +121,8 @@ class _TaskFactory:
 
     def __init__(self, spec: Product, options: PipelineOptions, settings: Settings) -> None:
         self._reusable = list_reusable(spec, options.from_step)
-        if not options.sources and not are_sources_fixed(spec):
+        # Without their state known, sources that can change are read anew, and so are the endpoint's events.
+        if not options.sources and not (are_sources_fixed(spec) and get_kind(spec.kind).resources is None):
             self._reusable -= {"prepare"}
         self._requests = _list_requests(spec)
         self._namespace = settings.namespace

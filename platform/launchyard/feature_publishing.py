@@ -7,9 +7,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from launchyard.errors import SpecError
 from launchyard.event_log import EventLog
-from launchyard.features import FeatureSet, get_set
+from launchyard.features import ENTITY, TIMESTAMP, FeatureSet, get_set
 from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
 from launchyard.records import Records
@@ -37,15 +41,26 @@ def publish_features(settings: Settings, spec: Product, dataset_dir: Path) -> tu
     """
     if not get_kind(spec.kind).load_features(spec):
         return ()
-    with closing(EventLog(settings, spec.product)) as log:
-        forgotten = log.forgotten()
     with opening_store(settings, spec) as store:
         store.publish(dataset_dir / FEATURES_DIR)
         store.apply()
-        # The rows of an older run may still hold who was forgotten since.
-        for user in forgotten:
+        # After publishing: nobody who is forgotten meanwhile can come back with the rows of an older run.
+        for user in find_forgotten(settings, spec, dataset_dir / FEATURES_DIR):
             store.delete(USER, user)
         return store.materialize()
+
+
+def find_forgotten(settings: Settings, spec: Product, features_dir: Path) -> list[str]:
+    """Return the users of whom feature files hold rows from before they were forgotten."""
+    with closing(EventLog(settings, spec.product)) as log:
+        forgotten = {user: when.timestamp() for user, when in log.forgotten().items()}
+    found: set[str] = set()
+    for name in [found.name for found in get_feature_sets(spec) if found.entity == USER and forgotten]:
+        table = pq.read_table(features_dir / f"{name}.parquet", columns=[ENTITY, TIMESTAMP])
+        mine = table.filter(pc.is_in(table[ENTITY], value_set=pa.array(list(forgotten), pa.string())))
+        pairs = zip(mine[ENTITY].to_pylist(), mine[TIMESTAMP].to_pylist(), strict=True)
+        found |= {user for user, known_at in pairs if known_at <= forgotten[user]}
+    return sorted(found)
 
 
 def refill_features(settings: Settings, spec: Product) -> tuple[Materialized, ...]:

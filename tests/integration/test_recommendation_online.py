@@ -142,6 +142,9 @@ def test_the_same_event_twice_counts_once_and_late_ones_find_their_place(
         ({"user": "1", "item": "w1", "timestamp": "soon"}, "timestamp"),
         ({"user": "1", "item": "w1", "timestamp": 9e9}, "is in the future"),
         ({"user": "1", "item": "w1", "weight": 0}, "weight: Input should be greater than 0"),
+        ({"user": "1", "item": "w1", "weight": 1e39}, "weight: Input should be less than or equal to 1000000"),
+        ({"user": "1", "item": "w1", "timestamp": -1e300}, "timestamp"),
+        ({"user": "1", "item": "w\u00001"}, "item: String should match pattern"),
         ({"user": "", "item": "w1"}, "user: String should have at least 1 character"),
     ],
 )
@@ -153,6 +156,39 @@ def test_a_wrong_event_is_refused_with_its_place_and_nothing_is_stored(
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == "/events/1"
     assert detail in response.json()["errors"][0]["detail"]
+
+
+def test_what_happened_today_does_not_hide_what_happened_before(
+    tmp_path_factory: pytest.TempPathFactory, redis: RedisServer
+) -> None:
+    folder = tmp_path_factory.mktemp("today")
+    found = Settings(home=folder / "home", online_store=redis.url.replace("/0", "/1"))
+    popular = TASTE[11]
+    now = int(time.time())
+    many = [
+        {
+            "who": f"fan-{fan}",
+            "what": popular,
+            "when": now - 60 - (fan % 2) * 86_400,
+            "did": "buy",
+            "stars": 1,
+            "device": "tv",
+        }
+        for fan in range(200)
+    ]
+    deploy_recommender(
+        found,
+        folder,
+        make_linear_spec(features={"timeout_ms": 200}),
+        [*list_events(), *({**event, "device": "tv"} for event in many)],
+    )
+
+    with TestClient(build_replica(found, PRODUCT, threads=1)) as client:
+        wait_until(lambda: client.get("/ready").status_code == 200, what="the replica")
+        wait_for_statistics(client)
+        first = list_items(ask(client))[0]
+
+    assert first == popular
 
 
 def test_with_redis_stopped_the_answer_changes_says_so_in_time_and_recovers(

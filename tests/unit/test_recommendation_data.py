@@ -173,12 +173,14 @@ def test_an_item_that_nobody_took_is_in_the_catalogue_last(prepare: Prepare) -> 
     assert counts[-1] == 0
 
 
-@pytest.mark.parametrize("weight", ["nan", "0", "-1", "inf"])
+@pytest.mark.parametrize("weight", ["nan", "0", "-1", "inf", "1e39"])
 def test_a_weight_that_is_no_number_above_0_is_refused_with_its_row(prepare: Prepare, weight: str) -> None:
     events = make_events(("9", "n1", START_S))
     events[-1]["stars"] = weight
 
-    with pytest.raises(DataError, match=rf"weight: must be a number above 0, found '?{weight}.* in row {len(events)}"):
+    with pytest.raises(
+        DataError, match=rf"weight: must be a number above 0 and .*found '?{weight}.* in row {len(events)}"
+    ):
         prepare(events)
 
 
@@ -374,3 +376,34 @@ def test_a_forgotten_user_who_comes_back_begins_anew(prepare: Prepare, tmp_path:
     profiles = pq.read_table(dataset_dir / "features" / "user_profile.parquet").to_pylist()
     (found,) = [row for row in profiles if row["entity"] == user]
     assert found["recent_items"] == ["d0", "d1", "d2"]
+
+
+def test_an_event_of_a_new_item_makes_a_new_item_where_there_is_no_catalogue(prepare: Prepare, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    user = send(settings, "finder", *((f"brand-new-{place}", START_S + 10**8 + place) for place in range(3)))
+    data = make_spec().data.model_dump(mode="json") | {"items": None}
+
+    _, dataset_dir = prepare(data=data, serve={})
+
+    items = pq.read_table(dataset_dir / "items.parquet")["item"].to_pylist()
+    rows = [row for row in pq.read_table(dataset_dir / "test.parquet").to_pylist() if row["user"] == user]
+    assert {"brand-new-0", "brand-new-1", "brand-new-2"} <= set(items)
+    assert rows[0]["items"] == ["brand-new-2"]
+
+
+def test_an_id_that_no_request_could_name_is_refused_with_its_row(prepare: Prepare) -> None:
+    events = make_events(("9", "n1", START_S))
+    events[-1]["what"] = "https://shop.example/" + "x" * 500
+
+    with pytest.raises(
+        DataError, match=rf"data\.interactions\.item: is longer than 500 characters, .* in row {len(events)}"
+    ):
+        prepare(events)
+
+
+def test_attributes_of_known_users_are_measured_by_and_not_told(prepare: Prepare) -> None:
+    _, dataset_dir = prepare()
+
+    row = pq.read_table(dataset_dir / "test.parquet").slice(0, 1).to_pylist()[0]
+    assert set(row["attributes"]) == {"country"}
+    assert set(row["context"]) == {"device"}

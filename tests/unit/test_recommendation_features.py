@@ -13,11 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from launchyard.data.prepare import prepare_dataset
+from launchyard.errors import DataError
 from launchyard.feature_publishing import opening_store, publish_features
-from launchyard.features import sum_buckets
+from launchyard.features import Feature, FeatureSet, sum_buckets
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts, read_online
-from launchyard.kinds.recommendation.declared import list_numeric, load_declared, read_declared, save_declared
+from launchyard.kinds.recommendation.declared import (
+    list_numeric,
+    load_declared,
+    read_declared,
+    read_rows,
+    save_declared,
+)
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.profiles import Profile, describe_features
 from launchyard.settings import Settings
@@ -176,6 +183,32 @@ def test_a_stored_profile_equals_the_one_that_the_events_make(
         assert (stored.days, stored.categories, stored.recent_items) == (made.days, made.categories, made.recent_items)
         assert stored.price_sum == pytest.approx(made.price_sum)
         np.testing.assert_allclose(stored.embedding_V, made.embedding_V, atol=1e-6)
+
+
+def test_what_the_store_says_of_now_holds_for_any_moment_of_the_hour() -> None:
+    found = FeatureSet(name="prices", entity="item", features=(Feature(name="amount", type="number"),))
+
+    declared = read_rows(found, ("amount",), [{"amount": 1.5}, None, {"amount": None}])
+
+    for moment in (0.0, START_S, 4e9):
+        values = declared.look_up(np.arange(3), moment)[0].tolist()
+        assert values[0] == 1.5
+        assert math.isnan(values[1])
+        assert math.isnan(values[2])
+
+
+def test_a_set_without_a_known_item_knows_nothing(tmp_path: Path, spec: Recommendation) -> None:
+    empty = read_rows(describe_features(spec)[2], ("price_now", "stock"), [])
+
+    assert np.isnan(empty.look_up(np.arange(4), START_S)).all()
+
+
+def test_declared_numbers_of_another_catalogue_are_refused(tmp_path: Path, spec: Recommendation) -> None:
+    sources = write_sources(tmp_path / "sources")
+    (sources / "prices.csv").write_text(f"sku,since,amount,left\nother,{START_S},1,1\n", encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"features\.sets\.prices: none of its ids is an item of the catalogue"):
+        prepare_dataset(spec, Settings(home=tmp_path / "home"), base_dir=sources, output_dir=tmp_path / "dataset")
 
 
 def test_declared_numbers_take_part_in_the_second_look(tmp_path: Path, spec: Recommendation) -> None:

@@ -14,9 +14,9 @@ from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import RequestError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
-from launchyard.kinds.recommendation.candidates import take_best
+from launchyard.kinds.recommendation.candidates import favour_fresh, take_best
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
-from launchyard.kinds.recommendation.request import RecommenderConfig
+from launchyard.kinds.recommendation.request import KNOWN, Known, RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.settings import Settings
 from recommendation_samples import deploy_recommender
@@ -334,3 +334,39 @@ def test_a_model_that_is_no_better_than_popularity_is_refused(tmp_path: Path) ->
     assert not evaluation.passed
     assert any("prior" in rule for rule in failed), failed
     assert any("EASE" in rule for rule in failed), failed
+
+
+def test_an_item_of_unknown_age_is_neither_new_nor_old() -> None:
+    scores_C, ages_C = np.array([3.0, 2.0, 1.0, 0.0]), np.array([1000.0, np.nan, 0.0, 500.0])
+
+    fresh_C = favour_fresh(scores_C, ages_C, 500.0)
+
+    assert fresh_C.tolist() == [0.75, 1.0, 1.0, 0.0]
+
+
+def test_rules_of_variety_look_further_down_until_the_answer_is_full(load: Load) -> None:
+    predictor = load(max_per_category=2, candidates=6)
+
+    output = ask(predictor, TASTES["western"][:2], k=8)
+
+    assert len(output["items"]) == 8
+
+
+def test_only_what_is_served_is_remembered_and_only_until_the_next_event(load: Load) -> None:
+    predictor = load()
+    row = predictor.parse({"events": [{"item": item, "timestamp": NOW} for item in TASTES["noir"][:3]], "time": NOW})
+    profile, _ = predictor.make_profile(row["events"])
+    longer, _ = predictor.make_profile([*row["events"], {"item": "w1", "timestamp": NOW, "weight": 1.0}])
+
+    measured, again = predictor.predict([row]), predictor.predict([row])
+    live = {**row, KNOWN: Known(profile, None, None, ("slow today",))}
+    first, second = predictor.predict([live]), predictor.predict([{**live, KNOWN: Known(profile, None, None)}])
+    (changed,) = predictor.predict([{**row, KNOWN: Known(longer, None, None)}])
+
+    assert measured == again
+    assert measured[0]["items"] is not again[0]["items"]
+    assert first[0]["items"] is second[0]["items"]
+    assert first[0]["items"] == measured[0]["items"]
+    assert (first[0]["notes"], second[0]["notes"]) == (["slow today"], [])
+    assert "w1" not in list_items(dict(changed))
+    assert list_items(dict(changed)) != list_items(dict(first[0]))

@@ -67,7 +67,9 @@ class Users(Block):
     source: SourceUri = Field(description="Where the rows are: a path or URI.")
     id: str = Field("user", description="Column of the id, as in the interactions.")
     attributes: tuple[str, ...] = Field(
-        min_length=1, description="Columns of few values each, such as country; reported as slices, used for newcomers."
+        min_length=1,
+        description="Columns of few values each, such as country: a request may give them for newcomers, and "
+        "evaluate.slices may name them.",
     )
 
 

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -39,17 +40,12 @@ class Wanted:
     filters: Mapping[str, Any] | None
 
     @property
-    def key(self) -> Hashable:
-        """All that the model's candidates depend on."""
+    def key(self) -> bytes:
+        """A digest of all that the model's candidates depend on."""
         history = self.history
-        arrays = (history.items_L.tobytes(), history.weights_L.tobytes())
-        return (
-            *arrays,
-            history.user,
-            None if self.filters is None else str(self.filters),
-            self.excludes_seen,
-            self.count,
-        )
+        asked = repr((history.user, self.filters, self.excludes_seen, self.count)).encode()
+        parts = (history.items_L.tobytes(), history.weights_L.tobytes(), asked)
+        return blake2b(b"".join(parts), digest_size=16).digest()
 
     @property
     def seen(self) -> NDArray[np.int32]:
@@ -98,8 +94,15 @@ class CandidateFinder:
         self._index = index
         self._kept = RecentlyUsed[Candidates](KEPT_CANDIDATES)
 
-    def find(self, wanted: Sequence[Wanted]) -> list[Candidates]:
-        """Return the candidates of each request, computed together as far as they are not kept already."""
+    def find(self, wanted: Sequence[Wanted], *, keeps: bool) -> list[Candidates]:
+        """Return the candidates of each request, computed together as far as they are not kept already.
+
+        Args:
+            wanted: What is asked for.
+            keeps: Whether the candidates are kept for the next time, and looked for among those that are.
+        """
+        if not keeps:
+            return self._compute(wanted)
         keys = [request.key for request in wanted]
         found = {key: kept for key in keys if (kept := self._kept.get(key)) is not None}
         missing = {key: request for key, request in zip(keys, wanted, strict=True) if key not in found}
@@ -147,9 +150,15 @@ def take_best(scores_I: NDArray[np.float32], most: int) -> Candidates:
 def favour_fresh(
     scores_C: NDArray[np.float64], ages_days_C: NDArray[np.float64], half_life_days: float
 ) -> NDArray[np.float64]:
-    """Return scores whose lead over the weakest is halved for each half-life that an item is older than the newest."""
+    """Return scores whose lead over the weakest is halved for each half-life that an item is older than the newest.
+
+    An item of unknown age (NaN) counts as old as the median one; one that is yet to come is new.
+    """
     if not len(scores_C):
         return scores_C
+    known = np.isfinite(ages_days_C)
+    middle = float(np.median(ages_days_C[known])) if known.any() else 0.0
+    ages_days_C = np.maximum(np.where(known, ages_days_C, middle), 0.0)
     lowest = scores_C.min()
     fresh_C: NDArray[np.float64] = lowest + (scores_C - lowest) * 0.5 ** (
         (ages_days_C - ages_days_C.min()) / half_life_days

@@ -19,7 +19,7 @@ from launchyard.data.intake import number_rows
 from launchyard.data.keyed_columns import read_ids
 from launchyard.errors import DataError
 from launchyard.kinds.recommendation import Items, Users
-from launchyard.kinds.recommendation.recipe import read_moment
+from launchyard.kinds.recommendation.recipe import read_moment, read_short_ids
 from launchyard.sources import Fetched
 from launchyard.sources.tables import iter_tables
 
@@ -93,7 +93,7 @@ def read_catalogue(fetched: Fetched, spec: Items) -> Catalogue:
 
 def _read_items(table: pa.Table, spec: Items) -> list[tuple[str, str, str, list[str], float, float]]:
     """Return id, title, text, categories, time and price of each row that has an id."""
-    ids = read_ids(table, spec.id, key="data.items.id").to_pylist()
+    ids = read_short_ids(table, spec.id, key="data.items.id").to_pylist()
     titles = _read_texts(table, spec.title, "data.items.title")
     parts = [_read_texts(table, name, "data.items.text") for name in spec.text]
     joined = _read_texts(table, spec.categories, "data.items.categories")

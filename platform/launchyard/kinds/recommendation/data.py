@@ -22,6 +22,7 @@ from launchyard.data.checks import require_checks
 from launchyard.data.feature_rows import write_feature_set
 from launchyard.data.intake import number_rows
 from launchyard.dataset import MANIFEST_NAME, CheckResult, DatasetManifest, SourceRecord, SplitName
+from launchyard.errors import DataError
 from launchyard.event_log import EventLog
 from launchyard.features import ENTITY, TIMESTAMP
 from launchyard.identity import pseudonymise
@@ -146,9 +147,10 @@ class _Preparation:
             if self.job.watch.on_rows is not None:
                 self.job.watch.on_rows(reader.num_read)
         self.warnings += self.recipe.inspect(pa.concat_tables(sample))
-        if self.data.items is None:
-            catalogue.add_unknown(reader.items.texts)
         log = self._clean(reader)
+        if self.data.items is None:
+            # Afterwards: the endpoint's events may name items that the log lacks.
+            catalogue.add_unknown(reader.items.texts)
         counts = Counts(
             num_read=reader.num_read,
             num_null=reader.num_null,
@@ -278,6 +280,11 @@ class _Preparation:
             write_feature_set(name, declared, self._fetch(declared.source), path, make_key=key)
             if declared.entity == "user":
                 self._leave_out_rows(path)
+            elif not set(pq.read_table(path, columns=[ENTITY])[ENTITY].to_pylist()) & set(ids):
+                raise DataError(
+                    f"features.sets.{name}: none of its ids is an item of the catalogue. "
+                    f"Check features.sets.{name}.key."
+                )
 
 
 def read_facts(catalogue: pa.Table) -> ItemFacts:

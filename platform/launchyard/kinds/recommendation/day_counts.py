@@ -50,6 +50,13 @@ class DayCounts:
     """Events before the first pair of each item: the store keeps days only so far back."""
     first_event_I: Floats
 
+    def equals(self, other: DayCounts) -> bool:
+        """Return whether another holds the same counts."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name), equal_nan=name == "first_event_I")
+            for name in ("starts_I", "days_R", "counts_R", "older_I", "first_event_I")
+        )
+
     @cached_property
     def _running_sums(self) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(self.counts_R)])

@@ -42,6 +42,10 @@ class DeclaredSet:
     values_JR: Floats
     """NaN where unknown."""
 
+    def equals(self, other: DeclaredSet) -> bool:
+        """Return whether another holds the same numbers."""
+        return np.array_equal(self.values_JR, other.values_JR, equal_nan=True)
+
     @cached_property
     def _ranks(self) -> tuple[Floats, NDArray[np.int64]]:
         """All times in order, and item and place of each row's time among them as one ascending number."""
@@ -51,6 +55,8 @@ class DeclaredSet:
 
     def look_up(self, items: NDArray[np.intp], time: float) -> Floats:
         """Return the features (J, items) of some items at ``time``, seconds since 1970; NaN where unknown."""
+        if not len(self.times_R):
+            return np.full((len(self.features), len(items)), np.nan)
         times, keys_R = self._ranks
         known = np.searchsorted(times, time, side="right")
         rows = np.searchsorted(keys_R, items * (len(times) + 1) + known) - 1
@@ -82,14 +88,13 @@ def read_declared(path: Path, found: FeatureSet, names: tuple[str, ...], items: 
     return DeclaredSet(found.name, names, found.ttl_s, starts_I, times_N[order_R], values_JN[:, order_R])
 
 
-def read_rows(
-    found: FeatureSet, names: tuple[str, ...], rows: Sequence[Mapping[str, Any] | None], now: float
-) -> DeclaredSet:
-    """Return the numbers in online rows, one for each item in catalogue order, as they hold ``now``."""
+def read_rows(found: FeatureSet, names: tuple[str, ...], rows: Sequence[Mapping[str, Any] | None]) -> DeclaredSet:
+    """Return the numbers in online rows that hold now, one for each item in catalogue order."""
     values_JI = np.array(
         [[np.nan if row is None or row[name] is None else float(row[name]) for row in rows] for name in names]
     )
-    return DeclaredSet(found.name, names, None, np.arange(len(rows) + 1), np.full(len(rows), now), values_JI)
+    # Known since ever: whatever moment is asked for, these are the values of now.
+    return DeclaredSet(found.name, names, None, np.arange(len(rows) + 1), np.full(len(rows), -np.inf), values_JI)
 
 
 def save_declared(sets: Sequence[DeclaredSet], folder: Path) -> None:

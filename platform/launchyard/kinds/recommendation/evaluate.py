@@ -75,8 +75,11 @@ class RankingEvaluator:
         """Return how much is known of each user, how popular the taken item is, and the columns the spec names."""
         held = self._read(rows)
         lengths_B = held.events.count_events()
-        named = {} if "context" not in rows.column_names else rows["context"].to_pylist()
-        columns = {name: [str(found[name]) for found in named] for name in self.spec.evaluate.slices}
+        known = [rows[name].to_pylist() for name in ("context", "attributes") if name in rows.column_names]
+        columns = {
+            name: [str(value[name]) for values in known if name in values[0] for value in values]
+            for name in self.spec.evaluate.slices
+        }
         return {
             "events of the user": [_name_length(int(length)) for length in lengths_B],
             "taken item": [self._name_popularity(items) for items in held.truth],

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +29,7 @@ from launchyard.kinds.recommendation.candidates import (
     keep_varied,
 )
 from launchyard.kinds.recommendation.context import ContextLifts
-from launchyard.kinds.recommendation.day_counts import Totals, load_day_counts
+from launchyard.kinds.recommendation.day_counts import DayCounts, Totals, load_day_counts
 from launchyard.kinds.recommendation.declared import load_declared
 from launchyard.kinds.recommendation.histories import History
 from launchyard.kinds.recommendation.profiles import Profile
@@ -45,6 +44,9 @@ from launchyard.vector_index import VectorIndex
 
 INDEX_FOLDER = "index"
 RERANK_NAME = "rerank.json"
+KEPT_DAYS = 400
+LARGEST_KEPT = 100
+"""Items in an answer up to which it is kept."""
 KEPT_ANSWERS = 5_000
 """Answers that are kept: the same question before the next event, in the same hour, has the same answer."""
 
@@ -80,7 +82,7 @@ class RecommendationPredictor:
         self._finder = CandidateFinder(self.shelf, scorer, index)
         self._known: object = None
         self._kept = RecentlyUsed[Output](KEPT_ANSWERS)
-        self._total = lru_cache(maxsize=64)(lambda counts, day: counts.total(day * 86_400.0))
+        self._totals: tuple[DayCounts, dict[int, Totals]] = (self.day_counts, {})
 
     @classmethod
     def load(cls, bundle_dir: Path, *, threads: int) -> Self:
@@ -133,22 +135,29 @@ class RecommendationPredictor:
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """Return one output per row, in order; a row's output does not depend on its batch."""
         requests = [self._read(row) for row in rows]
-        keys = [request.key for request in requests]
-        kept = self._find_kept(requests)
-        found = {key: answer for key in keys if (answer := kept.get(key)) is not None}
-        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
-        chosen = self._choose(list(missing.values()))
-        for (key, request), items in zip(missing.items(), chosen, strict=True):
-            found[key] = self._answer(request, items)
-            kept.put(key, found[key])
-        return [{**found[key], "notes": list(request.notes)} for key, request in zip(keys, requests, strict=True)]
+        answers = self._remember(requests)
+        missing = [row for row in range(len(requests)) if row not in answers]
+        chosen = self._choose([requests[row] for row in missing])
+        for row, items in zip(missing, chosen, strict=True):
+            answers[row] = self._answer(requests[row], items)
+            if requests[row].is_live and requests[row].k <= LARGEST_KEPT:
+                self._kept.put(requests[row].key, answers[row])
+        return [{**answers[row], "notes": list(request.notes)} for row, request in enumerate(requests)]
 
-    def _find_kept(self, requests: Sequence[Request]) -> RecentlyUsed[Output]:
-        """Return the answers given lately, none when the store has said something else of the items since."""
-        known = tuple((request.day_counts, request.declared) for request in requests[-1:])
+    def _remember(self, requests: Sequence[Request]) -> dict[int, Output]:
+        """Return the answers that were given to the same questions lately, by their place among ``requests``.
+
+        Rows of a data set are always computed: what is measured is not what was remembered. When the store says
+        something else of the items, all is forgotten.
+        """
+        live = [(row, request) for row, request in enumerate(requests) if request.is_live]
+        if not live:
+            return {}
+        known = (live[-1][1].day_counts, live[-1][1].declared)
         if known != self._known:
             self._known, self._kept = known, RecentlyUsed[Output](KEPT_ANSWERS)
-        return self._kept
+        found = ((row, self._kept.get(request.key)) for row, request in live)
+        return {row: answer for row, answer in found if answer is not None}
 
     def explain(self, rows: Sequence[Row]) -> list[Output]:
         """Return each row's output together with what speaks for each of its items."""
@@ -221,7 +230,8 @@ class RecommendationPredictor:
             profile = known.profile
         day_counts = self.day_counts if known is None or known.day_counts is None else known.day_counts
         declared = self.declared if known is None or known.declared is None else known.declared
-        return Request(row, profile, day_counts, declared, notes, self._make_history)
+        is_live = known is not None
+        return Request(row, profile, day_counts, declared, notes, self._make_history, is_live)
 
     def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
         """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
@@ -255,18 +265,26 @@ class RecommendationPredictor:
     def _choose(self, requests: Sequence[Request]) -> list[_Chosen]:
         """Return the items of each request, personal ones computed together."""
         personal = [index for index, request in enumerate(requests) if len(request.history.items_L)]
-        chosen: dict[int, _Chosen] = {}
-        for index, (positions_C, scores_C) in zip(
-            personal, self._find_candidates([requests[index] for index in personal]), strict=True
-        ):
-            chosen[index] = self._order(requests[index], positions_C, scores_C)
-        for index, request in enumerate(requests):
-            if index not in chosen:
-                chosen[index] = self._choose_popular(request)
-        return [chosen[index] for index in range(len(requests))]
+        found = self._find_candidates([requests[index] for index in personal])
+        candidates = dict(zip(personal, found, strict=True))
+        return [
+            self._fill_up(request, candidates[index]) if index in candidates else self._choose_popular(request)
+            for index, request in enumerate(requests)
+        ]
+
+    def _fill_up(self, request: Request, candidates: Candidates) -> _Chosen:
+        """Return an answer of as many items as are asked for: where the rules leave fewer, more are looked for."""
+        wanted = self._ask_for(request)
+        chosen = self._order(request, *candidates)
+        while len(chosen.positions_K) < request.k and len(candidates[0]) == wanted.count:
+            wanted = replace(wanted, count=4 * wanted.count)
+            (candidates,) = self._finder.find([wanted], keeps=request.is_live)
+            chosen = self._order(request, *candidates)
+        return chosen
 
     def _find_candidates(self, requests: Sequence[Request]) -> list[Candidates]:
-        return self._finder.find([self._ask_for(request) for request in requests])
+        wanted = [self._ask_for(request) for request in requests]
+        return self._finder.find(wanted, keeps=all(request.is_live for request in requests))
 
     def _ask_for(self, request: Request) -> Wanted:
         asked = request.row["exclude_seen"]
@@ -293,7 +311,9 @@ class RecommendationPredictor:
         lift_I = self._find_lift(request)
         if lift_I is not None:
             scores_I = scores_I + lift_I
-        positions_C, scores_C = self._finder.select(self._ask_for(request), scores_I.astype(np.float32))
+        # All of them: rules of variety then leave as many as there are.
+        wanted = replace(self._ask_for(request), count=len(scores_I))
+        positions_C, scores_C = self._finder.select(wanted, scores_I.astype(np.float32))
         return self._apply_rules(request, positions_C, scores_C.astype(np.float64), None)
 
     def _apply_rules(
@@ -305,8 +325,7 @@ class RecommendationPredictor:
     ) -> _Chosen:
         half_life, most = self.config.freshness_half_life_days, self.config.max_per_category
         if half_life is not None:
-            ages_C = (request.time - self.shelf.times_I[positions_C]) / 86_400
-            scores_C = favour_fresh(scores_C, np.maximum(np.nan_to_num(ages_C, nan=0.0), 0.0), half_life)
+            scores_C = favour_fresh(scores_C, (request.time - self.shelf.times_I[positions_C]) / 86_400, half_life)
         kept_K = np.argsort(-np.round(scores_C, SCORE_DIGITS), kind="stable")
         if most is not None:
             categories = [self.shelf.facts.categories[place] for place in positions_C.tolist()]
@@ -320,40 +339,18 @@ class RecommendationPredictor:
         )
 
     def _find_totals(self, request: Request) -> Totals:
-        totals: Totals = self._total(request.day_counts, number_day(request.time))
-        return totals
+        """Return the totals at a request's moment; those of the newest counts are kept, day by day."""
+        counts, kept = self._totals
+        if counts is not request.day_counts or len(kept) > KEPT_DAYS:
+            kept = {}
+            self._totals = (request.day_counts, kept)
+        day = number_day(request.time)
+        if day not in kept:
+            kept[day] = request.day_counts.total(request.time)
+        return kept[day]
 
     def _find_lift(self, request: Request) -> NDArray[np.float64] | None:
         return self.contexts.find(request.row["context"]) if request.row["context"] else None
-
-    def _favour_fresh(
-        self, scores_C: NDArray[np.float64], positions_C: NDArray[np.intp], now: float
-    ) -> NDArray[np.float64]:
-        half_life = self.config.freshness_half_life_days
-        if half_life is None or not len(scores_C):
-            return scores_C
-        ages_C = np.maximum(np.nan_to_num((now - self.shelf.times_I[positions_C]) / 86_400, nan=0.0), 0.0)
-        lowest = scores_C.min()
-        fresh_C: NDArray[np.float64] = lowest + (scores_C - lowest) * 0.5 ** ((ages_C - ages_C.min()) / half_life)
-        return fresh_C
-
-    def _keep_varied(self, positions_C: NDArray[np.intp], order_C: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-        """Return which candidates make the answer: in order, no category more often than the rule allows."""
-        most = self.config.max_per_category
-        if most is None:
-            return order_C[:k]
-        counts: dict[str, int] = {}
-        kept: list[int] = []
-        for place in order_C.tolist():
-            names = self.shelf.facts.categories[positions_C[place]]
-            if names and counts.get(names[0], 0) >= most:
-                continue
-            if names:
-                counts[names[0]] = counts.get(names[0], 0) + 1
-            kept.append(place)
-            if len(kept) == k:
-                break
-        return np.array(kept, dtype=np.intp)
 
     def _answer(self, request: Request, chosen: _Chosen) -> Output:
         reasons = self._reasons.give(chosen.positions_K, request.profile, is_personal=chosen.is_personal)

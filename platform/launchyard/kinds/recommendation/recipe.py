@@ -7,12 +7,17 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from launchyard.data.columns import parse_time, read_numbers, require_values
 from launchyard.data.keyed_columns import UNIT_LIMITS, read_ids, read_timestamps
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.spec.blocks import Product
+
+MAX_ID_CHARACTERS = 500
+"""Longest id of a user or item, and name of an event."""
+MAX_WEIGHT = 1e6
 
 
 class EventRecipe:
@@ -40,14 +45,14 @@ class EventRecipe:
         named = self._columns
         times_N = read_timestamps(batch, named.timestamp, key="data.interactions.timestamp")
         columns = {
-            "user": read_ids(batch, named.user, key="data.interactions.user"),
-            "item": read_ids(batch, named.item, key="data.interactions.item"),
+            "user": read_short_ids(batch, named.user, key="data.interactions.user"),
+            "item": read_short_ids(batch, named.item, key="data.interactions.item"),
             "timestamp": pa.array(times_N, from_pandas=True),
             "event": pa.nulls(batch.num_rows, pa.string()),
             "weight": pa.array(np.ones(batch.num_rows, dtype=np.float32)),
         }
         if named.event is not None:
-            columns["event"] = read_ids(batch, named.event, key="data.interactions.event")
+            columns["event"] = read_short_ids(batch, named.event, key="data.interactions.event")
         if named.weight is not None:
             columns["weight"] = pa.array(_read_weights(batch, named.weight))
         for name in named.context:
@@ -60,6 +65,19 @@ class EventRecipe:
         if len(np.unique(times_N)) <= max(1, len(times_N) // 100):
             return ["data.interactions.timestamp: nearly all events have the same moment. Is it the right column?"]
         return []
+
+
+def read_short_ids(batch: pa.Table, column: str, *, key: str) -> pa.Array:
+    """Return a column of ids as :func:`read_ids` does.
+
+    Raises:
+        DataError: one is longer than a request may name.
+    """
+    ids = read_ids(batch, column, key=key)
+    lengths_N = pc.fill_null(pc.utf8_length(ids), 0).to_numpy(zero_copy_only=False)
+    problem = f"{key}: is longer than {MAX_ID_CHARACTERS} characters"
+    require_values(lengths_N <= MAX_ID_CHARACTERS, batch, column, problem)
+    return ids
 
 
 def read_moment(value: float | str) -> float:
@@ -81,6 +99,7 @@ def read_moment(value: float | str) -> float:
 def _read_weights(batch: pa.Table, column: str) -> NDArray[np.float32]:
     weights_N = read_numbers(batch, column, key="data.interactions.weight")
     with np.errstate(invalid="ignore"):
-        is_good_N = np.isfinite(weights_N) & (weights_N > 0)
-    require_values(is_good_N, batch, column, "data.interactions.weight: must be a number above 0")
+        is_good_N = (weights_N > 0) & (weights_N <= MAX_WEIGHT)
+    problem = f"data.interactions.weight: must be a number above 0 and at most {MAX_WEIGHT:,.0f}"
+    require_values(is_good_N, batch, column, problem)
     return weights_N.astype(np.float32)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, cast
 
@@ -66,6 +67,9 @@ class Request:
     notes: tuple[str, ...]
     make_history: Callable[[Profile, Row], History]
 
+    is_live: bool
+    """Whether it comes from a request that is being served, not from a row of a data set."""
+
     @cached_property
     def history(self) -> History:
         """What the model sees of the user."""
@@ -82,9 +86,9 @@ class Request:
         return float(self.row["time"]) // MOMENT_S * MOMENT_S
 
     @property
-    def key(self) -> Hashable:
-        """All that an answer depends on, but what the store says of the items."""
+    def key(self) -> bytes:
+        """A digest of all that an answer depends on, but what the store says of the items."""
         row, profile = self.row, self.profile
-        did = (tuple(profile.recent_items), tuple(profile.recent_weights), profile.num_events, profile.last_event)
-        asked = (self.k, str(row["filters"]), row["exclude_seen"], tuple(sorted(row["context"].items())))
-        return (row["user"], did, asked, self.time)
+        did = (profile.recent_items, profile.recent_weights, profile.num_events, profile.last_event)
+        asked = (self.k, row["filters"], row["exclude_seen"], sorted(row["context"].items()))
+        return blake2b(repr((row["user"], did, asked, self.time)).encode(), digest_size=16).digest()

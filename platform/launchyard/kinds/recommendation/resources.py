@@ -8,18 +8,20 @@ those of the store.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from launchyard.adapters.feast_online import OnlineReader
-from launchyard.errors import FeatureStoreError, RegistryError, RequestError
+from launchyard.errors import FeatureStoreError, LaunchyardError, RegistryError, RequestError
 from launchyard.event_log import AddedEvents, Event, EventLog
 from launchyard.feature_publishing import refill_features
 from launchyard.features import FeatureSet
@@ -42,6 +44,8 @@ REFRESH_S = 60.0
 """Time between two readings of all items' statistics."""
 CHECK_S = 2.0
 """Time between two looks at whether the store is there and holds something."""
+EVENTS_TIMEOUT_S = 0.5
+"""Time after which the events of a batch's further users are not waited for."""
 TRUSTED_S = 1.0
 """Time for which a store that was found filled is not looked at again."""
 KEPT_S = 600.0
@@ -54,6 +58,7 @@ MOST_ITEMS = 200_000
 MAX_SKEW_S = 60.0
 """How far an event may be ahead of our clock."""
 
+StoredRow = TypeVar("StoredRow")
 logger = logging.getLogger(__name__)
 
 
@@ -72,6 +77,7 @@ class RecommendationResources:
         self._shelf = shelf
         sets = describe_features(spec)
         self._filled_until = 0.0
+        self._max_history = spec.data.max_history
         self._features = OnlineReader(settings, spec.product, sets, timeout_ms=spec.features.timeout_ms)
         self._log = EventLog(settings, spec.product)
         self._events = RecentEvents(self._log, max_events=spec.data.max_history)
@@ -98,6 +104,7 @@ class RecommendationResources:
         profiles, problem = self._read_profiles(users)
         items, statistics_note = self._statistics.get()
         enriched: list[Row] = []
+        deadline = time.monotonic() + EVENTS_TIMEOUT_S
         for row in rows:
             notes = [] if statistics_note is None else [statistics_note]
             user = row["user"]
@@ -107,7 +114,10 @@ class RecommendationResources:
                     notes.append(f"{problem} Only events that this endpoint was sent are known of the user.")
                 elif (found := profiles.get(user)) is not None:
                     profile = Profile.read(found)
-                notes += self._add_events(profile, user)
+                if time.monotonic() < deadline:
+                    notes += self._add_events(profile, user)
+                else:
+                    notes.append("events: the database is slow. The answer is made without the newest ones.")
             notes += self._add_session(profile, row["events"])
             day_counts, declared = (None, None) if items is None else items
             known = Known(profile, day_counts, declared, tuple(notes))
@@ -146,7 +156,10 @@ class RecommendationResources:
         except RegistryError as err:
             return [f"events: {err} The answer is made without the newest ones."]
         known = set(zip(profile.recent_items, profile.recent_times, strict=True)) if events else set()
-        new = [event for event in events if (event.item, event.timestamp.timestamp()) not in known]
+        # What is older than a full profile's oldest item is counted in it, though no longer listed.
+        since = profile.recent_times[0] if len(profile.recent_items) >= self._max_history else -math.inf
+        moments = [(event, event.timestamp.timestamp()) for event in events]
+        new = [event for event, moment in moments if moment > since and (event.item, moment) not in known]
         position = self._shelf.position
         inside = [event for event in new if event.item in position]
         profile.add(
@@ -167,6 +180,7 @@ class RecommendationResources:
             [float(event["weight"]) for event in inside],
             self._shelf.facts,
         )
+        profile.sort_recent()
         if len(inside) == len(events):
             return []
         return [f"{len(events) - len(inside)} of {len(events)} events are of items outside the catalogue."]
@@ -181,18 +195,19 @@ class RecommendationResources:
             given = UserEventInput.model_validate(raw)
             now = time.time()
             moment = now if given.timestamp is None else read_moment(given.timestamp)
+            happened = datetime.fromtimestamp(moment, UTC)
         except ValidationError as err:
             problem = err.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in problem["loc"] if part not in ("float", "str")) or "event"
             raise RequestError(f"{where}: {problem['msg']}. Send {{'user': '42', 'item': '50'}}.") from err
-        except ValueError as err:
+        except (ValueError, OverflowError, OSError) as err:
             raise RequestError(f"timestamp: {err}. Send seconds since 1970 or ISO 8601.") from err
         if moment > now + MAX_SKEW_S:
             raise RequestError(f"timestamp: {given.timestamp} is in the future. Check the clock and the unit.")
         return Event(
             user=self._pseudonymise(given.user),
             item=given.item,
-            timestamp=datetime.fromtimestamp(moment, UTC),
+            timestamp=happened,
             event=given.event,
             weight=1.0 if given.weight is None else given.weight,
         )
@@ -265,7 +280,7 @@ class ItemStatistics:
                 if time.monotonic() - read_at >= REFRESH_S and len(self._items) <= MOST_ITEMS:
                     self._read()
                     read_at = time.monotonic()
-            except FeatureStoreError as err:
+            except (LaunchyardError, OSError, pa.ArrowInvalid, ValueError) as err:
                 if self._problem != str(err):
                     logger.warning("item features: %s", err)
                 self._problem = str(err)
@@ -274,16 +289,32 @@ class ItemStatistics:
 
     def _read(self) -> None:
         now = time.time()
-        counts = read_online(self._read_all(ITEM_STATISTICS, now))
-        declared = [read_rows(found, names, self._read_all(found.name, now), now) for found, names in self._declared]
-        if not self._closing.is_set():
-            self._found, self._read_at = (counts, tuple(declared)), time.monotonic()
+        # A day's row becomes known when the day is over, but its counts of earlier days hold already, and windows leave
+        # out the day itself: so the newest row of an item counts, whenever it becomes known.
+        statistics = self._read_all(lambda items: self._reader.read_rows(ITEM_STATISTICS, items))
+        counts = read_online([None if row is None else row.values for row in statistics])
+        declared = [
+            read_rows(found, names, self._read_all(partial(self._reader.read, found.name, now=now)))
+            for found, names in self._declared
+        ]
+        if self._closing.is_set():
+            return
+        self._read_at = time.monotonic()
+        if not self._is_known(counts, declared):
+            self._found = (counts, tuple(declared))
 
-    def _read_all(self, set_name: str, now: float) -> list[Mapping[str, Any] | None]:
+    def _is_known(self, counts: DayCounts, declared: Sequence[DeclaredSet]) -> bool:
+        """Return whether nothing has changed: then answers that were made from the older objects still hold."""
+        if self._found is None:
+            return False
+        pairs = zip(self._found[1], declared, strict=True)
+        return self._found[0].equals(counts) and all(older.equals(newer) for older, newer in pairs)
+
+    def _read_all(self, read: Callable[[Sequence[str]], Sequence[StoredRow]]) -> list[StoredRow]:
         """Return what the store holds of each item; fewer rows when the replica is closing."""
-        rows: list[Mapping[str, Any] | None] = []
+        rows: list[StoredRow] = []
         for start in range(0, len(self._items), BULK_ITEMS):
             if self._closing.is_set():
                 break
-            rows += self._reader.read(set_name, self._items[start : start + BULK_ITEMS], now=now)
+            rows += read(self._items[start : start + BULK_ITEMS])
         return rows

@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-MAX_ID_CHARACTERS = 200
+from launchyard.kinds.recommendation.recipe import MAX_ID_CHARACTERS, MAX_WEIGHT
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+"""No control characters: a database may refuse them."""
 MAX_EVENTS = 10_000
 MAX_FILTER_ITEMS = 10_000
 
@@ -20,7 +23,7 @@ def read_id(value: object) -> object:
     return str(value) if isinstance(value, int) else value.strip() if isinstance(value, str) else value
 
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), BeforeValidator(read_id)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=PRINTABLE), BeforeValidator(read_id)]
 """An id as text; numbers are taken as well."""
 Moment = Annotated[float | str, Field(union_mode="left_to_right")]
 """Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
@@ -37,10 +40,10 @@ class EventInput(Strict):
 
     item: Id = Field(description="What it was done with.")
     timestamp: Moment | None = Field(None, description="When; default: now.")
-    event: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)] | None = Field(
+    event: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=PRINTABLE)] | None = Field(
         None, description="What was done, such as view or purchase."
     )
-    weight: float | None = Field(None, gt=0, description="How much it counts; default: 1.")
+    weight: float | None = Field(None, gt=0, le=MAX_WEIGHT, description="How much it counts; default: 1.")
 
 
 class UserEventInput(EventInput):

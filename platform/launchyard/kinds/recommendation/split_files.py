@@ -101,9 +101,12 @@ class SplitWriter:
                 "k": pa.array(np.full(len(targets), EVALUATED_K, dtype=np.int64)),
             }
         )
-        if context := self._describe_context(firsts_H) | self._describe_users(held.users_H):
-            columns = pa.StructArray.from_arrays(list(context.values()), names=list(context))
-            table = table.append_column("context", columns)
+        # Apart from the context: a request for a known user does not come with attributes.
+        extra = {"context": self._describe_context(firsts_H), "attributes": self._describe_users(held.users_H)}
+        for name, columns in extra.items():
+            if columns:
+                values = pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
+                table = table.append_column(name, values)
         pq.write_table(table, self.folder / f"{split}.parquet", compression="zstd")
         return [(self.log.users[code], found) for code, found in zip(held.users_H.tolist(), items, strict=True)]
 
