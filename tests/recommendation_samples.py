@@ -8,7 +8,7 @@ from typing import Any
 from launchyard.bundle import write_manifest
 from launchyard.data.prepare import prepare_dataset
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.feature_publishing import publish_features
+from launchyard.feature_publishing import keep_features
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.settings import Settings
 from serving_samples import deploy_bundle
@@ -36,6 +36,6 @@ def deploy_recommender(
     manifest = write_manifest(
         folder / "bundle", spec, namespace="default", run_id="run-1", code_version="0", base_model=None
     )
-    publish_features(settings, spec, folder / "dataset")
+    keep_features(settings, spec, folder / "dataset", manifest.digest)
     deploy_bundle(settings, folder / "bundle", manifest)
     return folder / "dataset"

@@ -105,15 +105,9 @@ def _connect_steps(
             spec=reference,
             **data,
         )
-        registered = add("register", bundle=evaluated.outputs["bundle"])
+        registered = add("register", bundle=evaluated.outputs["bundle"], dataset=prepared.outputs["dataset"])
         with dsl.If(inputs["release"] == True, name="release"):  # noqa: E712 - KFP builds the condition from ==
-            add(
-                "deploy",
-                product=spec.product,
-                version=registered.outputs["Output"],
-                run_id=RUN_ID,
-                dataset=prepared.outputs["dataset"],
-            )
+            add("deploy", product=spec.product, version=registered.outputs["Output"], run_id=RUN_ID)
 
 
 class _TaskFactory:

@@ -76,19 +76,19 @@ def evaluate(
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def register(bundle: dsl.Input[dsl.Model]) -> int:
-    """Keep the bundle under a version number; returns the version."""
+def register(bundle: dsl.Input[dsl.Model], dataset: dsl.Input[dsl.Dataset]) -> int:
+    """Keep the bundle and its features under a version number; returns the version."""
     from launchyard_pipelines.steps import register as step
 
-    return step.register(bundle)
+    return step.register(bundle, dataset)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def deploy(product: str, version: int, run_id: str, dataset: dsl.Input[dsl.Dataset]) -> None:
-    """Publish the version's features and make it the champion: replicas follow the rollout record."""
+def deploy(product: str, version: int, run_id: str) -> None:
+    """Make the version the champion: replicas follow the rollout record."""
     from launchyard_pipelines.steps import deploy as step
 
-    step.deploy(product, version, run_id, dataset)
+    step.deploy(product, version, run_id)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from launchyard.errors import SpecError
+from launchyard.atomic import new_folder
+from launchyard.errors import RegistryError, SpecError
 from launchyard.event_log import EventLog
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet, get_set
 from launchyard.identity import pseudonymise
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 FEATURES_DIR = "features"
 """Folder of a prepared data set that holds the rows of its feature sets."""
+VERSIONS_DIR = "versions"
+"""Below the folder of a product's features: what each of its last versions was made with, by the bundle's digest."""
+KEPT_VERSIONS = 5
 USER = "user"
 """The entity whose ids are pseudonymised."""
 
@@ -48,6 +53,61 @@ def publish_features(settings: Settings, spec: Product, dataset_dir: Path) -> tu
         for user in find_forgotten(settings, spec, dataset_dir / FEATURES_DIR):
             store.delete(USER, user)
         return store.materialize()
+
+
+def keep_features(settings: Settings, spec: Product, dataset_dir: Path, digest: str) -> None:
+    """Keep the feature rows that a version was made with, so that they can be published whenever it is released.
+
+    Args:
+        settings: Where features are kept.
+        spec: The version's spec; nothing is kept of a kind without features.
+        dataset_dir: The data set that the version was trained on.
+        digest: Of the version's bundle.
+    """
+    if not get_kind(spec.kind).load_features(spec):
+        return
+    versions_dir = settings.features_dir(spec.product) / VERSIONS_DIR
+    with new_folder(versions_dir / digest) as folder:
+        shutil.copytree(dataset_dir / FEATURES_DIR, folder / FEATURES_DIR)
+    newest = sorted(versions_dir.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in newest[:-KEPT_VERSIONS]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def publish_version(settings: Settings, spec: Product, digest: str) -> None:
+    """Publish the feature rows that a version was made with; where they are gone, those published last stay.
+
+    Raises:
+        RegistryError: they are gone, and nothing was ever published.
+        DataError: the rows are damaged.
+        FeatureStoreError: the online store cannot be reached.
+    """
+    if not get_kind(spec.kind).load_features(spec):
+        return
+    folder = settings.features_dir(spec.product) / VERSIONS_DIR / digest
+    if folder.is_dir():
+        publish_features(settings, spec, folder)
+    elif not any((settings.features_dir(spec.product) / "offline").glob("*.parquet")):
+        raise RegistryError(
+            f"{spec.product}: the features of this version are not kept any more, and none are published. "
+            "Run the product again."
+        )
+
+
+def remove_kept(settings: Settings, spec: Product, user: str) -> int:
+    """Remove a user from the feature rows that are kept of versions, and return how many rows that were."""
+    num_removed = 0
+    for folder in (settings.features_dir(spec.product) / VERSIONS_DIR).glob("*"):
+        for name in [found.name for found in get_feature_sets(spec) if found.entity == USER]:
+            path = folder / FEATURES_DIR / f"{name}.parquet"
+            table = pq.read_table(path) if path.is_file() else None
+            if table is None or not (hits := pc.sum(pc.equal(table[ENTITY], user)).as_py()):
+                continue
+            num_removed += hits
+            temporary = path.with_suffix(".new")
+            pq.write_table(table.filter(pc.not_equal(table[ENTITY], user)), temporary, compression="zstd")
+            temporary.replace(path)
+    return num_removed
 
 
 def find_forgotten(settings: Settings, spec: Product, features_dir: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import MANIFEST_NAME, load_manifest
 from launchyard.event_log import EventLog
-from launchyard.feature_publishing import USER, opening_store
+from launchyard.feature_publishing import USER, opening_store, remove_kept
 from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
 from launchyard.records import Records, VersionRecord
@@ -103,6 +103,7 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
         if spec is not None and settings.features_dir(product).is_dir() and get_kind(spec.kind).load_features(spec):
             with opening_store(settings, spec) as store:
                 store.delete(USER, found.user)
+            remove_kept(settings, spec, found.user)
         log.erase_deleted()
     return found
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from launchyard.bundle import read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import RegistryError
+from launchyard.feature_publishing import publish_version
 from launchyard.records import Records
 from launchyard.rollout import Cause, RolloutRecord, promote, rollback, start_rollout
 from launchyard.settings import Settings
@@ -58,7 +59,10 @@ def _change(
         current = records.find_rollout(product) or start_rollout(settings.namespace, product)
         changed = rule(current)
         if changed.champion is not None:
-            store.open(changed.champion.bundle_uri)
+            folder, manifest = store.open(changed.champion.bundle_uri)
+            if changed.champion != current.champion:
+                # Before the record is written: replicas that follow it find the features there.
+                publish_version(settings, read_spec(folder), manifest.digest)
         if changed == current or records.write_rollout(changed, current.revision):
             return changed
     raise RegistryError(f"{product}: the rollout record kept changing, {MAX_TRIES} times. Look at its history first.")

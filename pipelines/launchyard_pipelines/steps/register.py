@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launchyard.bundle import EVALUATION_NAME, open_bundle, parse_file
+from launchyard.bundle import EVALUATION_NAME, open_bundle, parse_file, read_spec
 from launchyard.errors import RunError
 from launchyard.evaluation import Evaluation
+from launchyard.feature_publishing import keep_features
 from launchyard.records import Records
 from launchyard.registry import Registry
 from launchyard.settings import load_settings
@@ -15,8 +16,10 @@ from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact
 
 
-def register(bundle: Artifact) -> int:
-    """Store the bundle and return its version; the same content again keeps its number.
+def register(bundle: Artifact, dataset: Artifact) -> int:
+    """Store the bundle, and the features that its model reads; return its version.
+
+    The same content again keeps its number.
 
     Raises:
         RunError: the champion changed since the bundle was compared with it.
@@ -28,6 +31,7 @@ def register(bundle: Artifact) -> int:
         evaluation = parse_file(bundle_dir, EVALUATION_NAME, Evaluation)
         check_champion_unchanged(evaluation, Records(settings), manifest.product)
         registered = Registry(settings).register(bundle_dir)
+        keep_features(settings, read_spec(bundle_dir), Path(dataset.path), manifest.digest)
         report.message = f"version {registered.version}"
         report.data = {
             "version": registered.version,

@@ -1,0 +1,83 @@
+"""The features of a version are published when it is released, and go when a user does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from launchyard.errors import RegistryError
+from launchyard.feature_publishing import find_online_row, get_feature_set, remove_kept
+from launchyard.forget import forget_user
+from launchyard.release import get_spec, release, roll_back
+from launchyard.settings import Settings
+from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
+from tiny_interactions import START_S, TASTES, list_events
+
+KNOWN = "ana"
+
+
+def deploy(settings: Settings, folder: Path, num_own: int) -> None:
+    """Deploy a version trained on ``num_own`` events of the known user."""
+    own = [
+        {"who": KNOWN, "what": item, "when": START_S + place, "did": "view", "stars": 1, "device": "tv"}
+        for place, item in enumerate(TASTES["noir"][:num_own])
+    ]
+    deploy_recommender(settings, folder, make_linear_spec(), [*list_events(), *own])
+
+
+def count_events(settings: Settings) -> int | None:
+    """Return how many events the online profile of the known user counts; None without a profile."""
+    spec = get_spec(settings, PRODUCT)
+    row = find_online_row(settings, spec, get_feature_set(spec, "user_profile"), KNOWN)
+    return None if row is None else int(row.values["num_events"])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with two released versions, the newer one trained on more."""
+    folder = tmp_path_factory.mktemp("releases")
+    found = Settings(home=folder / "home")
+    deploy(found, folder / "first", 3)
+    deploy(found, folder / "second", 6)
+    return found
+
+
+def test_releasing_and_taking_back_bring_each_versions_own_features(settings: Settings) -> None:
+    newer = count_events(settings)
+    roll_back(settings, PRODUCT, actor="test")
+    older = count_events(settings)
+    release(settings, PRODUCT, 2, actor="test")
+
+    assert (newer, older, count_events(settings)) == (6, 3, 6)
+
+
+def test_a_version_whose_features_are_gone_is_not_released_to_an_empty_store(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("gone")
+    found = Settings(home=folder / "home")
+    deploy(found, folder / "first", 3)
+    deploy(found, folder / "second", 4)
+    features = found.features_dir(PRODUCT)
+    for path in (*features.glob("versions/*/features/*"), *features.glob("offline/*")):
+        path.unlink()
+    for path in features.glob("versions/*"):
+        (path / "features").rmdir()
+        path.rmdir()
+
+    with pytest.raises(RegistryError, match="are not kept any more, and none are published"):
+        roll_back(found, PRODUCT, actor="test")
+
+
+def test_a_forgotten_user_is_in_the_features_of_no_version(settings: Settings) -> None:
+    found = forget_user(settings, PRODUCT, KNOWN)
+
+    paths = list(settings.features_dir(PRODUCT).rglob("user_profile.parquet"))
+    assert len(paths) == 3
+    assert not any(found.user in str(pq.read_table(path).to_pylist()) for path in paths)
+    assert count_events(settings) is None
+    assert remove_kept(settings, get_spec(settings, PRODUCT), found.user) == 0
+    roll_back(settings, PRODUCT, actor="test")
+    assert count_events(settings) is None
