@@ -129,7 +129,7 @@ class ProductEndpoint:
                 async with asyncio.timeout(serve.timeout_s):
                     added = await asyncio.to_thread(_keep_events, body, resources, serve.max_inputs)
             except TimeoutError as err:
-                raise _explain_timeout(model, "Send them again: what is kept already is not kept twice.") from err
+                raise _explain_timeout(model, "Send them again: an event with a timestamp is not kept twice.") from err
         return _json({"stored": added.stored, "duplicates": added.duplicates})
 
     async def feedback(self, request: Request) -> Response:
