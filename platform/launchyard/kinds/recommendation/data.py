@@ -36,11 +36,11 @@ from launchyard.kinds.recommendation.profiles import (
     ITEM_STATISTICS,
     USER_PROFILE,
     VECTOR_SIZE,
-    ItemFacts,
     iter_item_statistics,
     iter_profiles,
 )
 from launchyard.kinds.recommendation.recipe import EventRecipe
+from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.kinds.recommendation.split import HELD_OUT, Division, divide, hash_split
 from launchyard.kinds.recommendation.split_files import SplitWriter, write_tables
 from launchyard.kinds.recommendation.vectors import compute_item_vectors
@@ -267,7 +267,7 @@ class _Preparation:
 
     def _write_features(self, folder: Path, log: CleanLog, catalogue: pa.Table) -> None:
         ids = catalogue["item"].to_pylist()
-        facts = read_facts(catalogue)
+        facts = Shelf.read(catalogue).facts
         (folder / FEATURES_FOLDER).mkdir()
         write_tables(
             folder / FEATURES_FOLDER / f"{USER_PROFILE}.parquet",
@@ -285,18 +285,6 @@ class _Preparation:
                     f"features.sets.{name}: none of its ids is an item of the catalogue. "
                     f"Check features.sets.{name}.key."
                 )
-
-
-def read_facts(catalogue: pa.Table) -> ItemFacts:
-    """Return what profiles need of a catalogue table."""
-    num_items = catalogue.num_rows
-    vectors = catalogue["vector"].combine_chunks()
-    return ItemFacts(
-        ids=catalogue["item"].to_pylist(),
-        categories=catalogue["categories"].to_pylist(),
-        prices_I=catalogue["price"].cast(pa.float64()).to_numpy(),
-        vectors_IV=np.asarray(vectors.flatten(), dtype=np.float32).reshape(num_items, -1),
-    )
 
 
 def _leave_out_rare(events: Events, column: str, fewest: int) -> Events:

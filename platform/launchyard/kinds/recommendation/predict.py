@@ -236,19 +236,7 @@ class RecommendationPredictor:
     def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
         """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
         profile = Profile.start()
-        return profile, self.extend_profile(profile, events)
-
-    def extend_profile(self, profile: Profile, events: Sequence[Mapping[str, Any]]) -> int:
-        """Add events to a profile and return how many were left out, because the catalogue lacks their items."""
-        position = self.shelf.position
-        inside = [(position[event["item"]], event) for event in events if event["item"] in position]
-        profile.add(
-            [place for place, _ in inside],
-            [float(event["timestamp"]) for _, event in inside],
-            [float(event["weight"]) for _, event in inside],
-            self.shelf.facts,
-        )
-        return len(events) - len(inside)
+        return profile, self.shelf.extend(profile, events)
 
     def _make_history(self, profile: Profile, row: Row) -> History:
         position = self.shelf.position

@@ -172,18 +172,9 @@ class RecommendationResources:
         return []
 
     def _add_session(self, profile: Profile, events: Sequence[Mapping[str, Any]]) -> list[str]:
-        position = self._shelf.position
-        inside = [event for event in events if event["item"] in position]
-        profile.add(
-            [position[event["item"]] for event in inside],
-            [float(event["timestamp"]) for event in inside],
-            [float(event["weight"]) for event in inside],
-            self._shelf.facts,
-        )
+        num_unknown = self._shelf.extend(profile, events)
         profile.sort_recent()
-        if len(inside) == len(events):
-            return []
-        return [f"{len(events) - len(inside)} of {len(events)} events are of items outside the catalogue."]
+        return [f"{num_unknown} of {len(events)} events are of items outside the catalogue."] if num_unknown else []
 
     def parse_event(self, raw: object) -> Event:
         """Return one raw event: ids as text, the user as a pseudonym, the moment with its zone.

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from launchyard.errors import BundleError
-from launchyard.kinds.recommendation.profiles import ItemFacts
+from launchyard.kinds.recommendation.profiles import ItemFacts, Profile
 
 ITEMS_NAME = "items.parquet"
 
@@ -118,6 +118,17 @@ class Shelf:
     def find(self, items: Sequence[str]) -> list[int]:
         """Return the positions of those of ``items`` that are in the catalogue."""
         return [place for item in items if (place := self.position.get(item)) is not None]
+
+    def extend(self, profile: Profile, events: Sequence[Mapping[str, Any]]) -> int:
+        """Add events, oldest first, to a profile and return how many were left out: the catalogue lacks their items."""
+        inside = [(place, event) for event in events if (place := self.position.get(event["item"])) is not None]
+        profile.add(
+            [place for place, _ in inside],
+            [float(event["timestamp"]) for _, event in inside],
+            [float(event["weight"]) for _, event in inside],
+            self.facts,
+        )
+        return len(events) - len(inside)
 
     def allow(self, filters: Mapping[str, Any] | None) -> NDArray[np.bool_] | None:
         """Return which items a request's filters leave; None when they leave all."""
