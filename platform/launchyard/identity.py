@@ -120,7 +120,7 @@ class IdentitySigner:
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(USER_BYTES, "big")
 
 
 def _split(text: str) -> tuple[str, str, int, bytes]:

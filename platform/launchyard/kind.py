@@ -191,6 +191,14 @@ class Resources(Protocol):
         """
         ...
 
+    def recall(self, predictor: Any, rows: Sequence[Row]) -> list[Output] | None:
+        """Return what the product's predictor answered to the same rows, if that still holds for all; else None.
+
+        Called on the event loop, so it looks into memory alone and takes microseconds. A kind that remembers nothing
+        returns None.
+        """
+        ...
+
     def parse_event(self, raw: object) -> Event:
         """Return one raw event, read as the rows of training were.
 

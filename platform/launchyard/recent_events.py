@@ -86,18 +86,23 @@ class RecentEvents:
         self.follow()
         return added
 
-    def history(self, user: str) -> list[Event]:
-        """Return the newest events of a user, oldest first.
+    def history(self, user: str) -> Sequence[StoredEvent]:
+        """Return the newest events of a user, oldest first; the same object until something changes.
 
         Raises:
             RegistryError: the user is not in memory, and the database did not answer within the deadline.
         """
+        found = self.recall(user)
+        return self._load(user) if found is None else found
+
+    def recall(self, user: str) -> Sequence[StoredEvent] | None:
+        """Return what :meth:`history` does if it is in memory, else None; never asks the database."""
         with self._lock:
             known = self._users.get(user)
-            if known is not None and known.is_complete:
-                self._users.move_to_end(user)
-                return [stored.event for stored in known.events]
-        return [stored.event for stored in self._load(user)]
+            if known is None or not known.is_complete:
+                return None
+            self._users.move_to_end(user)
+            return known.events
 
     def follow(self) -> None:
         """Take in what was added and who was forgotten since the last time; sets :attr:`problem` if that fails."""

@@ -93,10 +93,10 @@ class ProductEndpoint:
         serve = model.spec.serve
         with model.used():
             body = await read_body(request, serve.max_body_bytes)
+            deadline = asyncio.get_running_loop().time() + serve.timeout_s
             try:
-                async with asyncio.timeout(serve.timeout_s):
-                    rows = self._name_users(await _parse_inputs(body, model))
-                    outputs = await queue.submit(rows)
+                rows = self._name_users(await _parse_inputs(body, model))
+                outputs = await queue.submit(rows, deadline=deadline)
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send fewer inputs, or raise it.") from err
             except QueueFull as err:

@@ -207,6 +207,10 @@ def test_new_publication_replaces_values_of_the_same_time(settings: Settings, tm
         assert reader.read("user_profile", ["cem"], now=41.0) == [as_row(mended[3][2])]
 
 
+def interrupt(*_: object) -> bool:
+    raise KeyboardInterrupt
+
+
 def test_entities_that_a_new_publication_lacks_are_unknown_online_too(settings: Settings, tmp_path: Path) -> None:
     store = publish(settings, tmp_path / "old")
 
@@ -241,6 +245,41 @@ def test_deleting_while_rows_are_half_online_leaves_nobody_out(settings: Setting
     with reading(settings) as reader:
         known = reader.read("user_profile", ["anna", "ben", "cem"], now=41.0)
     assert [row is None for row in known] == [False, True, False]
+
+
+def test_the_state_of_the_store_changes_with_its_rows_and_only_then(settings: Settings, tmp_path: Path) -> None:
+    with reading(settings) as reader:
+        store = publish(settings, tmp_path / "old")
+        states = [reader.read_state()]
+
+        store.materialize()
+        assert reader.read_state() == states[-1]
+        store.delete("user", "ben")
+        states.append(reader.read_state())
+        store.publish(write_rows(tmp_path / "new", SAMPLES[1:2]))
+        assert reader.read_state() == states[-1]
+        store.materialize()
+        states.append(reader.read_state())
+
+    assert None not in states
+    assert len(set(states)) == 3
+
+
+def test_the_state_changes_when_vanished_rows_are_emptied_after_an_interruption(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = publish(settings, tmp_path / "old")
+    store.publish(write_rows(tmp_path / "new", SAMPLES[1:2]))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_empty_vanished", interrupt)
+        store.materialize()
+    with reading(settings) as reader:
+        before = reader.read_state()
+        store.materialize()
+
+        assert reader.read_state() != before
+        assert reader.read("user_profile", ["anna"], now=41.0) == [None]
 
 
 def test_forgetting_where_nothing_was_published_removes_nothing(settings: Settings) -> None:
@@ -487,13 +526,13 @@ def test_redis_that_lost_everything_is_known_to_be_empty_and_is_refilled(redis: 
     store = publish(settings, tmp_path / "rows")
 
     with reading(settings) as reader:
-        assert not reader.is_empty()
+        assert reader.read_state() is not None
         redis.stop()
         redis.start()
-        was_empty = reader.is_empty()
+        was_empty = reader.read_state() is None
         (filled,) = store.materialize()
 
-        assert (was_empty, filled.num_written, reader.is_empty()) == (True, 3, False)
+        assert (was_empty, filled.num_written, reader.read_state() is None) == (True, 3, False)
         require_known(reader, "anna")
 
 

@@ -88,7 +88,7 @@ def test_a_user_goes_from_everything_now_and_from_the_next_data_set(settings: Se
     ):
         assert len(recent.history(ann)) == 2
         found = forget_user(settings, PRODUCT, ANN)
-        seconds = wait_until(lambda: recent.history(ann) == [])
+        seconds = wait_until(lambda: not recent.history(ann))
 
     assert seconds < 1.0
     assert found.now.events == 2

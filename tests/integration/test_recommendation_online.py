@@ -94,6 +94,26 @@ def test_a_known_user_is_answered_from_the_profile_in_the_store(open_replica: Ca
     assert set(list_items(output)[:3]) <= set(TASTE)
 
 
+def test_the_same_question_has_the_same_answer_from_memory_without_the_store(
+    open_replica: Callable[[], TestClient], redis: RedisServer
+) -> None:
+    client = open_replica()
+    wait_for_statistics(client)
+    first = ask(client, user=KNOWN)
+
+    with redis.silenced():
+        started = time.monotonic()
+        again = ask(client, user=KNOWN)
+        seconds = time.monotonic() - started
+
+    assert again | {"id": ""} == first | {"id": ""}
+    assert again["id"] != first["id"]
+    assert seconds < 0.2  # The store's deadline.
+    session = ask(client, user=KNOWN, events=[{"item": TASTES["noir"][0]}])
+    assert list_items(session) != list_items(first)
+    assert list_items(ask(client, user=KNOWN)) == list_items(first)
+
+
 def test_an_unknown_user_is_a_cold_start_and_an_event_changes_the_next_answer(
     open_replica: Callable[[], TestClient],
 ) -> None:
@@ -200,6 +220,7 @@ def test_with_redis_stopped_the_answer_changes_says_so_in_time_and_recovers(
 
     redis.stop()
     try:
+        noticed = wait_until(lambda: ask(client, user=KNOWN)["notes"], what="the missing store")
         started = time.monotonic()
         without = ask(client, user=KNOWN)
         seconds = time.monotonic() - started
@@ -212,25 +233,29 @@ def test_with_redis_stopped_the_answer_changes_says_so_in_time_and_recovers(
     assert list_items(without) != list_items(before)
     assert "user features: " in without["notes"][0]
     assert "Only events that this endpoint was sent are known" in without["notes"][0]
+    assert noticed < 2.0
     assert seconds < 1.0
     assert all(output["items"] for output in during)
     assert list_items(ask(client, user=KNOWN)) == list_items(before)
     assert took < 20
 
 
-def test_a_silent_redis_costs_no_more_than_the_deadline(
+def test_a_silent_redis_costs_no_more_than_the_deadline_and_is_noticed_for_users_in_memory_too(
     open_replica: Callable[[], TestClient], redis: RedisServer
 ) -> None:
     client = open_replica()
     wait_for_statistics(client)
+    assert not ask(client, user=KNOWN)["notes"]
 
     with redis.silenced():
         started = time.monotonic()
-        output = ask(client, user=KNOWN)
+        output = ask(client, user="a-stranger")
         seconds = time.monotonic() - started
+        noticed = wait_until(lambda: ask(client, user=KNOWN)["notes"], what="the silence")
 
     assert seconds < 1.0
     assert "user features: " in output["notes"][0]
+    assert noticed < 5.0
     wait_until(lambda: ask(client, user=KNOWN)["notes"] == [], what="the store")
 
 

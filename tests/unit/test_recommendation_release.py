@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from event_log_contract import wait_until
+from launchyard.bundle_store import BundleStore
 from launchyard.errors import RegistryError
 from launchyard.feature_publishing import find_online_row, get_feature_set, remove_kept
 from launchyard.forget import forget_user
+from launchyard.identity import pseudonymise
+from launchyard.kinds.recommendation.request import KNOWN as KNOWN_KEY
+from launchyard.kinds.recommendation.request import Known
+from launchyard.kinds.recommendation.resources import RecommendationResources
+from launchyard.records import Records
 from launchyard.release import get_spec, release, roll_back
 from launchyard.settings import Settings
 from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
@@ -51,6 +59,29 @@ def test_releasing_and_taking_back_bring_each_versions_own_features(settings: Se
     release(settings, PRODUCT, 2, actor="test")
 
     assert (newer, older, count_events(settings)) == (6, 3, 6)
+
+
+def test_what_a_release_publishes_counts_for_users_in_memory_within_seconds(settings: Settings) -> None:
+    release(settings, PRODUCT, 2, actor="test")
+    spec, folder = get_spec(settings, PRODUCT), _find_champion(settings)
+    row = {"user": pseudonymise(Records(settings).get_signing_key(), PRODUCT, KNOWN), "events": ()}
+
+    with closing(RecommendationResources.open(settings, spec, folder)) as resources:
+
+        def count() -> int:
+            known: Known = resources.enrich([row])[0][KNOWN_KEY]
+            return known.profile.num_events
+
+        wait_until(lambda: count() == 6)
+        roll_back(settings, PRODUCT, actor="test")
+        wait_until(lambda: count() == 3)
+    release(settings, PRODUCT, 2, actor="test")
+
+
+def _find_champion(settings: Settings) -> Path:
+    rollout = Records(settings).find_rollout(PRODUCT)
+    assert rollout is not None and rollout.champion is not None
+    return BundleStore(settings).find_path(rollout.champion.bundle_uri)
 
 
 def test_a_version_whose_features_are_gone_is_not_released_to_an_empty_store(

@@ -56,6 +56,47 @@ def test_a_lone_request_is_computed_at_once_and_off_the_event_loop() -> None:
     assert outputs[0]["thread"] != threading.get_ident()
 
 
+def test_what_is_known_already_is_answered_while_a_batch_computes() -> None:
+    model = GatedModel()
+    batcher = MicroBatcher(
+        model.compute,
+        ThreadPoolExecutor(1),
+        max_batch_size=4,
+        max_waiting_rows=100,
+        recall=lambda rows: None if any(row["n"] for row in rows) else [{"n": "known"} for _ in rows],
+    )
+
+    async def run() -> tuple[list[Output], list[Output]]:
+        computing = await begin(batcher, make_rows(1, 1))
+        await wait_for_batch(model)
+        known = await batcher.submit([{"n": 0}, {"n": 0}], deadline=0.0)
+        model.gate.release()
+        return known, await computing
+
+    known, computed = asyncio.run(run())
+
+    assert known == [{"n": "known"}] * 2
+    assert [output["n"] for output in computed] == [1]
+    assert model.batches == [[1]]
+
+
+def test_rows_of_a_request_that_is_given_up_are_not_computed() -> None:
+    model = GatedModel()
+    batcher = make_batcher(model.compute)
+
+    async def run() -> None:
+        computing = await begin(batcher, make_rows(1, 1))
+        await wait_for_batch(model)
+        with pytest.raises(TimeoutError):
+            await batcher.submit(make_rows(2, 1), deadline=asyncio.get_running_loop().time() + 0.01)
+        model.gate.release()
+        await computing
+
+    asyncio.run(run())
+
+    assert model.batches == [[1]]
+
+
 def test_rows_that_arrive_while_a_batch_computes_form_the_next_one() -> None:
     model = GatedModel()
 

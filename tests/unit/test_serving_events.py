@@ -19,7 +19,7 @@ from launchyard.bundle import GateRecord
 from launchyard.errors import RequestError
 from launchyard.event_log import AddedEvents, Event, EventLog
 from launchyard.identity import IdentitySigner, pseudonymise
-from launchyard.kind import Output, Row
+from launchyard.kind import Output, Predictor, Row
 from launchyard.recent_events import RecentEvents
 from launchyard.records import Records
 from launchyard.rollout import Release
@@ -95,8 +95,11 @@ class SeenResources:
         assert self.gate.wait(timeout=10)
         return [{**row, "seen": self._find_items(row["user"])} for row in rows]
 
+    def recall(self, predictor: Predictor, rows: Sequence[Row]) -> list[Output] | None:
+        return None
+
     def _find_items(self, user: str | None) -> list[str]:
-        return [] if user is None else [event.item for event in self.recent.history(user)]
+        return [] if user is None else [stored.event.item for stored in self.recent.history(user)]
 
     def parse_event(self, raw: object) -> Event:
         try:

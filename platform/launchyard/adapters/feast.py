@@ -205,16 +205,19 @@ class FeatureStore:
         with self._changing(), explaining(self._where):
             self._prepare_online()
             mine = [found for found in self._sets.values() if found.entity == entity]
+            marks: list[tuple[FeatureSet, str, int]] = []
             for found in mine:
                 path = self._folder / name_file(found.name)
                 if path.is_file():
                     was_online = self._read_mark(found) == read_publication(path)
                     num_removed += remove_rows(path, found, key)
                     publication, num_rows = read_publication(path)
-                    self._write_mark(found, publication, num_rows if was_online else 0)
+                    marks.append((found, publication, num_rows if was_online else 0))
             self._online.remove_entities(
                 self._config, [self._views[found.name] for found in mine], [encode_key(entity, key)]
             )
+            for mark in marks:
+                self._write_mark(*mark)
         return num_removed
 
     def close(self) -> None:
@@ -266,12 +269,18 @@ class FeatureStore:
                 self._write(feature_set, table)
                 self._write_mark(feature_set, publication, done)
                 num_written += table.num_rows
+        if self._empty_vanished(feature_set, path) or start < num_rows:
             self._write_mark(feature_set, publication, num_rows)
-        self._empty_vanished(feature_set, path)
+        name_vanished(path).unlink(missing_ok=True)
         return Materialized(feature_set.name, num_rows, num_written, time.monotonic() - started)
 
-    def _empty_vanished(self, feature_set: FeatureSet, path: Path) -> None:
-        """Empty the online rows of entities that the set has no longer; other sets of the same entities stay."""
+    def _empty_vanished(self, feature_set: FeatureSet, path: Path) -> bool:
+        """Empty the online rows of entities that the set has no longer; other sets of the same entities stay.
+
+        Returns:
+            Whether there were any.
+        """
+        has_emptied = False
         names = [TIMESTAMP, *(feature.name for feature in feature_set.features)]
         now = datetime.now(UTC)
         for keys in iter_vanished(path, feature_set.entity):
@@ -279,7 +288,8 @@ class FeatureStore:
                 (encode_key(feature_set.entity, key), {name: Value() for name in names}, now, None) for key in keys
             ]
             self._online.online_write_batch(self._config, self._views[feature_set.name], empty, None)
-        name_vanished(path).unlink(missing_ok=True)
+            has_emptied = True
+        return has_emptied
 
     def _write(self, feature_set: FeatureSet, table: pa.Table) -> None:
         encoders = {TIMESTAMP: CODINGS["number"].encode} | {
@@ -305,6 +315,7 @@ class FeatureStore:
         return None if mark is None else (mark.values["publication"], mark.values["num_rows"])
 
     def _write_mark(self, feature_set: FeatureSet, publication: str, num_rows: int) -> None:
+        """Say what is online now. Written after each change: replicas keep what they read until a mark changes."""
         now = datetime.now(UTC)
         values: Mapping[str, Value] = {
             TIMESTAMP: Value(double_val=now.timestamp()),

@@ -98,13 +98,16 @@ class OnlineReader:
         """
         return self._read(get_set(self._sets.values(), set_name), keys)
 
-    def is_empty(self) -> bool:
-        """Tell whether the store lacks a set: nothing was published yet, or it lost its data.
+    def read_state(self) -> str | None:
+        """Return a text that changes after each change of the product's rows, and nothing else about it is promised.
+
+        None when the store lacks a set: nothing was published yet, or it lost its data.
 
         Raises:
             FeatureStoreError: the store does not answer in time.
         """
-        return None in self._read(MARKS, list(self._sets))
+        marks = self._read(MARKS, list(self._sets))
+        return None if None in marks else repr(marks)
 
     def close(self) -> None:
         """Close all connections."""

@@ -80,8 +80,7 @@ class RecommendationPredictor:
         has_index = (folder / INDEX_FOLDER).is_dir()
         index = VectorIndex.load(folder / INDEX_FOLDER, threads=threads) if has_index else None
         self._finder = CandidateFinder(self.shelf, scorer, index)
-        self._known: object = None
-        self._kept = RecentlyUsed[Output](KEPT_ANSWERS)
+        self._memory: tuple[object, RecentlyUsed[Output]] = (None, RecentlyUsed(KEPT_ANSWERS))
         self._totals: tuple[DayCounts, dict[int, Totals]] = (self.day_counts, {})
 
     @classmethod
@@ -135,29 +134,33 @@ class RecommendationPredictor:
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """Return one output per row, in order; a row's output does not depend on its batch."""
         requests = [self._read(row) for row in rows]
-        answers = self._remember(requests)
+        memory = self._find_memory(requests)
+        answers = _look_up(memory, requests)
         missing = [row for row in range(len(requests)) if row not in answers]
         chosen = self._choose([requests[row] for row in missing])
         for row, items in zip(missing, chosen, strict=True):
             answers[row] = self._answer(requests[row], items)
             if requests[row].is_live and requests[row].k <= LARGEST_KEPT:
-                self._kept.put(requests[row].key, answers[row])
-        return [{**answers[row], "notes": list(request.notes)} for row, request in enumerate(requests)]
+                memory.put(requests[row].key, answers[row])
+        return _add_notes(requests, answers)
 
-    def _remember(self, requests: Sequence[Request]) -> dict[int, Output]:
-        """Return the answers that were given to the same questions lately, by their place among ``requests``.
+    def recall(self, rows: Sequence[Row]) -> list[Output] | None:
+        """Return what :meth:`predict` returned for the same rows, as far as nothing has changed; None unless for all.
 
-        Rows of a data set are always computed: what is measured is not what was remembered. When the store says
-        something else of the items, all is forgotten.
+        Takes microseconds and waits for nothing.
         """
-        live = [(row, request) for row, request in enumerate(requests) if request.is_live]
-        if not live:
-            return {}
-        known = (live[-1][1].day_counts, live[-1][1].declared)
-        if known != self._known:
-            self._known, self._kept = known, RecentlyUsed[Output](KEPT_ANSWERS)
-        found = ((row, self._kept.get(request.key)) for row, request in live)
-        return {row: answer for row, answer in found if answer is not None}
+        requests = [self._read(row) for row in rows]
+        answers = _look_up(self._find_memory(requests), requests)
+        return _add_notes(requests, answers) if len(answers) == len(requests) else None
+
+    def _find_memory(self, requests: Sequence[Request]) -> RecentlyUsed[Output]:
+        """Return the answers that were given lately; when the store says something else of the items, none are left."""
+        live = next((request for request in requests if request.is_live), None)
+        known, memory = self._memory
+        if live is not None and (now := (live.day_counts, live.declared)) != known:
+            memory = RecentlyUsed[Output](KEPT_ANSWERS)
+            self._memory = now, memory
+        return memory
 
     def explain(self, rows: Sequence[Row]) -> list[Output]:
         """Return each row's output together with what speaks for each of its items."""
@@ -194,7 +197,7 @@ class RecommendationPredictor:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.reranker = None
-        other._known = None
+        other._memory = (None, RecentlyUsed(KEPT_ANSWERS))
         return other
 
     def look_at_candidates(self, rows: Sequence[Row], taken: Sequence[Sequence[str]]) -> list[Answer]:
@@ -361,6 +364,19 @@ class RecommendationPredictor:
             for place, added_F in zip(chosen.positions_K.tolist(), chosen.contributions_KF.tolist(), strict=True):
                 features[ids[place]] = dict(zip(self._feature_names, added_F, strict=True))
         return {"because_of": similar, "features": features}
+
+
+def _look_up(memory: RecentlyUsed[Output], requests: Sequence[Request]) -> dict[int, Output]:
+    """Return the kept answers by their places among the requests.
+
+    There are none for rows of a data set: what is measured is always computed.
+    """
+    found = ((row, memory.get(request.key)) for row, request in enumerate(requests) if request.is_live)
+    return {row: answer for row, answer in found if answer is not None}
+
+
+def _add_notes(requests: Sequence[Request], answers: Mapping[int, Output]) -> list[Output]:
+    return [{**answers[row], "notes": list(request.notes)} for row, request in enumerate(requests)]
 
 
 def _read_moment(value: float | str, where: str) -> float:

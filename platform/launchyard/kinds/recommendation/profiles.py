@@ -9,7 +9,8 @@ Array legend: L events of one user, I items, V numbers of an item's vector.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, cast
 
@@ -101,6 +102,7 @@ class Profile:
     recent_items: list[str]
     recent_times: list[float]
     recent_weights: list[float]
+    _digest: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def start(cls) -> Profile:
@@ -129,6 +131,7 @@ class Profile:
         """Add events, oldest first; ``positions`` are places in the catalogue."""
         if not len(positions):
             return
+        self._digest = None
         self.num_events += len(positions)
         self.first_event = times[0] if self.first_event is None else min(self.first_event, times[0])
         self.last_event = times[-1] if self.last_event is None else max(self.last_event, times[-1])
@@ -151,10 +154,30 @@ class Profile:
         times = self.recent_times
         if all(earlier <= later for earlier, later in pairwise(times)):
             return
+        self._digest = None
         order = sorted(range(len(times)), key=lambda index: times[index])
         self.recent_items = [self.recent_items[index] for index in order]
         self.recent_times = [times[index] for index in order]
         self.recent_weights = [self.recent_weights[index] for index in order]
+
+    def copy(self) -> Profile:
+        """Return another profile of the same user, to which events can be added."""
+        return replace(
+            self,
+            days=dict(self.days),
+            categories=dict(self.categories),
+            recent_items=list(self.recent_items),
+            recent_times=list(self.recent_times),
+            recent_weights=list(self.recent_weights),
+        )
+
+    @property
+    def digest(self) -> bytes:
+        """Sixteen bytes that are the same for those who did the same."""
+        if self._digest is None:
+            did = (self.recent_items, self.recent_times, self.recent_weights, self.num_events, self.last_event)
+            self._digest = blake2b(repr(did).encode(), digest_size=16).digest()
+        return self._digest
 
     def write(self, max_history: int) -> dict[str, Any]:
         """Return the row of ``user_profile``."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, cast
 
@@ -86,9 +85,9 @@ class Request:
         return float(self.row["time"]) // MOMENT_S * MOMENT_S
 
     @property
-    def key(self) -> bytes:
-        """A digest of all that an answer depends on, but what the store says of the items."""
-        row, profile = self.row, self.profile
-        did = (profile.recent_items, profile.recent_weights, profile.num_events, profile.last_event)
-        asked = (self.k, row["filters"], row["exclude_seen"], sorted(row["context"].items()))
-        return blake2b(repr((row["user"], did, asked, self.time)).encode(), digest_size=16).digest()
+    def key(self) -> Hashable:
+        """All that an answer depends on, but what the store says of the items."""
+        row = self.row
+        filters = None if row["filters"] is None else repr(row["filters"])
+        context = tuple(sorted(row["context"].items()))
+        return row["user"], self.profile.digest, self.k, filters, row["exclude_seen"], context, self.time

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,14 +23,16 @@ from pydantic import ValidationError
 
 from launchyard.adapters.feast_online import OnlineReader
 from launchyard.errors import FeatureStoreError, LaunchyardError, RegistryError, RequestError
-from launchyard.event_log import AddedEvents, Event, EventLog
+from launchyard.event_log import AddedEvents, Event, EventLog, StoredEvent
 from launchyard.feature_publishing import refill_features
 from launchyard.features import FeatureSet
 from launchyard.identity import pseudonymise
-from launchyard.kind import Row
+from launchyard.kind import Output, Row
 from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation.candidates import RecentlyUsed
 from launchyard.kinds.recommendation.day_counts import DayCounts, read_online
 from launchyard.kinds.recommendation.declared import DeclaredSet, list_numeric, read_rows
+from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS, USER_PROFILE, Profile, describe_features
 from launchyard.kinds.recommendation.recipe import read_moment
 from launchyard.kinds.recommendation.request import KNOWN, Known
@@ -42,8 +45,12 @@ from launchyard.spec.blocks import Product
 
 REFRESH_S = 60.0
 """Time between two readings of all items' statistics."""
-CHECK_S = 2.0
-"""Time between two looks at whether the store is there and holds something."""
+CHECK_S = 1.0
+"""Time between two looks at whether the store is there, and has changed."""
+STATE_S = 3.0
+"""Age up to which such a look counts: while the store is silent, there are none."""
+MOST_MET = 5_000
+"""Users whose profiles are in memory, until the store changes; a profile takes about 15 KB for 100 recent items."""
 EVENTS_TIMEOUT_S = 0.5
 """Time after which the events of a batch's further users are not waited for."""
 TRUSTED_S = 1.0
@@ -59,7 +66,21 @@ MAX_SKEW_S = 60.0
 """How far an event may be ahead of our clock."""
 
 StoredRow = TypeVar("StoredRow")
+ItemNumbers = tuple[DayCounts, tuple[DeclaredSet, ...]]
+"""What the store says of all items: counts by day, and the sets that the spec declares."""
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Met:
+    """A user as this replica knows them. What is shared between requests: nobody adds to the profiles in it."""
+
+    state: str
+    """Of the store, when the profile was read."""
+    stored: Profile
+    events: Sequence[StoredEvent]
+    profile: Profile
+    """The stored one with the events."""
 
 
 class RecommendationResources:
@@ -77,6 +98,7 @@ class RecommendationResources:
         self._shelf = shelf
         sets = describe_features(spec)
         self._filled_until = 0.0
+        self._met = RecentlyUsed[_Met](MOST_MET)
         self._max_history = spec.data.max_history
         self._features = OnlineReader(settings, spec.product, sets, timeout_ms=spec.features.timeout_ms)
         self._log = EventLog(settings, spec.product)
@@ -100,32 +122,58 @@ class RecommendationResources:
 
     def enrich(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows with each user's profile up to this moment, and what happened to the items."""
-        users = sorted({row["user"] for row in rows if row["user"] is not None})
-        profiles, problem = self._read_profiles(users)
-        items, statistics_note = self._statistics.get()
-        enriched: list[Row] = []
+        users = {row["user"] for row in rows if row["user"] is not None}
+        # Looked at before reading: what is read may be newer than its state says, never older.
+        state = self._statistics.get_state()
+        stored = {user: met.stored for user in users if (met := self._find_met(user, state)) is not None}
+        read, problem = self._read_profiles(sorted(users - stored.keys()))
+        stored |= read
         deadline = time.monotonic() + EVENTS_TIMEOUT_S
+        items, note = self._statistics.get()
+        enriched: list[Row] = []
         for row in rows:
-            notes = [] if statistics_note is None else [statistics_note]
+            notes = [] if note is None else [note]
             user = row["user"]
             profile = Profile.start()
             if user is not None:
-                if problem is not None:
-                    notes.append(f"{problem} Only events that this endpoint was sent are known of the user.")
-                elif (found := profiles.get(user)) is not None:
-                    profile = Profile.read(found)
-                if time.monotonic() < deadline:
-                    notes += self._add_events(profile, user)
+                if user in stored:
+                    profile = stored[user].copy()
                 else:
-                    notes.append("events: the database is slow. The answer is made without the newest ones.")
-            notes += self._add_session(profile, row["events"])
-            day_counts, declared = (None, None) if items is None else items
-            known = Known(profile, day_counts, declared, tuple(notes))
-            enriched.append({**row, KNOWN: known})
+                    notes.append(f"{problem} Only events that this endpoint was sent are known of the user.")
+                try:
+                    events = self._read_events(user, deadline)
+                    self._add_events(profile, events)
+                    if state is not None and user in stored:
+                        self._met.put(user, _Met(state, stored[user], events, profile))
+                except RegistryError as err:
+                    notes.append(f"events: {err} The answer is made without the newest ones.")
+            if row["events"]:
+                profile = profile.copy()
+                notes += self._add_session(profile, row["events"])
+            enriched.append({**row, KNOWN: _make_known(profile, items, notes)})
         return enriched
 
-    def _read_profiles(self, users: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], str | None]:
-        """Return the stored profiles of users, and why there are none if the store did not answer."""
+    def recall(self, predictor: RecommendationPredictor, rows: Sequence[Row]) -> list[Output] | None:
+        """Return what was answered to the same rows, if nothing has changed since for any of them; else None."""
+        state = self._statistics.get_state()
+        items, note = self._statistics.get()
+        notes = [] if note is None else [note]
+        enriched: list[Row] = []
+        for row in rows:
+            user = row["user"]
+            met = None if user is None or row["events"] else self._find_met(user, state)
+            if met is None or self._events.recall(user) is not met.events:
+                return None
+            enriched.append({**row, KNOWN: _make_known(met.profile, items, notes)})
+        return predictor.recall(enriched)
+
+    def _find_met(self, user: str, state: str | None) -> _Met | None:
+        """Return a user who was asked about since the store's last change."""
+        met = self._met.get(user)
+        return met if met is not None and met.state == state else None
+
+    def _read_profiles(self, users: Sequence[str]) -> tuple[dict[str, Profile], str | None]:
+        """Return the stored profiles of users, or why they are not known; that of a stranger is empty."""
         try:
             found = self._features.read(USER_PROFILE, users, now=time.time())
             # Nothing is known of a user whom nobody has met, nor of anybody in a store that lost its data.
@@ -133,7 +181,8 @@ class RecommendationResources:
                 return {}, "user features: the store is empty and being filled."
         except FeatureStoreError as err:
             return {}, f"user features: {err}"
-        return {user: row for user, row in zip(users, found, strict=True) if row is not None}, None
+        profiles = (Profile.start() if row is None else Profile.read(row) for row in found)
+        return dict(zip(users, profiles, strict=True)), None
 
     def _is_filled(self) -> bool:
         """Return whether the store holds what was published; looked up at most once a second.
@@ -143,22 +192,28 @@ class RecommendationResources:
         """
         if time.monotonic() < self._filled_until:
             return True
-        if self._features.is_empty():
+        if self._features.read_state() is None:
             self._statistics.wake()
             return False
         self._filled_until = time.monotonic() + TRUSTED_S
         return True
 
-    def _add_events(self, profile: Profile, user: str) -> list[str]:
-        """Add what the endpoint was sent of a user; return why not, if it could not be read."""
-        try:
-            events = self._events.history(user)
-        except RegistryError as err:
-            return [f"events: {err} The answer is made without the newest ones."]
-        known = set(zip(profile.recent_items, profile.recent_times, strict=True)) if events else set()
+    def _read_events(self, user: str, deadline: float) -> Sequence[StoredEvent]:
+        """Return what the endpoint was sent of a user.
+
+        Raises:
+            RegistryError: the database did not answer, or the time for asking it is over.
+        """
+        if time.monotonic() > deadline:
+            raise RegistryError("the database is slow.")
+        return self._events.history(user)
+
+    def _add_events(self, profile: Profile, stored: Sequence[StoredEvent]) -> None:
+        """Add what the endpoint was sent of a user, as far as the profile does not hold it already."""
+        known = set(zip(profile.recent_items, profile.recent_times, strict=True)) if stored else set()
         # What is older than a full profile's oldest item is counted in it, though no longer listed.
         since = profile.recent_times[0] if len(profile.recent_items) >= self._max_history else -math.inf
-        moments = [(event, event.timestamp.timestamp()) for event in events]
+        moments = [(found.event, found.event.timestamp.timestamp()) for found in stored]
         new = [event for event, moment in moments if moment > since and (event.item, moment) not in known]
         position = self._shelf.position
         inside = [event for event in new if event.item in position]
@@ -169,7 +224,6 @@ class RecommendationResources:
             self._shelf.facts,
         )
         profile.sort_recent()
-        return []
 
     def _add_session(self, profile: Profile, events: Sequence[Mapping[str, Any]]) -> list[str]:
         num_unknown = self._shelf.extend(profile, events)
@@ -212,6 +266,11 @@ class RecommendationResources:
         return self._events.add(events)
 
 
+def _make_known(profile: Profile, items: ItemNumbers | None, notes: Sequence[str]) -> Known:
+    day_counts, declared = (None, None) if items is None else items
+    return Known(profile, day_counts, declared, tuple(notes))
+
+
 class ItemStatistics:
     """All items' statistics, read from the store every minute by a thread, which also refills a store that lost them.
 
@@ -233,7 +292,8 @@ class ItemStatistics:
         self._declared = declared
         self._items = items
         self._refill = refill
-        self._found: tuple[DayCounts, tuple[DeclaredSet, ...]] | None = None
+        self._found: ItemNumbers | None = None
+        self._state: tuple[str | None, float] = (None, 0.0)
         self._read_at = 0.0
         self._problem = "they were not read yet."
         self._closing = threading.Event()
@@ -241,13 +301,18 @@ class ItemStatistics:
         self._thread = threading.Thread(target=self._run, name="read-item-statistics", daemon=True)
         self._thread.start()
 
-    def get(self) -> tuple[tuple[DayCounts, tuple[DeclaredSet, ...]] | None, str | None]:
+    def get(self) -> tuple[ItemNumbers | None, str | None]:
         """Return the newest counts and declared numbers, and a note when there are none that are fresh enough."""
         if len(self._items) > MOST_ITEMS:
             return None, None
         if self._found is not None and time.monotonic() - self._read_at < KEPT_S:
             return self._found, None
         return None, f"item features: {self._problem} Those of the model's own data take their place."
+
+    def get_state(self) -> str | None:
+        """Return what changes when the store's rows change; None while the store is not there, or lacks rows."""
+        state, seen_at = self._state
+        return state if time.monotonic() - seen_at < STATE_S else None
 
     def wake(self) -> None:
         """Look at the store at once."""
@@ -265,13 +330,15 @@ class ItemStatistics:
         read_at = -REFRESH_S
         while not self._closing.is_set():
             try:
-                if self._reader.is_empty():
+                self._state = (self._reader.read_state(), time.monotonic())
+                if self._state[0] is None:
                     self._refill()
                     read_at = -REFRESH_S
                 if time.monotonic() - read_at >= REFRESH_S and len(self._items) <= MOST_ITEMS:
                     self._read()
                     read_at = time.monotonic()
             except (LaunchyardError, OSError, pa.ArrowInvalid, ValueError) as err:
+                self._state = (None, 0.0)
                 if self._problem != str(err):
                     logger.warning("item features: %s", err)
                 self._problem = str(err)
