@@ -12,15 +12,14 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve import RunTarget
 from ray.serve.config import HTTPOptions, ProxyLocation
-from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.serve.schema import ApplicationStatus
 
 from launchyard.errors import ServerError
+from launchyard_serving.deployment import LOGGING
 from launchyard_serving.session import LOOPBACK, Session, interrupt_on_signals
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Requests do not go through Ray's object store; this is the least it accepts."""
-
-LOGGING = LoggingConfig(log_level=logging.WARNING, enable_access_log=False)
 
 
 @contextmanager

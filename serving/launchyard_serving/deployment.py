@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ray import serve
 from ray.serve import Application, RunTarget
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
 from launchyard.settings import Settings
@@ -20,6 +22,9 @@ INDEX_NAME = "-index"
 """Name of the index application; no product can be called so."""
 
 FLOOD_RETRY_S = 1.0
+
+LOGGING = LoggingConfig(log_level=logging.WARNING, enable_access_log=False)
+"""Of Serve itself. A deployment has to be told too: else it makes a record of each request, and throws it away."""
 
 
 def plan_applications(settings: Settings, specs: Mapping[str, Product]) -> list[RunTarget]:
@@ -80,6 +85,7 @@ def bind_application(build: Callable[[], Starlette], name: str, **options: objec
         # Cores are shared by the threads that each model computes on; Ray's own count of them would only delay starts.
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_wait_loop_s=0.1,
+        logging_config=LOGGING,
         **options,
     )
     return deployment.bind()
