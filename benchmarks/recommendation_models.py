@@ -123,14 +123,15 @@ def describe(record: TrainingRecord) -> dict[str, Any]:
     train_s = record.num_samples / record.samples_per_second if record.samples_per_second else record.seconds
     curves = {curve.name: curve for curve in record.curves}
     found = curves.get("validation_ndcg@10")
+    step_s = train_s / max(record.num_steps, 1)
     return {
         "validation_ndcg@10": record.validation["ndcg@10"],
-        "best_s": train_s * record.best_step / max(record.num_steps, 1),
+        "best_s": step_s * record.best_step,
         "train_s": train_s,
         "wall_s": record.seconds,
         "steps": record.num_steps,
         "best_step": record.best_step,
-        "curve": None if found is None else {"step": found.x, "ndcg@10": found.y},
+        "curve": None if found is None else {"train_s": [step * step_s for step in found.x], "ndcg@10": found.y},
     }
 
 
