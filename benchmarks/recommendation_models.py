@@ -157,8 +157,10 @@ def test_once(options: argparse.Namespace) -> None:
     """Train one model, rank the test targets, and record both."""
     setting: Setting = json.loads(options.setting)
     if options.best:
-        trials = read_lines(options.output / "trials.jsonl")
+        trials = read_lines((options.of or options.output) / "trials.jsonl")
         setting = max(trials, key=lambda record: record["validation_ndcg@10"])["setting"]
+        if "length" in setting:
+            setting["max_length"] = setting["length"]
     folder = Path(tempfile.mkdtemp())
     try:
         record = train(make_spec(options.architecture, setting, options), options.dataset, folder, options.threads)
@@ -188,6 +190,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--trials", type=int, default=0, help="search so many settings instead of testing one")
     parser.add_argument("--best", action="store_true", help="take the setting of the best trial in OUTPUT")
+    parser.add_argument("--of", type=Path, metavar="FOLDER", help="of the best trial there, such as the peer's")
     options = parser.parse_args()
     set_offline_defaults()
     options.output.mkdir(parents=True, exist_ok=True)

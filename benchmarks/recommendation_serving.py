@@ -5,9 +5,8 @@
 
 Redis and the server run on this machine beside the load generator. Each request is for another of the product's users,
 in random order; the first round (``first_peak``) meets users for the first time, the others find them in the replica's
-memory. An empty POST deployment is measured twice: behind our proxy with our settings (``empty_peak``), and with Ray
-Serve's own defaults (``serve_default_peak``). Exit code 1 when p99 at half of the peak exceeds 50 ms, the peak is below
-0.8 of ``empty_peak``, or an event takes longer than 1 s (p99) until the next answer knows it.
+memory. Exit code 1 when p99 at half of the peak exceeds 50 ms, the peak is below 0.8 of an empty POST's, or an event
+takes longer than 1 s (p99) until the next answer knows it.
 """
 
 from __future__ import annotations
@@ -137,12 +136,6 @@ def main() -> None:
         body = write_bodies(Path(folder) / "bodies", NUM_USERS, k=10)
         with run_server("launchyard", options.product, f"/{options.product}/ready") as url:
             found = measure(url, options.product, body, options)
-        with run_server("serve", options.product, "/empty/predict") as url:
-            empty = f"{url}/empty/predict"
-            runs = [
-                measure_load(empty, body, clients=CLIENTS, requests=options.requests) for _ in range(options.rounds)
-            ]
-            found["serve_default_peak"] = median(run.requests_per_second for run in runs)
     print(json.dumps(found | {"limits": LIMITS}, indent=2))
     is_good = found["p99_ms"] <= LIMITS["p99_ms"] and found["peak_ratio"] >= LIMITS["peak_ratio"]
     sys.exit(0 if is_good and found["event_p99_s"] <= LIMITS["event_p99_s"] else 1)

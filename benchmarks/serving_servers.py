@@ -1,10 +1,9 @@
 """Servers that the serving benchmarks measure, each in a process of its own.
 
-    python benchmarks/serving_servers.py launchyard|serve|pipeline|bundle PRODUCT PORT
+    python benchmarks/serving_servers.py launchyard|pipeline|bundle PRODUCT PORT
 
 ``launchyard`` serves the product as ``launchyard serve`` does, and beside it ``/empty``: a POST of the same body that
-computes nothing, behind the same proxy with the same settings. ``serve`` is ``/empty`` alone as one would write it with
-Ray Serve: its own proxy, nothing set. ``pipeline`` is FastAPI around a transformers pipeline,
+computes nothing, behind the same proxy with the same settings. ``pipeline`` is FastAPI around a transformers pipeline,
 ``bundle`` is FastAPI around our own predictor; both as one would write them, on uvicorn, with as many threads for the
 model as the product's endpoint has.
 """
@@ -115,24 +114,6 @@ def serve_launchyard(settings: Settings, product: str, port: int) -> None:
             signal.pause()
 
 
-def serve_by_defaults(port: int) -> None:
-    """Serve ``/empty`` with Ray Serve as it comes, until interrupted."""
-    import ray
-    from ray import serve
-
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
-    serve.start(http_options={"host": LOOPBACK, "port": port})
-    serve.run(serve.deployment(serve.ingress(build_empty())(_Empty)).bind(), route_prefix="/empty")
-    try:
-        signal.pause()
-    finally:
-        ray.shutdown()
-
-
-class _Empty:
-    """A deployment that only its ingress makes anything of."""
-
-
 def build_pipeline(settings: Settings, product: str) -> FastAPI:
     """Return FastAPI around a transformers pipeline on the product's weights."""
     import torch
@@ -169,9 +150,6 @@ def main() -> None:
     if kind == "launchyard":
         with suppress(KeyboardInterrupt):
             serve_launchyard(settings, product, int(port))
-    elif kind == "serve":
-        with suppress(KeyboardInterrupt):
-            serve_by_defaults(int(port))
     else:
         build = {"pipeline": build_pipeline, "bundle": build_bundle}[kind]
         uvicorn.run(build(settings, product), host=LOOPBACK, port=int(port), log_level="error", access_log=False)
