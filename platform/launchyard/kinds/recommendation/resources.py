@@ -53,8 +53,6 @@ MOST_MET = 5_000
 """Users whose profiles are in memory, until the store changes; a profile takes about 15 KB for 100 recent items."""
 EVENTS_TIMEOUT_S = 0.5
 """Time after which the events of a batch's further users are not waited for."""
-TRUSTED_S = 1.0
-"""Time for which a store that was found filled is not looked at again."""
 KEPT_S = 600.0
 """Age up to which statistics are used when the store does not give newer ones."""
 BULK_TIMEOUT_MS = 5_000.0
@@ -97,7 +95,6 @@ class RecommendationResources:
             records.close()
         self._shelf = shelf
         sets = describe_features(spec)
-        self._filled_until = 0.0
         self._met = RecentlyUsed[_Met](MOST_MET)
         self._max_history = spec.data.max_history
         self._features = OnlineReader(settings, spec.product, sets, timeout_ms=spec.features.timeout_ms)
@@ -185,17 +182,14 @@ class RecommendationResources:
         return dict(zip(users, profiles, strict=True)), None
 
     def _is_filled(self) -> bool:
-        """Return whether the store holds what was published; looked up at most once a second.
+        """Return whether the store holds what was published; asked only while nobody looked at it lately.
 
         Raises:
             FeatureStoreError: the store does not answer in time.
         """
-        if time.monotonic() < self._filled_until:
-            return True
-        if self._features.read_state() is None:
+        if self._statistics.get_state() is None and self._features.read_state() is None:
             self._statistics.wake()
             return False
-        self._filled_until = time.monotonic() + TRUSTED_S
         return True
 
     def _read_events(self, user: str, deadline: float) -> Sequence[StoredEvent]:
