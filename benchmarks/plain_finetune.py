@@ -22,7 +22,7 @@ from launchyard.data.prepare import prepare_dataset
 from launchyard.dataset import SplitName, load_manifest, read_split
 from launchyard.evaluation import TrainingRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
-from launchyard.settings import load_settings, set_offline_defaults
+from launchyard.settings import load_settings, set_process_defaults
 from launchyard.sources import fetch
 from launchyard.spec.blocks import PretrainedModel
 from launchyard.spec.load import load_spec
@@ -44,7 +44,7 @@ class Result:
 
 def make_job(folder: Path, overrides: Sequence[str]) -> TrainJob:
     """Return the example product's job with real rows and the real base model, fetched and prepared."""
-    set_offline_defaults()
+    set_process_defaults()
     settings = load_settings()
     spec = load_spec(SPEC, overrides)
     dataset_dir = folder / "dataset"

@@ -29,7 +29,7 @@ from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.histories import read_catalogue, read_held_out
 from launchyard.kinds.recommendation.scorers import load_scorer
 from launchyard.kinds.recommendation.train import train_recommender
-from launchyard.settings import set_offline_defaults
+from launchyard.settings import set_process_defaults
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--best", action="store_true", help="take the setting of the best trial in OUTPUT")
     parser.add_argument("--of", type=Path, metavar="FOLDER", help="of the best trial there, such as the peer's")
     options = parser.parse_args()
-    set_offline_defaults()
+    set_process_defaults()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.trials:
         search(options)

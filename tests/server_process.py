@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from hostile_surroundings import list_imported, make_hostile_environment, write_shadowing_modules
 from launchyard.client import Client
 from launchyard.settings import Settings
 
@@ -69,10 +70,18 @@ def wait_until(condition: Callable[[], Any], *, timeout_s: float, what: str) -> 
 @contextmanager
 def running_server(settings: Settings, log: Path) -> Iterator[Server]:
     """Serve everything that is deployed; what it says goes to ``log``."""
-    environment = os.environ | {"LAUNCHYARD_HOME": str(settings.home), "LAUNCHYARD_PORT": str(settings.port)}
+    hostile = make_hostile_environment(log.parent)
+    write_shadowing_modules(log.parent)
+    own = {"LAUNCHYARD_HOME": str(settings.home), "LAUNCHYARD_PORT": str(settings.port)}
     with log.open("w+") as output:
         process = subprocess.Popen(
-            [COMMAND, "serve"], env=environment, stdout=output, stderr=output, text=True, start_new_session=True
+            [COMMAND, "serve"],
+            cwd=log.parent,
+            env=os.environ | hostile | own,
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
         )
         server = Server(process, settings, f"http://127.0.0.1:{settings.port}")
         try:
@@ -82,6 +91,7 @@ def running_server(settings: Settings, log: Path) -> Iterator[Server]:
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(timeout=60) == 0
             assert server.find_processes() == []
+            assert list_imported(log.parent) == ""
         finally:
             for number in server.find_processes():
                 os.kill(number, signal.SIGKILL)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from launchyard.evaluation import TrialResult
-from launchyard.settings import set_offline_defaults
+from launchyard.settings import set_process_defaults
 from launchyard.training.context import TrainJob
 from tiny_candidate import make_spec
 
@@ -50,5 +50,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    set_offline_defaults()
+    set_process_defaults()
     main(Path(sys.argv[1]))

@@ -140,7 +140,6 @@ def run_batch(request: BatchRequest, settings: Settings, watch: Watch) -> BatchS
         DataError: more rows than allowed have no answer; nothing is written.
     """
     started_s = time.monotonic()
-    settings = settings.model_copy(update={"home": settings.home.expanduser().resolve()})
     release = find_release(settings, request.product, request.version)
     read_tables, shown = _open_source(request, settings, release, watch)
     tables = read_tables()

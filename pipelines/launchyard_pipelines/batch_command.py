@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from launchyard.cli.streams import print_json
 from launchyard.errors import LaunchyardError
 from launchyard.settings import load_settings
 from launchyard_pipelines.batch import BatchRequest, BatchSummary, run_batch
@@ -72,9 +73,12 @@ def batch_command(request: BatchRequest, *, as_json: bool) -> None:
     except (LaunchyardError, OSError, KeyboardInterrupt) as err:
         if as_json:
             failed = BatchSummary(product=request.product, status="failed", error=str(err) or "interrupted")
-            typer.echo(failed.model_dump_json(indent=2))
+            print_json(failed.model_dump_json(indent=2))
         raise
-    typer.echo(summary.model_dump_json(indent=2) if as_json else describe(summary))
+    if as_json:
+        print_json(summary.model_dump_json(indent=2))
+    else:
+        typer.echo(describe(summary))
 
 
 def describe(summary: BatchSummary) -> str:

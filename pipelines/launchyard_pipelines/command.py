@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from launchyard.cli.streams import print_json
 from launchyard.errors import LaunchyardError
 from launchyard.kind import get_kind
 from launchyard.settings import load_settings
@@ -30,10 +30,10 @@ def run_command(
     except (LaunchyardError, OSError, KeyboardInterrupt) as err:
         if as_json:
             failure = RunFailure(step="start", message=str(err) or "interrupted")
-            print_json(RunRecord(run_id="", product="", status="failed", error=failure))
+            print_json(RunRecord(run_id="", product="", status="failed", error=failure).model_dump_json(indent=2))
         raise
     if as_json:
-        print_json(record)
+        print_json(record.model_dump_json(indent=2))
     return record
 
 
@@ -48,8 +48,3 @@ def _run(path: Path, overrides: Sequence[str], *, from_step: str | None, release
     arguments = [str(path), *(word for text in overrides for word in ("--set", text))]
     print_summary(console, record, arguments, get_kind(spec.kind).example_input)
     return record
-
-
-def print_json(record: RunRecord) -> None:
-    """Print the record as the one document on stdout."""
-    sys.stdout.write(record.model_dump_json(indent=2) + "\n")

@@ -92,8 +92,14 @@ def _has_ended(events: list[Event], step: str) -> bool:
 
 def _follow_child(run_dir: Path, settings: Settings, on_event: Callable[[Event], None]) -> tuple[list[Event], bool]:
     """Run the child to its end and return its events, and whether the user interrupted it."""
-    command = [sys.executable, "-m", "launchyard_pipelines.local_child", str(run_dir), str(os.getpid())]
-    environment = {**os.environ, f"{PREFIX}RUN_DIR": str(run_dir), f"{PREFIX}HOME": str(settings.home.resolve())}
+    command = [sys.executable, "-P", "-m", "launchyard_pipelines.local_child", str(run_dir), str(os.getpid())]
+    environment = {
+        **os.environ,
+        f"{PREFIX}RUN_DIR": str(run_dir),
+        f"{PREFIX}HOME": str(settings.home),
+        # Its log is read as UTF-8, whatever the terminal is.
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
     reader = EventReader(run_dir)
     events: list[Event] = []
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 from kfp import local
 
-from launchyard.settings import load_settings, set_offline_defaults
+from launchyard.settings import load_settings, set_process_defaults
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.build import build_pipeline, compile_pipeline
 from launchyard_pipelines.plan import PLAN_NAME, RunPlan
@@ -51,5 +51,5 @@ def execute(run_dir: Path) -> None:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
-    set_offline_defaults()
+    set_process_defaults()
     execute(Path(sys.argv[1]))

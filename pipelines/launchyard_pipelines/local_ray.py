@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 
 import ray
+
+from launchyard.scratch import open_scratch
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Rows and weights travel by file, not through Ray's object store; this is the least it accepts."""
@@ -41,17 +43,21 @@ def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        _node_ip_address=LOOPBACK,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with open_scratch() as folder:
+        # Workers import from the folder that Ray starts in, before all else.
+        with chdir(folder):
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                _node_ip_address=LOOPBACK,
+                _temp_dir=str(folder),
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown()

@@ -11,8 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import requests
 
@@ -49,7 +51,7 @@ class Client:
         self._product = product
         self._timeout_s = timeout_s
         self._retry_s = retry_s
-        self._http = requests.Session()
+        self._http = open_http(url)
 
     def __enter__(self) -> Self:
         """Return the client, whose connection closes when the block ends."""
@@ -168,6 +170,20 @@ class Client:
             if is_callers and response.status_code not in PASSING_STATUSES
             else ServerError(message)
         )
+
+
+def open_http(url: str) -> requests.Session:
+    """Return a session for ``url``; this machine itself is never asked through a proxy of the environment."""
+    session = requests.Session()
+    session.trust_env = not _is_loopback(urlsplit(url).hostname or "")
+    return session
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read_retry_after(response: requests.Response) -> float:

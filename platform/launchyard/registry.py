@@ -3,7 +3,7 @@
 The records decide which version is which and what serves; MLflow shows parameters, metrics, curves and lineage. A
 registration that was cut off anywhere is completed by repeating it. Importing this module imports MLflow (2.5 s), and
 the first connection to a new MLflow database builds its tables (2 s): only what registers does either. MLflow reads at
-import whether it may report usage, so the entry point calls ``set_offline_defaults`` first.
+import whether it may report usage, so the entry point calls ``set_process_defaults`` first.
 """
 
 from __future__ import annotations

@@ -6,23 +6,28 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from launchyard.errors import SpecError
 
 PREFIX = "LAUNCHYARD_"
 
-OFFLINE_DEFAULTS = {
+PROCESS_DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONSAFEPATH": "1",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""Set for this process and its children unless the user has set them: nothing reports home.
+"""Set for this process and its children unless the user has set them: nothing reports home, and a child's ``import``
+never takes a file of the user's folder (a ``ray.py``, a ``secrets.py``) for the library of that name.
 
 Ray reads ``RAY_AUTH_MODE`` when it is imported, so it is set here and not where Ray is started."""
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+"""Of this machine itself, which no proxy can reach in our place."""
 
 
 class Settings(BaseModel):
@@ -30,7 +35,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    home: Path = Field(Path(".launchyard"), description="Folder of all local state.")
+    home: Path = Field(Path(".launchyard"), description="Folder of all local state.", validate_default=True)
     namespace: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="Team name.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the records; default SQLite in home.")
     tracking_url: str | None = Field(None, description="MLflow tracking URL; default SQLite in home.")
@@ -47,15 +52,21 @@ class Settings(BaseModel):
     run_dir: Path | None = Field(None, description="Folder of the run that this process is a step of; set by runners.")
     debug: bool = Field(False, description="Show the traceback of an unexpected error.")
 
+    @field_validator("home")
+    @classmethod
+    def _make_absolute(cls, home: Path) -> Path:
+        """Return the folder in a form that means the same in a process that works in another one."""
+        return home.expanduser().resolve()
+
     @property
     def root(self) -> Path:
         """The absolute home folder of this namespace."""
-        return self.home.expanduser().resolve() / self.namespace
+        return self.home / self.namespace
 
     @property
     def cache_dir(self) -> Path:
         """Content-addressed downloads: the only folder that holds raw data (mode 0700)."""
-        return self.home.expanduser().resolve() / "cache"
+        return self.home / "cache"
 
     @property
     def bundles_dir(self) -> Path:
@@ -103,7 +114,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SpecError(f"{problems}\nKnown variables: {known}.") from err
 
 
-def set_offline_defaults() -> None:
-    """Switch off every telemetry call of the libraries underneath, for this process and its children."""
-    for name, value in OFFLINE_DEFAULTS.items():
+def set_process_defaults() -> None:
+    """Set, for this process and its children, ``PROCESS_DEFAULTS``, and that loopback is never asked of a proxy."""
+    for name, value in PROCESS_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # Libraries differ in which of the two they read; where both are set, most look at the lower case alone.
+    for name in ("no_proxy", "NO_PROXY"):
+        text = os.environ.get(name) or os.environ.get(name.swapcase()) or ""
+        known = [entry for entry in text.split(",") if entry.strip()]
+        os.environ[name] = ",".join(dict.fromkeys([*known, *LOOPBACK_NAMES]))

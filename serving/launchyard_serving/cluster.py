@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 
 import ray
 from ray import serve
@@ -33,16 +33,18 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        ray.init(
-            address="local",
-            num_cpus=len(targets),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            _node_ip_address=LOOPBACK,
-            _temp_dir=str(session.folder),
-        )
+        # Replicas import from the folder that Ray starts in, before all else.
+        with chdir(session.folder):
+            ray.init(
+                address="local",
+                num_cpus=len(targets),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                _node_ip_address=LOOPBACK,
+                _temp_dir=str(session.folder),
+            )
         # Ray has put a handler of its own on SIGTERM, which would skip the way out below.
         interrupt_on_signals()
         serve.start(

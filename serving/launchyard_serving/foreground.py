@@ -27,6 +27,8 @@ class Foreground:
         self._states: dict[str, str | None] = dict.fromkeys(products)
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self._http = requests.Session()
+        # The server is on this machine, on whatever address: a proxy could not reach it, or would reach another.
+        self._http.trust_env = False
         self._started = time.monotonic()
 
     def announce(self) -> None:

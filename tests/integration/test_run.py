@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from hostile_surroundings import list_imported, make_hostile_environment, write_shadowing_modules
 from launchyard.dataset import SPLITS
 from launchyard.records import Records
 from launchyard.settings import Settings
@@ -33,6 +34,8 @@ COMMAND = Path(sys.executable).with_name("launchyard")
 PRODUCT = "tiny-reviews"
 RUN_TIMEOUT_S = 240
 POLL_S = 0.05
+ARABIC = {"negative": "سلبي", "positive": "إيجابي"}
+"""Labels that the terminal of these runs cannot show."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Workplace:
         return Settings(home=self.folder / "home")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "LAUNCHYARD_HOME": str(self.folder / "home")}
+        environment = {**os.environ, **make_hostile_environment(self.folder), "LAUNCHYARD_HOME": "home"}
         return subprocess.Popen(
             [COMMAND, "run", "product.yaml", *arguments],
             cwd=self.folder,
@@ -112,6 +115,7 @@ def wait_until_gone(run_dir: Path) -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Workplace:
     folder = tmp_path_factory.mktemp("workplace")
     write_base(folder / "base")
+    write_shadowing_modules(folder)
     rows = [row for split in SPLITS for row in pq.read_table(tiny_dataset / f"{split}.parquet").to_pylist()]
     lines = "".join(json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
     (folder / "rows.jsonl").write_text(lines)
@@ -119,7 +123,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> W
         "api": "launchyard/v1",
         "product": PRODUCT,
         "kind": "text-classification",
-        "data": {"source": "rows.jsonl"},
+        "data": {"source": "rows.jsonl", "label": {"column": "label", "map": ARABIC}},
         "model": {"base": "base", "max_length": 32},
         "train": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32", "early_stopping": None},
         "evaluate": {"gates": {"accuracy": ">= 0.6"}, "bootstrap": 200, "beat_baseline": None},
@@ -149,6 +153,11 @@ def test_one_command_goes_from_rows_to_the_champion(
     rollout = Records(workplace.settings).find_rollout(PRODUCT)
     assert rollout is not None and rollout.champion is not None
     assert rollout.champion.version == record["version"] == record["aliases"]["champion"] == 1
+
+
+def test_nothing_in_the_working_folder_is_imported(workplace: Workplace, first_run: tuple[int, dict[str, Any]]) -> None:
+    assert first_run[0] == 0
+    assert list_imported(workplace.folder) == ""
 
 
 def test_what_has_not_changed_is_reused_and_the_champion_is_met(

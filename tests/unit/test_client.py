@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launchyard.client import Client
+from launchyard.client import Client, open_http
 from launchyard.errors import RequestError, ServerError
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -141,3 +141,21 @@ def test_a_server_that_is_no_launchyard_is_told_apart(stub: Stub) -> None:
 def test_a_server_that_is_not_there_names_the_command_that_starts_it() -> None:
     with pytest.raises(ServerError, match="launchyard serve churn"):
         Client("http://127.0.0.1:1", "churn").ready()
+
+
+def test_this_machine_is_not_asked_through_a_proxy(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub.replies = [ANSWER]
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    assert Client(stub.url, "churn", retry_s=0).predict(["a"]).version == 2
+
+
+@pytest.mark.parametrize("host", ["http://models.example:8000", "http://10.0.0.7"])
+def test_another_machine_is_asked_as_the_environment_says(host: str) -> None:
+    assert open_http(host).trust_env
+
+
+@pytest.mark.parametrize("host", ["http://localhost:1", "http://127.8.0.1", "https://[::1]:8000/x"])
+def test_every_name_of_this_machine_is_known(host: str) -> None:
+    assert not open_http(host).trust_env

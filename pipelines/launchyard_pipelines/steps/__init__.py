@@ -6,9 +6,9 @@ they are loaded: hence what happens here, before any of them.
 
 import time
 
-from launchyard.settings import set_offline_defaults
+from launchyard.settings import set_process_defaults
 
 LOADED_S = time.monotonic()
 """When this process began to load its step."""
 
-set_offline_defaults()
+set_process_defaults()

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
+from launchyard.cli.streams import print_json
 from launchyard.client import Answers, Client
 from launchyard.errors import SourceError
 
@@ -80,7 +80,7 @@ def show(inputs: Sequence[Any], replies: Sequence[Answers], *, as_json: bool) ->
             "models": [{"version": version, "digest": digest} for version, digest in models],
             "outputs": [dict(output) for output in outputs],
         }
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document)
         return
     versions = ", ".join(str(version) for version, _ in models)
     Console(highlight=False, markup=False, emoji=False).print(_draw_table(inputs, outputs, f"version {versions}"))

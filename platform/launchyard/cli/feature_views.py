@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
+from launchyard.cli.streams import print_json
 from launchyard.features import FeatureSet
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAX_SHOWN = 8
 def show_sets(product: str, published: Sequence[PublishedSet], *, as_json: bool) -> None:
     """Show each set with its features."""
     if as_json:
-        _show_json({"product": product, "sets": [_describe_set(found) for found in published]})
+        print_json({"product": product, "sets": [_describe_set(found) for found in published]})
         return
     console = Console(highlight=False, markup=False)
     for found in published:
@@ -43,7 +43,7 @@ def show_row(feature_set: FeatureSet, entity: str, row: OnlineRow | None, *, now
         if row is not None:
             document |= {"values": row.values, "timestamp": row.timestamp, "age_s": now - row.timestamp}
             document |= {"has_expired": has_expired, "units": {f.name: f.unit for f in feature_set.features}}
-        _show_json(document)
+        print_json(document)
         return
     if row is None:
         typer.echo(f"{feature_set.name}: nothing is known of {feature_set.entity} '{entity}'.")
@@ -65,7 +65,7 @@ def show_materialized(product: str, written: Sequence[Materialized], *, as_json:
             {"set": found.set_name, "rows": found.num_rows, "written": found.num_written, "seconds": found.seconds}
             for found in written
         ]
-        _show_json({"product": product, "sets": sets})
+        print_json({"product": product, "sets": sets})
         return
     table = Table("set", Column("rows", justify="right"), Column("written", justify="right"), "seconds", box=SIMPLE)
     for found in written:
@@ -97,7 +97,3 @@ def _format_value(value: Any) -> str:
 
 def _format_time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _show_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

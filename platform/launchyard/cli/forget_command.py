@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launchyard.cli.arguments import AsJson
+from launchyard.cli.streams import print_json
 from launchyard.settings import load_settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def forget(
 def _show(product: str, found: Findings, *, is_removed: bool, as_json: bool) -> None:
     if as_json:
         document = _describe(product, found, is_removed=is_removed)
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document)
         return
     typer.echo(f"{product}: user {found.user} (a pseudonym).")
     if found.is_empty:

@@ -19,8 +19,9 @@ from launchyard.cli import (
     registry_commands,
     spec_commands,
 )
+from launchyard.cli.streams import accept_any_text
 from launchyard.errors import LaunchyardError
-from launchyard.settings import load_settings, set_offline_defaults
+from launchyard.settings import load_settings, set_process_defaults
 
 COMMANDS_GROUP = "launchyard.commands"
 EXIT_FAILED = 1
@@ -81,7 +82,8 @@ def build_app() -> typer.Typer:
 def main(build: Callable[[], typer.Typer] = build_app) -> None:
     """Run the command line and leave the process; no traceback for a mistake of the user's."""
     try:
-        set_offline_defaults()
+        accept_any_text()
+        set_process_defaults()
         build()(prog_name="launchyard")
     except LaunchyardError as err:
         typer.echo(str(err), err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -14,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from launchyard.bundle import GateRecord
+from launchyard.cli.streams import print_json
 from launchyard.evaluation import Measure
 from launchyard.records import Feedback, Records, VersionRecord
 from launchyard.rollout import Decision, RolloutRecord, start_rollout
@@ -26,7 +26,7 @@ def show_products(records: Records, *, as_json: bool) -> None:
     """Show one line for each product of the namespace."""
     products = [_describe_product(records, product) for product in records.list_products()]
     if as_json:
-        _show_json({"products": products})
+        print_json({"products": products})
         return
     if not products:
         typer.echo("Nothing is registered here yet. Start with: launchyard run PATH")
@@ -54,7 +54,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
     decisions = records.history(product)[-NUM_RECENT:]
     document = _describe_product(records, product)
     if as_json:
-        _show_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
+        print_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
         return
     console = Console(highlight=False, markup=False)
     versions = ", ".join(map(str, document["versions"]))
@@ -83,7 +83,7 @@ def show_history(records: Records, product: str, *, as_json: bool) -> None:
     decisions = records.history(product)
     if as_json:
         document = [decision.model_dump(mode="json") for decision in decisions]
-        _show_json({"product": product, "decisions": document})
+        print_json({"product": product, "decisions": document})
         return
     Console(markup=False).print(_tabulate_decisions(decisions))
 
@@ -97,7 +97,7 @@ def show_feedback(records: Records, product: str, *, as_json: bool) -> None:
     records.list_versions(product)
     said = sorted(records.list_feedback(product), key=lambda feedback: feedback.predicted_at, reverse=True)
     if as_json:
-        _show_json({"product": product, "feedback": [feedback.model_dump(mode="json") for feedback in said]})
+        print_json({"product": product, "feedback": [feedback.model_dump(mode="json") for feedback in said]})
         return
     if not said:
         typer.echo(f"Nobody gave feedback on {product} yet. It arrives by: POST /{product}/feedback")
@@ -169,7 +169,3 @@ def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
 
 def _format_time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
-
-
-def _show_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

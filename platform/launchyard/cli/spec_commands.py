@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from launchyard.cli.arguments import AsJson, Overrides, SpecPath
+from launchyard.cli.streams import print_json
 from launchyard.errors import SpecError
 
 INIT_EPILOG = """
@@ -79,11 +79,11 @@ def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) ->
     except SpecError as err:
         if not as_json:
             raise
-        typer.echo(json.dumps({"valid": False, "errors": str(err).splitlines()}, indent=2, ensure_ascii=False))
+        print_json({"valid": False, "errors": str(err).splitlines()})
         raise typer.Exit(err.exit_code) from err
     if as_json:
         found = {"valid": True, "product": spec.product, "kind": spec.kind, "sha256": spec_sha256(spec), "errors": []}
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     for line in summarise(spec, path):
         typer.echo(line)

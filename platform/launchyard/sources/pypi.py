@@ -60,13 +60,22 @@ def is_source_archive(package: Entry) -> bool:
 def _download_package(request: Request, location: PypiLocation, workspace: Path) -> Download:
     requirement = f"{location.distribution}=={location.version}"
     options = ["--no-cache-dir", "--no-input", "--retries", RETRIES, "--timeout", f"{request.settings.timeout_s:g}"]
-    wheel = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python"]
+    wheel = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--ignore-requires-python",
+    ]
     target = workspace / "package"
     shutil.rmtree(target, ignore_errors=True)
     output = _run_pip([*wheel, *options, "--dest", os.fspath(target), requirement], workspace, request)
     if output is not None:
         # pip itself would run a source archive's setup to learn its metadata.
-        child = [sys.executable, "-m", "launchyard.sources.pip_sdist", requirement, os.fspath(target), *options]
+        child = [sys.executable, "-P", "-m", "launchyard.sources.pip_sdist", requirement, os.fspath(target), *options]
         if (failure := _run_pip(child, workspace, request)) is not None:
             raise SourceError(_explain(request, location, output + failure))
     (archive,) = target.iterdir()

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from launchyard.settings import Settings, load_settings, set_process_defaults
+
+
+def test_a_relative_home_means_the_folder_where_the_command_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    homes = [load_settings({}).home, Settings().home, load_settings({"LAUNCHYARD_HOME": "state"}).home]
+    monkeypatch.chdir("/")
+
+    assert homes == [tmp_path / ".launchyard", tmp_path / ".launchyard", tmp_path / "state"]
+
+
+def test_a_home_in_the_users_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert load_settings({"LAUNCHYARD_HOME": "~/state"}).home == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        ("", "", "localhost,127.0.0.1,::1"),
+        ("", "intra.example", "intra.example,localhost,127.0.0.1,::1"),
+        ("intra.example, localhost", "", "intra.example, localhost,localhost,127.0.0.1,::1"),
+    ],
+)
+def test_loopback_is_added_to_what_no_proxy_is_asked_for(
+    lower: str, upper: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("no_proxy", lower), ("NO_PROXY", upper)):
+        monkeypatch.setenv(name, value)
+
+    set_process_defaults()
+
+    assert os.environ["no_proxy"] == expected
+
+
+def test_a_module_in_the_working_folder_is_not_imported_by_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+    set_process_defaults()
+
+    assert os.environ["PYTHONSAFEPATH"] == "1"
