@@ -55,7 +55,8 @@ def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level="error",
                 _node_ip_address=LOOPBACK,
-                _temp_dir=str(folder),
+                # Ray opens its own folder to all users; ours above it stays closed.
+                _temp_dir=str(folder / "ray"),
             )
         try:
             yield

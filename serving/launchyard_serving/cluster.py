@@ -43,7 +43,8 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
                 log_to_driver=False,
                 logging_level="error",
                 _node_ip_address=LOOPBACK,
-                _temp_dir=str(session.folder),
+                # Ray opens its own folder to all users; ours above it stays closed.
+                _temp_dir=str(session.folder / "ray"),
             )
         # Ray has put a handler of its own on SIGTERM, which would skip the way out below.
         interrupt_on_signals()

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from launchyard.scratch import open_scratch
+from launchyard.scratch import MIN_AGE_S, open_scratch
 
 
 @pytest.fixture
@@ -31,3 +35,20 @@ def test_the_folder_is_private_and_goes_with_what_was_left_in_it() -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     assert not folder.exists()
+
+
+def test_the_folder_of_a_killed_process_is_removed_by_the_next_one() -> None:
+    program = "import os\nfrom launchyard.scratch import open_scratch\n"
+    program += "with open_scratch() as folder:\n    print(folder, flush=True)\n    os.kill(os.getpid(), 9)\n"
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    left = Path(killed.stdout.strip())
+    assert left.is_dir()
+    long_ago_s = time.time() - MIN_AGE_S - 1
+    os.utime(left, (long_ago_s, long_ago_s))
+
+    with open_scratch() as mine:
+        os.utime(mine, (long_ago_s, long_ago_s))
+        with open_scratch():
+            assert mine.is_dir()
+
+    assert not left.exists()
