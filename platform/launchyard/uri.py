@@ -5,27 +5,23 @@
     hf://datasets/org/name@revision?config=en&split=train       s3://bucket/reviews/
     https://host/reviews.csv?token=${TOKEN}                     sql://postgresql://me:${PASSWORD}@host/db?query=SELECT
 
-Options follow a ``#`` at the end, joined by ``&``: ``sha256`` pins the content, ``encoding`` names the
-character set of a text table, ``format`` says what a file is whose name does not. This module reads
-text only; it is light, so that a spec can be checked without what fetching needs.
+What follows a ``#`` at the end is told in :mod:`launchyard.uri_options`. This is the one place that takes URIs
+apart. It reads text only and is light, so that a spec can be checked without what fetching needs.
 """
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
+
+from launchyard.uri_options import WRITTEN, Options, find_body, split_options
 
 SCHEMES = ("file", "pypi", "hf", "s3", "https", "http", "sql")
-FORMATS = ("csv", "tsv", "jsonl", "parquet")
-OPTIONS = ("sha256", "encoding", "format")
 
-_OPTIONS = re.compile(r"#(\w+=[^#/\s]*)$")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PYPI = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.+!_-]*)(?:/(.*))?")
 _HUB = re.compile(r"(datasets/)?([\w.-]+(?:/[\w.-]+)?)(?:@([^/?]+))?(?:/([^?]+))?(?:\?(.*))?")
 _SQL = re.compile(r"(.+?)[?&]query=(.+)", re.DOTALL)
@@ -42,19 +38,36 @@ class Uri:
 
     scheme: str
     location: str
-    """What stands between ``scheme://`` and the options, as written."""
-    sha256: str | None = None
-    encoding: str | None = None
-    format: str | None = None
+    """What stands between ``scheme://`` and the options, as written; of a ``file://`` URI the decoded path."""
+    options: Options = field(default_factory=Options)
 
     @property
-    def key(self) -> str:
-        """The URI without options and secrets: equal keys name the same thing."""
+    def is_fixed(self) -> bool:
+        """Whether it always means the same bytes: pinned by digest, or a released package."""
+        return self.options.sha256 is not None or self.scheme == "pypi"
+
+    @property
+    def address(self) -> str:
+        """What is fetched, to be shown: the URI without options and secrets. It identifies nothing."""
         return f"{self.scheme}://{hide_secrets(self.scheme, self.location)}"
+
+    def identify(self, environ: Mapping[str, str] | None = None) -> str:
+        """Return what tells this source from every other one: all of its address, secrets too, and no option.
+
+        References are replaced where the resolver replaces them and the variables are set. Never show or store it: a
+        digest of it will do.
+        """
+        if self.scheme in ("http", "https"):
+            return f"{self.scheme}://{_expand_known(self.location, environ)}"
+        if self.scheme == "sql":
+            found = parse_sql(self.location)
+            query = self.location.removeprefix(found.database)
+            return f"sql://{_expand_known(found.database, environ)}{query}"
+        return f"{self.scheme}://{self.location}"
 
     def __str__(self) -> str:
         """Return the URI as it may be shown and recorded: without secrets."""
-        options = "&".join(f"{name}={value}" for name in OPTIONS if (value := getattr(self, name)) is not None)
+        options = str(self.options)
         shown = hide_secrets(self.scheme, self.location)
         prefix = "" if self.scheme == "file" and not shown.startswith("/") else f"{self.scheme}://"
         return f"{prefix}{shown}{'#' + options if options else ''}"
@@ -98,21 +111,31 @@ def parse_uri(text: str) -> Uri:
     """
     if not text.strip():
         raise ValueError("a source must not be empty. Give a path or a URI")
-    body, options = _split_options(text)
+    body, options = split_options(text)
     scheme, separator, location = body.partition("://")
     if not separator:
-        return Uri("file", body, **options)
-    if scheme not in SCHEMES:
+        scheme, location = "file", body
+    elif scheme not in SCHEMES:
         raise ValueError(f"'{scheme}://' is not a source. Use a path or one of {', '.join(s + '://' for s in SCHEMES)}")
-    if scheme == "pypi":
+    elif scheme == "file":
+        location = _decode_path(location)
+    elif scheme == "pypi":
         parse_pypi(location)
     elif scheme == "hf":
         parse_hub(location)
     elif scheme == "sql":
         parse_sql(location)
-    elif not location.strip("/") and scheme != "file":
-        raise ValueError(f"'{text}' names no host or bucket. Write {scheme}://<name>/<path>")
-    return Uri(scheme, location, **options)
+    elif not location.strip("/"):
+        raise ValueError(f"'{scheme}://' names no host or bucket. Write {scheme}://<name>/<path>")
+    given = next((name for name in WRITTEN if getattr(options.table, name) is not None), None)
+    if scheme == "sql" and given is not None:
+        raise ValueError(f"'#{given}' has no meaning for the rows of a query. Remove it")
+    return Uri(scheme, location, options)
+
+
+def replace_location(text: str, location: str) -> str:
+    """Return a source with its options as they are written and another location: a path, or ``scheme://...``."""
+    return location + text[len(find_body(text)) :]
 
 
 def parse_pypi(location: str) -> PypiLocation:
@@ -211,27 +234,16 @@ def hide_secrets(scheme: str, location: str) -> str:
     return location
 
 
-def _split_options(text: str) -> tuple[str, dict[str, str]]:
-    match = _OPTIONS.search(text)
-    if match is None:
-        return text, {}
-    options: dict[str, str] = {}
-    for option in match[1].split("&"):
-        name, _, value = option.partition("=")
-        if name not in OPTIONS:
-            raise ValueError(f"'#{option}' is not an option of a source. Known: {', '.join(OPTIONS)}")
-        options[name] = _check_option(name, value)
-    return text[: match.start()], options
+def _decode_path(location: str) -> str:
+    host, slash, path = location.partition("?")[0].partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise ValueError(f"'file://{location}' is no absolute path. Write file:///<absolute path> with three slashes")
+    return f"/{unquote(path)}"
 
 
-def _check_option(name: str, value: str) -> str:
-    if name == "sha256" and not _SHA256.fullmatch(value.lower()):
-        raise ValueError(f"'#sha256={value}' is not a digest. Give its 64 hexadecimal digits")
-    if name == "format" and value not in FORMATS:
-        raise ValueError(f"'#format={value}' is not a table. Known: {', '.join(FORMATS)}")
-    if name == "encoding":
-        try:
-            codecs.lookup(value)
-        except LookupError as err:
-            raise ValueError(f"'#encoding={value}' is not a character set. Examples: utf-8, latin-1, gb18030") from err
-    return value.lower()
+def _expand_known(text: str, environ: Mapping[str, str] | None) -> str:
+    """Return ``text`` with its references replaced, or unchanged when a variable is not set."""
+    try:
+        return expand_references(text, environ)
+    except ValueError:
+        return text

@@ -140,7 +140,7 @@ def test_other_content_than_pinned_leaves_nothing_behind(web: WebServer, setting
 def test_a_full_disk_is_told_and_the_next_fetch_succeeds(web: WebServer, settings: Settings) -> None:
     web.pages["/a.bin"] = Page(BODY)
     uri = f"{web.url}/a.bin"
-    workspace = settings.cache_dir / "partial" / hashlib.sha256(parse_uri(uri).key.encode()).hexdigest()
+    workspace = settings.cache_dir / "partial" / hashlib.sha256(parse_uri(uri).identify().encode()).hexdigest()
     workspace.mkdir(parents=True)
     # Every write to this device fails for want of space, as on a full disk.
     (workspace / "part").symlink_to("/dev/full")

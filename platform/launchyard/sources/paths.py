@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from launchyard.errors import SourceError
 from launchyard.sources.request import describe_nearest
 from launchyard.uri import Uri
 
 
-def find_local(uri: Uri, text: str, base_dir: Path) -> Path:
+def find_local(uri: Uri, base_dir: Path) -> Path:
     """Return the absolute path of a local source.
 
     Args:
         uri: The parsed source.
-        text: The source as written: a ``file://`` URI is percent-decoded, a plain path is not.
         base_dir: Folder that relative paths start from.
 
     Raises:
         SourceError: there is nothing there; the message names what is near.
     """
-    path = _decode(uri) if text.startswith("file://") else Path(uri.location).expanduser()
-    path = base_dir.absolute() / path
+    path = base_dir.absolute() / Path(uri.location).expanduser()
     if path.is_file() or path.is_dir():
         return path
     if path.exists():
@@ -33,10 +29,3 @@ def find_local(uri: Uri, text: str, base_dir: Path) -> Path:
         raise SourceError(f"{uri}: no such file or folder, and no folder {parent}. Relative paths start at {base_dir}.")
     nearest = describe_nearest(path.name, (found.name for found in parent.iterdir()))
     raise SourceError(f"{uri}: no such file or folder in {parent}. {nearest}")
-
-
-def _decode(uri: Uri) -> Path:
-    parts = urlsplit(f"file://{uri.location}")
-    if parts.netloc not in ("", "localhost"):
-        raise SourceError(f"{uri}: names the host '{parts.netloc}'. Write file:///<absolute path> with three slashes.")
-    return Path(url2pathname(parts.path))

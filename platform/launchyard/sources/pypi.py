@@ -38,12 +38,12 @@ def download_member(request: Request) -> Download:
     location = parse_pypi(request.uri.location)
     cache = Cache(request.settings.cache_dir)
     key = f"pypi://{location.distribution}=={location.version}"
-    wanted = Wanted(key, str(request.uri), None, is_immutable=True)
+    wanted = Wanted(key, key, None, is_immutable=True)
     package = cache.obtain(wanted, lambda workspace, _: _download_package(request, location, workspace))
     with open_archive(cache.path_of(package), str(request.uri)) as archive:
         target = archive.extract(location.member, request.workspace / "member", request.settings.max_download_bytes)
         licence = archive.find_licence()
-    if is_source_archive(package) and request.uri.sha256 is None:
+    if is_source_archive(package) and request.uri.options.sha256 is None:
         digest = digest_of(list_files(target), is_folder=target.is_dir())
         raise SourceError(
             f"{request.uri}: there is no wheel of {location.distribution} {location.version}, only the source archive "

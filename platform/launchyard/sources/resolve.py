@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from launchyard.dataset import SourceRecord
@@ -14,6 +14,7 @@ from launchyard.sources.cache import Cache, Download, Entry, Wanted, check_pin, 
 from launchyard.sources.paths import find_local
 from launchyard.sources.request import Progress, Request
 from launchyard.uri import Uri, parse_uri
+from launchyard.uri_options import Options, TableOptions
 
 Resolver = Callable[[Request], Download | None]
 """Brings a request's content into its workspace; None when what is known is still up to date."""
@@ -39,6 +40,8 @@ class Fetched:
     """Character set of a text table."""
     format: str | None = None
     """What the file is, when the URI says so; else its name does."""
+    table: TableOptions = field(default_factory=TableOptions)
+    """How the table is written, as far as the URI says so."""
 
 
 def fetch(uri: str, settings: Settings, *, base_dir: Path, on_progress: Progress | None = None) -> Fetched:
@@ -62,9 +65,14 @@ def fetch(uri: str, settings: Settings, *, base_dir: Path, on_progress: Progress
     except ValueError as err:
         raise SourceError(f"{err}.") from err
     if parsed.scheme == "file":
-        return _describe_local(parsed, find_local(parsed, uri, base_dir))
+        return _describe_local(parsed, find_local(parsed, base_dir))
     cache = Cache(settings.cache_dir)
-    wanted = Wanted(parsed.key, str(parsed), parsed.sha256, is_immutable=parsed.scheme == "pypi")
+    wanted = Wanted(
+        parsed.identify(),
+        parsed.address,
+        parsed.options.sha256,
+        is_immutable=parsed.scheme == "pypi",
+    )
     resolver = RESOLVERS[parsed.scheme]
     entry = cache.obtain(
         wanted,
@@ -81,11 +89,15 @@ def _describe_local(uri: Uri, path: Path) -> Fetched:
     if not files:
         raise SourceError(f"{uri}: the folder {path} holds no file. Put the data there, or name another.")
     sha256 = digest_of(files, is_folder=path.is_dir())
-    check_pin(str(uri), uri.sha256, sha256)
+    check_pin(str(uri), uri.options.sha256, sha256)
     record = SourceRecord(uri=str(uri), sha256=sha256, size_bytes=sum(file.size_bytes for file in files))
-    return Fetched(path, record, uri.encoding or "utf-8", uri.format)
+    return _describe(path, record, uri.options)
 
 
 def _describe_entry(uri: Uri, cache: Cache, entry: Entry) -> Fetched:
     record = SourceRecord(uri=str(uri), sha256=entry.sha256, size_bytes=entry.size_bytes, licence=entry.licence)
-    return Fetched(cache.path_of(entry), record, uri.encoding or "utf-8", uri.format)
+    return _describe(cache.path_of(entry), record, uri.options)
+
+
+def _describe(path: Path, record: SourceRecord, options: Options) -> Fetched:
+    return Fetched(path, record, options.encoding or "utf-8", options.format, options.table)

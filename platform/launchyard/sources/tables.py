@@ -24,7 +24,7 @@ from launchyard.sources.request import describe_nearest
 from launchyard.sources.resolve import Fetched
 from launchyard.sources.rows import unify_schemas
 from launchyard.sources.text import is_gzip, iter_bytes, iter_lines
-from launchyard.uri import FORMATS
+from launchyard.uri_options import FORMATS
 
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 MAX_EXPANDED_BYTES = 20 * 2**30
