@@ -92,7 +92,7 @@ def _answer(handler: BaseHTTPRequestHandler, site: WebServer) -> None:
         page = Page(b"nothing here", 404, has_etag=False)
     if page.hang is not None:
         page.hang.wait()
-    if page.has_etag and handler.headers.get("If-None-Match") == page.etag:
+    if _is_known(handler, page):
         handler.send_response(304)
         handler.end_headers()
         return
@@ -103,6 +103,13 @@ def _answer(handler: BaseHTTPRequestHandler, site: WebServer) -> None:
         handler.end_headers()
         return
     _send(handler, page, start)
+
+
+def _is_known(handler: BaseHTTPRequestHandler, page: Page) -> bool:
+    if page.has_etag:
+        return handler.headers.get("If-None-Match") == page.etag
+    changed = page.headers.get("Last-Modified")
+    return changed is not None and handler.headers.get("If-Modified-Since") == changed
 
 
 def _find_start(handler: BaseHTTPRequestHandler, page: Page) -> int:

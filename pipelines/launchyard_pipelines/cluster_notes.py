@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris
-from launchyard.uri import parse_uri
+from launchyard.uri import parse_uri, show_uri
 
 
 def iter_notes(spec: Product, *, snapshot: Path, spec_uri: str | None, image: str) -> Iterator[str]:
@@ -22,7 +22,7 @@ def iter_notes(spec: Product, *, snapshot: Path, spec_uri: str | None, image: st
     if spec_uri is None:
         yield f"{snapshot} exists only on this machine. Upload it where pods can read it, and name that with --spec-uri"
     for uri in dict.fromkeys(list_uris(spec)):
-        if parse_uri(uri).scheme == "file":
-            yield f"{uri} is a path on this machine, which pods cannot read. Use s3://, https://, hf:// or pypi://"
+        if parse_uri(uri).is_on_this_machine:
+            yield f"{show_uri(uri)} is a path on this machine, which pods cannot read. Use s3://, https://, hf:// or pypi://"
     if "@sha256:" not in image:
         yield f"{image} is not pinned by digest: a rebuilt image would reuse old steps"

@@ -9,32 +9,31 @@ from pathlib import Path
 from launchyard.event_log import EventLog
 from launchyard.kind import get_kind
 from launchyard.settings import Settings
+from launchyard.sources.paths import describe_state
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris
-
-
-def is_fixed(uri: str) -> bool:
-    """Return whether a URI always means the same bytes: pinned by digest, or a released package."""
-    return "#sha256=" in uri or uri.startswith("pypi://")
+from launchyard.uri import Uri, parse_uri
 
 
 def are_sources_fixed(spec: Product) -> bool:
     """Return whether no source of the spec can change."""
-    return all(is_fixed(uri) for uri in list_uris(spec))
+    return all(parse_uri(uri).is_fixed for uri in list_uris(spec))
 
 
 def describe_sources(spec: Product, base_dir: Path) -> str:
-    """Return a text that changes when a local source's files do; always new for a remote source without a pin."""
-    return ";".join(_describe(uri, base_dir) for uri in list_uris(spec) if not is_fixed(uri))
+    """Return a text that changes when a local source does; always new for a remote source without a pin.
+
+    Empty when no source can change.
+
+    Raises:
+        SourceError: a local source is not there, or may not be looked at.
+    """
+    sources = [parse_uri(uri) for uri in list_uris(spec)]
+    return ";".join(f"{uri}@{_describe(uri, base_dir)}" for uri in sources if not uri.is_fixed)
 
 
-def _describe(uri: str, base_dir: Path) -> str:
-    if "://" in uri and not uri.startswith("file://"):
-        return f"{uri}@{secrets.token_hex(8)}"
-    path = base_dir / uri.removeprefix("file://").partition("?")[0]
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = (file.stat() for file in files if file.is_file())
-    return f"{uri}@" + ",".join(f"{state.st_size}-{state.st_mtime_ns}" for state in states)
+def _describe(uri: Uri, base_dir: Path) -> str:
+    return describe_state(uri, base_dir) if uri.scheme == "file" else secrets.token_hex(8)
 
 
 def describe_events(spec: Product, settings: Settings) -> str:

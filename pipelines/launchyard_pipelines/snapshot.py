@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launchyard.atomic import write_text
 from launchyard.settings import Settings
+from launchyard.sources.paths import make_absolute
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 from launchyard.spec.uris import map_uris
@@ -31,9 +32,5 @@ def write_snapshot(spec: Product, base_dir: Path, settings: Settings) -> Snapsho
 
 
 def resolve_paths(spec: Product, base_dir: Path) -> Product:
-    """Return ``spec`` with every relative path (seen from ``base_dir``) absolute; URIs stay as they are."""
-
-    def resolve(uri: str) -> str:
-        return uri if "://" in uri else str((base_dir / uri).resolve())
-
-    return map_uris(spec, resolve)
+    """Return ``spec`` with every path of its sources, as seen from ``base_dir``, absolute."""
+    return map_uris(spec, lambda uri: make_absolute(uri, base_dir))

@@ -47,9 +47,15 @@ class Uri:
         return self.options.sha256 is not None or self.scheme == "pypi"
 
     @property
+    def is_on_this_machine(self) -> bool:
+        """Whether it is a file or folder here; so is the file of a SQLite database."""
+        return self.scheme == "file" or (self.scheme == "sql" and self.location.startswith("sqlite"))
+
+    @property
     def address(self) -> str:
         """What is fetched, to be shown: the URI without options and secrets. It identifies nothing."""
-        return f"{self.scheme}://{hide_secrets(self.scheme, self.location)}"
+        shown = hide_secrets(self.scheme, self.location)
+        return shown if self.scheme == "file" and not shown.startswith("/") else f"{self.scheme}://{shown}"
 
     def identify(self, environ: Mapping[str, str] | None = None) -> str:
         """Return what tells this source from every other one: all of its address, secrets too, and no option.
@@ -68,9 +74,7 @@ class Uri:
     def __str__(self) -> str:
         """Return the URI as it may be shown and recorded: without secrets."""
         options = str(self.options)
-        shown = hide_secrets(self.scheme, self.location)
-        prefix = "" if self.scheme == "file" and not shown.startswith("/") else f"{self.scheme}://"
-        return f"{prefix}{shown}{'#' + options if options else ''}"
+        return f"{self.address}#{options}" if options else self.address
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,15 @@ def parse_uri(text: str) -> Uri:
     if scheme == "sql" and given is not None:
         raise ValueError(f"'#{given}' has no meaning for the rows of a query. Remove it")
     return Uri(scheme, location, options)
+
+
+def show_uri(text: str) -> str:
+    """Return a source as a person wants to see it: without options, which say nothing of where it is, and secrets.
+
+    >>> show_uri("https://host/C#/rows.csv?token=abc#encoding=latin-1")
+    'https://host/C#/rows.csv?token=***'
+    """
+    return parse_uri(text).address if "://" in text else find_body(text)
 
 
 def replace_location(text: str, location: str) -> str:

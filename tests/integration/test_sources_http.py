@@ -50,6 +50,35 @@ def test_a_file_is_fetched_once_and_then_asked_about(web: WebServer, settings: S
     assert [row for table in iter_tables(first, None) for row in table.to_pylist()] == [{"text": "fine"}]
 
 
+@pytest.mark.parametrize("name", ["key", "signal", "author", "token"])
+def test_an_address_is_never_served_what_another_gave(
+    web: WebServer, settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # A server that dates all its files alike answers "not modified" to whoever asks by the date.
+    headers = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+    for value in ("train.csv", "test.csv"):
+        web.pages[f"/get?{name}={value}"] = Page(f"text\n{value}\n".encode(), headers=headers, has_etag=False)
+
+    def read(uri: str) -> bytes:
+        return fetch(uri, settings, base_dir=BASE).path.read_bytes()
+
+    assert read(f"{web.url}/get?{name}=train.csv") == b"text\ntrain.csv\n"
+    assert read(f"{web.url}/get?{name}=test.csv") == b"text\ntest.csv\n"
+    for value in ("train.csv", "test.csv"):
+        monkeypatch.setenv("WHICH", value)
+        assert read(f"{web.url}/get?{name}=${{WHICH}}") == f"text\n{value}\n".encode()
+
+
+def test_no_file_of_the_cache_names_a_secret(web: WebServer, settings: Settings) -> None:
+    web.pages["/a.csv"] = Page(b"text\nfine\n")
+
+    fetch(f"{web.url.replace('://', '://me:hunter2@')}/a.csv?token=hunter2", settings, base_dir=BASE)
+
+    files = [path for path in settings.cache_dir.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"hunter2" in path.read_bytes() or "hunter2" in path.name]
+
+
 def test_a_changed_file_is_fetched_again(web: WebServer, settings: Settings) -> None:
     web.pages["/a.csv"] = Page(b"text\nold\n")
     old = fetch(f"{web.url}/a.csv", settings, base_dir=BASE)

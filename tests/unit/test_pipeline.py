@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launchyard.errors import SpecError
+from launchyard.errors import SourceError, SpecError
 from launchyard.kinds.text_classification import TextClassification
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -106,13 +106,21 @@ def test_prepare_is_reused_only_when_its_sources_are_known_not_to_change(
     assert tasks["prepare"].get("cachingOptions", {}).get("enableCache", False) is reused
 
 
-def test_the_state_of_a_local_source_changes_with_the_file(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("text,label\n")
-    before = describe_sources(make_spec(), tmp_path)
+@pytest.mark.parametrize("source", ["rows.csv", "rows.csv#encoding=utf-8", "rows.csv#format=csv&columns=text,label"])
+def test_the_state_of_a_local_source_changes_with_the_file(tmp_path: Path, source: str) -> None:
+    spec = make_spec(data={"source": source})
     (tmp_path / "rows.csv").write_text("text,label\na,b\n")
+    before = describe_sources(spec, tmp_path)
+    assert describe_sources(spec, tmp_path) == before
+    (tmp_path / "rows.csv").write_text("text,label\na,c\n")
 
-    assert describe_sources(make_spec(), tmp_path) != before
-    assert not are_sources_fixed(make_spec())
+    assert describe_sources(spec, tmp_path) != before
+    assert not are_sources_fixed(spec)
+
+
+def test_a_local_source_that_is_not_there_stops_the_run_before_its_first_step(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"rows\.csv: no such file"):
+        describe_sources(make_spec(), tmp_path)
 
 
 def test_a_remote_source_without_a_pin_is_never_taken_for_unchanged(tmp_path: Path) -> None:

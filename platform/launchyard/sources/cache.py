@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError
 from launchyard.atomic import write_text
 from launchyard.dataset import Record
 from launchyard.errors import SourceError
+from launchyard.sources.folders import iter_files
 
 
 class CachedFile(Record):
@@ -232,13 +233,13 @@ def check_pin(shown: str, expected: str | None, got: str) -> None:
 
 
 def list_files(path: Path) -> tuple[CachedFile, ...]:
-    """Return a file, or all files below a folder in the order of their paths, with size and digest.
+    """Return a file, or all files below a folder, also behind links, in the order of their paths, with size and digest.
 
     A file is read again only when its size or time of change is another than when it was read before.
     """
     if not path.is_dir():
         return (CachedFile(path=path.name, sha256=hash_file(path), size_bytes=path.stat().st_size),)
-    found = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    found = sorted((file.relative_to(path).as_posix(), file) for file in iter_files(path))
     return tuple(CachedFile(path=name, sha256=hash_file(file), size_bytes=file.stat().st_size) for name, file in found)
 
 

@@ -11,7 +11,7 @@ from launchyard.errors import SourceError
 from launchyard.settings import Settings
 from launchyard.sources import hub, pypi, remote, sql
 from launchyard.sources.cache import Cache, Download, Entry, Wanted, check_pin, digest_of, list_files
-from launchyard.sources.paths import find_local
+from launchyard.sources.paths import explain_denied, find_local
 from launchyard.sources.request import Progress, Request
 from launchyard.uri import Uri, parse_uri
 from launchyard.uri_options import Options, TableOptions
@@ -85,7 +85,7 @@ def _describe_local(uri: Uri, path: Path) -> Fetched:
     try:
         files = list_files(path)
     except PermissionError as err:
-        raise SourceError(f"{uri}: {err.filename} may not be read by this user. Change its permissions.") from err
+        raise explain_denied(uri, err) from err
     if not files:
         raise SourceError(f"{uri}: the folder {path} holds no file. Put the data there, or name another.")
     sha256 = digest_of(files, is_folder=path.is_dir())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from launchyard.errors import SourceError
 from launchyard.sources.cache import Download
+from launchyard.sources.paths import join_path
 from launchyard.sources.request import Request
 from launchyard.sources.rows import write_rows
 from launchyard.uri import hide_secrets, parse_sql
@@ -28,6 +29,9 @@ TIMEOUT_ARGUMENTS = {
     "sqlite": "timeout",
 }
 """What the drivers call the longest wait for a connection, in seconds."""
+
+
+_STARTS_WITH_REFERENCE = re.compile(r"(?:sqlite(?:\+\w+)?:///)?\$\{")
 
 
 def download_rows(request: Request) -> Download:
@@ -74,12 +78,16 @@ def _parse_url(request: Request, database: str) -> URL:
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
-        url = _find_sqlite_file(request, url)
+        url = _find_sqlite_file(request, url, is_given=bool(_STARTS_WITH_REFERENCE.match(database)))
     return url
 
 
-def _find_sqlite_file(request: Request, url: URL) -> URL:
-    path = request.base_dir.absolute() / Path(url.database or "").expanduser()
+def _find_sqlite_file(request: Request, url: URL, *, is_given: bool) -> URL:
+    """Return the URL with the file's absolute path; ``is_given`` says that the path came from the environment."""
+    if is_given and not (url.database or "").startswith(("/", "~")):
+        # The spec's folder is known to who reads the spec, not to whom it is sent to.
+        raise SourceError(f"{request.uri}: the path in the environment must be absolute, got '{url.database}'.")
+    path = join_path(url.database or "", request.base_dir)
     if not path.is_file():
         # SQLite would create an empty database here.
         raise SourceError(f"{request.uri}: no database file {path}. Relative paths start at {request.base_dir}.")

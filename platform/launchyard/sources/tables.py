@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from launchyard.errors import SourceError
 from launchyard.sources.delimited import DelimitedFile
+from launchyard.sources.folders import iter_files
 from launchyard.sources.jsonl import JsonLinesFile
 from launchyard.sources.request import describe_nearest
 from launchyard.sources.resolve import Fetched
@@ -159,7 +160,7 @@ CLASS_SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string())])
 def _find_tables(fetched: Fetched) -> list[Path]:
     if fetched.path.is_file():
         return [fetched.path]
-    files = sorted(path for path in fetched.path.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
+    files = sorted(path for path in iter_files(fetched.path) if not path.name.startswith((".", "_")))
     tables = [path for path in files if fetched.format or _find_format(path)]
     if not tables:
         nearest = describe_nearest("", (path.name for path in files))

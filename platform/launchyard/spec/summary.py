@@ -7,6 +7,7 @@ from pathlib import Path
 
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import name_uris
+from launchyard.uri import show_uri
 
 
 def summarise(spec: Product, path: Path) -> list[str]:
@@ -18,7 +19,7 @@ def summarise(spec: Product, path: Path) -> list[str]:
         f"{path} is right: {spec.product}, a product of kind {spec.kind}.",
         f"  data    {_describe_sources(spec)}",
         f"          {spec.data.describe_split()}",
-        f"  model   {_hide_pin(spec.model.describe())}",
+        f"  model   {spec.model.describe()}",
         f"  train   {train.epochs} epochs, batch {train.batch_size}, learning rate {train.learning_rate:g}{searched}",
         f"  gates   {', '.join(_describe_gates(spec)) or 'none: every model is released'}",
         f"  serve   POST /{spec.product}/predict, replicas: {copies}",
@@ -29,12 +30,7 @@ def summarise(spec: Product, path: Path) -> list[str]:
 def _describe_sources(spec: Product) -> str:
     """Return where the rows come from; several sources by the names that the spec gives them."""
     named = name_uris(spec.data)
-    return ", ".join((f"{name}: " if name else "") + _hide_pin(uri) for name, uri in named)
-
-
-def _hide_pin(uri: str) -> str:
-    """Return a source without its digest, which says nothing to a reader."""
-    return uri.partition("#")[0]
+    return ", ".join((f"{name}: " if name else "") + show_uri(uri) for name, uri in named)
 
 
 def _describe_gates(spec: Product) -> list[str]:
