@@ -1,7 +1,7 @@
 """One version of a product answering tables of rows: what each process of a batch prediction runs, in Ray or without.
 
 Each row goes the whole way of a request: parsed, its user turned into a pseudonym, enriched by the kind's resources,
-predicted. A row that cannot be parsed has no answer but an error.
+predicted. A row that cannot be parsed, or that the model fails on, has no answer but an error.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from launchyard.bundle import read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import RequestError
 from launchyard.identity import pseudonymise
+from launchyard.isolation import RowFault, compute_each
 from launchyard.kind import Output, Row, get_kind
 from launchyard.records import Records
 from launchyard.rollout import Release
@@ -90,7 +91,13 @@ class BatchModel:
             except RequestError as err:
                 errors.append(str(err))
         outputs = self._predict(rows)
-        answered = [{} if error else dict(next(outputs)) for error in errors]
+        answered: list[Output] = []
+        for place, error in enumerate(errors):
+            output = {} if error else next(outputs)
+            if isinstance(output, RowFault):
+                errors[place] = _describe_fault(output.error)
+                output = {}
+            answered.append(output)
         columns = {name: table[column] for name, column in self._task.carried.items()}
         for field in self._task.answers:
             columns[field.name] = pa.array([output.get(field.name) for output in answered], field.type)
@@ -102,10 +109,12 @@ class BatchModel:
         if self._resources is not None:
             self._resources.close()
 
-    def _predict(self, rows: Sequence[Row]) -> Iterator[Output]:
+    def _predict(self, rows: Sequence[Row]) -> Iterator[Output | RowFault]:
         for start in range(0, len(rows), PREDICT_ROWS):
-            some = rows[start : start + PREDICT_ROWS]
-            yield from self._predictor.predict(some if self._resources is None else self._resources.enrich(some))
+            yield from compute_each(self._compute, rows[start : start + PREDICT_ROWS])
+
+    def _compute(self, rows: Sequence[Row]) -> list[Output]:
+        return self._predictor.predict(rows if self._resources is None else self._resources.enrich(rows))
 
     def _name_user(self, row: Row) -> Row:
         """Return the row with a pseudonym in place of the user's own id, as an endpoint does before all else."""
@@ -173,6 +182,12 @@ def _takes_text(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool
     if "$ref" in part:
         return _takes_text(definitions[part["$ref"].rpartition("/")[2]], definitions)
     return part.get("type") == "string" or any(_takes_text(choice, definitions) for choice in part.get("anyOf", ()))
+
+
+def _describe_fault(error: Exception) -> str:
+    if isinstance(error, RequestError):
+        return str(error)
+    return f"the model failed on this row: {type(error).__name__}: {error}. Mend the row, or report the model's fault."
 
 
 def _leave_out_nulls(value: Any) -> Any:

@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
+from launchyard.isolation import Compute, RowFault, compute_each
 from launchyard.kind import Output, Row
 
 SMOOTHING = 0.2
@@ -24,6 +27,14 @@ class QueueFull(Exception):  # noqa: N818 - a state that passes, not a fault
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(retry_after_s)
         self.retry_after_s = retry_after_s
+
+
+class RowFailed(Exception):  # noqa: N818 - what became of one request, beside QueueFull
+    """The model failed on a row of the request; holds its position there, and is raised from the model's error."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
 
 
 @dataclass(eq=False)
@@ -45,6 +56,16 @@ class _Job:
         self.num_taken += len(rows)
         return rows
 
+    def add(self, outputs: Sequence[Output | RowFault]) -> RowFailed | None:
+        """Take in the outputs of the rows that were taken first, and return how the job ends if one of them failed."""
+        for output in outputs:
+            if isinstance(output, RowFault):
+                failed = RowFailed(len(self.outputs))
+                failed.__cause__ = output.error
+                return failed
+            self.outputs.append(output)
+        return None
+
 
 class MicroBatcher:
     """Runs a function on batches of rows in a thread, for requests on one event loop.
@@ -53,20 +74,22 @@ class MicroBatcher:
     wait, and all that wait form the next batch, up to ``max_batch_size``. A request of many rows shares
     each batch with the requests that arrived after it, so a small one never waits for a large one to end.
 
+    A row that the model fails on fails its own request, whole; the others of its batch are answered.
+
     ``recall`` returns the outputs of rows if they are known already, else None. It is called on the event loop for
     requests of few rows, and may take microseconds: what it knows costs no way to the thread and back.
     """
 
     def __init__(
         self,
-        compute: Callable[[Sequence[Row]], list[Output]],
+        compute: Compute,
         executor: Executor,
         *,
         max_batch_size: int,
         max_waiting_rows: int,
         recall: Callable[[Sequence[Row]], list[Output] | None] | None = None,
     ) -> None:
-        self._compute = compute
+        self._compute = partial(compute_each, compute)
         self._executor = executor
         self._max_batch_size = max_batch_size
         self._max_waiting_rows = max_waiting_rows
@@ -88,6 +111,7 @@ class MicroBatcher:
         Raises:
             TimeoutError: the deadline came first.
             QueueFull: the rows would make more than ``max_waiting_rows`` wait. An empty queue takes any number.
+            RowFailed: the model failed on one of the rows.
         """
         if not rows:
             return []
@@ -135,7 +159,9 @@ class MicroBatcher:
                 lambda done: loop.call_soon_threadsafe(self._finish_batch, parts, done, started)
             )
 
-    def _finish_batch(self, parts: list[tuple[_Job, int]], done: Future[list[Output]], started: float) -> None:
+    def _finish_batch(
+        self, parts: list[tuple[_Job, int]], done: Future[list[Output | RowFault]], started: float
+    ) -> None:
         seconds = time.perf_counter() - started
         self._batch_s += SMOOTHING * (seconds - self._batch_s) if self._batch_s else seconds
         # The next batch computes while this one's answers are written.
@@ -143,11 +169,11 @@ class MicroBatcher:
         error = done.exception()
         outputs = iter(() if error else done.result())
         for job, num_rows in parts:
-            job.outputs.extend(next(outputs) for _ in range(0 if error else num_rows))
+            part = list(islice(outputs, num_rows))
             if job.answer.done():
                 continue
-            if error:
+            if failed := error or job.add(part):
                 self._discard(job)
-                job.answer.set_exception(error)
+                job.answer.set_exception(failed)
             elif len(job.outputs) == len(job.rows):
                 job.answer.set_result(job.outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +20,7 @@ from launchyard.event_log import AddedEvents
 from launchyard.identity import IdentitySigner
 from launchyard.kind import Output, Resources, Row
 from launchyard.records import Feedback, Records
-from launchyard_serving.batching import MicroBatcher, QueueFull
+from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
 from launchyard_serving.body import (
     MAX_FEEDBACK_BYTES,
     MEDIA_TYPE,
@@ -43,6 +44,8 @@ USER = "user"
 """Column of a row whose input says who is asking."""
 
 INPUTS_EXAMPLE = '{"inputs": [...]}'
+logger = logging.getLogger(__name__)
+
 FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comment")'
 
 
@@ -105,6 +108,8 @@ class ProductEndpoint:
                     f"too many inputs wait already. Try again in {err.retry_after_s} s.",
                     retry_after_s=err.retry_after_s,
                 ) from err
+            except RowFailed as err:
+                raise _explain_failed_row(err) from err
         return _json({"model": model.identity, "outputs": self._sign(rows, outputs, model.release.version)})
 
     def _name_users(self, rows: Sequence[Row]) -> list[Row]:
@@ -221,6 +226,19 @@ def _keep_events(body: bytes, resources: Resources, max_events: int) -> AddedEve
 def _explain_timeout(model: ServedModel, hint: str) -> Problem:
     detail = f"not answered within the {model.spec.serve.timeout_s:g} s of serve.timeout_s. {hint}"
     return Problem(HTTPStatus.GATEWAY_TIMEOUT, detail)
+
+
+def _explain_failed_row(failed: RowFailed) -> Problem:
+    """Return the problem of a request one of whose rows the model failed on; what it raised goes to the log alone."""
+    position = failed.position
+    if isinstance(failed.__cause__, RequestError):
+        status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, str(failed.__cause__)
+    else:
+        logger.error("the model failed on a row", exc_info=failed.__cause__)
+        status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the model failed on this input. The server's log has why."
+    return Problem(
+        status, f"inputs/{position}: {detail}", errors=[{"pointer": f"/inputs/{position}", "detail": detail}]
+    )
 
 
 def _json(content: object) -> Response:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
+from launchyard.bundle import write_manifest
 from launchyard.cli.main import build_app
 from launchyard.errors import BundleError, DataError, RegistryError, SpecError
 from launchyard.event_log import EventLog
@@ -98,6 +99,27 @@ def test_a_row_that_cannot_be_parsed_says_why_and_does_not_end_the_run(
     summary = json.loads(result.stdout)
     assert (summary["status"], summary["rows"], summary["errors"], summary["version"]) == ("succeeded", 6, 1, 2)
     assert summary["rows_per_s"] == pytest.approx(6 / summary["seconds"], rel=0.1)
+
+
+def test_a_row_that_the_model_fails_on_says_so_and_all_others_have_their_answers(tmp_path: Path) -> None:
+    settings, folder = Settings(home=tmp_path / "home"), tmp_path / "bundle"
+    write_bundle(folder, make_spec())
+    # A word whose number the model's table lacks: the whole forward pass fails.
+    tokenizer = json.loads((folder / "model" / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["broken"] = 999
+    (folder / "model" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    manifest = write_manifest(
+        folder, make_spec(), namespace="default", run_id="run", code_version="0.1.0", base_model=None
+    )
+    deploy_bundle(settings, folder, manifest)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\na warm film\nbroken\nthe plot was dull\n")
+
+    run(settings, PRODUCT, "--input", rows, "--output", tmp_path / "a.jsonl", "--max-errors", 0.4)
+
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["label"] is None for line in lines] == [False, True, False]
+    assert lines[1]["error"].startswith("the model failed on this row: IndexError: ")
 
 
 def test_too_many_errors_fail_with_the_first_of_them_and_leave_the_older_output(

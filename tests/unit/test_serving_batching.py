@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from launchyard.errors import FeatureStoreError
+from launchyard.isolation import RowFault, compute_each
 from launchyard.kind import Output, Row
-from launchyard_serving.batching import MicroBatcher, QueueFull
+from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
 
 
 class GatedModel:
@@ -185,18 +187,90 @@ def test_a_cancelled_request_takes_its_waiting_rows_with_it() -> None:
     assert model.batches == [[0], [9]]
 
 
-def test_a_failed_batch_fails_its_requests_and_the_next_one_is_computed() -> None:
-    failures = [ValueError("no")]
+def fail_on(*numbers: int) -> Callable[[Sequence[Row]], list[Output]]:
+    """Return a model that fails on each batch that holds one of these rows."""
 
     def compute(rows: Sequence[Row]) -> list[Output]:
-        if failures:
-            raise failures.pop()
+        for row in rows:
+            if row["n"] in numbers:
+                raise ValueError(f"no {row['n']}")
         return [{"n": row["n"]} for row in rows]
 
-    async def scenario() -> list[Output]:
-        batcher = make_batcher(compute)
-        with pytest.raises(ValueError, match="no"):
-            await batcher.submit(make_rows(0, 6))
-        return await batcher.submit(make_rows(6, 1))
+    return compute
 
-    assert asyncio.run(scenario()) == [{"n": 6}]
+
+def test_a_row_that_the_model_fails_on_fails_its_own_request_and_no_other_of_its_batch() -> None:
+    model = GatedModel()
+    fail = fail_on(2, 6)
+
+    def compute(rows: Sequence[Row]) -> list[Output]:
+        if rows[0]["n"] == 100:
+            return model.compute(rows)
+        return fail(rows)
+
+    async def scenario() -> list[list[Output] | BaseException]:
+        batcher = make_batcher(compute, size=8)
+        first = await begin(batcher, make_rows(100, 1))
+        await wait_for_batch(model)
+        tasks = [
+            await begin(batcher, rows) for rows in (make_rows(0, 2), make_rows(2, 1), make_rows(3, 2), make_rows(5, 3))
+        ]
+        model.gate.release()
+        await first
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, second, third, fourth = asyncio.run(scenario())
+
+    assert first == [{"n": 0}, {"n": 1}]
+    assert third == [{"n": 3}, {"n": 4}]
+    assert isinstance(second, RowFailed)
+    assert isinstance(fourth, RowFailed)
+    assert (second.position, str(second.__cause__)) == (0, "no 2")
+    assert (fourth.position, str(fourth.__cause__)) == (1, "no 6")
+
+
+def test_a_request_of_many_batches_names_the_position_of_the_row_that_failed_and_the_next_one_is_computed() -> None:
+    async def scenario() -> list[Output]:
+        batcher = make_batcher(fail_on(9))
+        with pytest.raises(RowFailed) as failed:
+            await batcher.submit(make_rows(0, 20))
+        assert failed.value.position == 9
+        return await batcher.submit(make_rows(20, 1))
+
+    assert asyncio.run(scenario()) == [{"n": 20}]
+
+
+def test_outputs_that_are_not_one_per_row_fail_the_request_instead_of_letting_it_wait() -> None:
+    batcher = make_batcher(lambda rows: [{"n": 0}] * (len(rows) + 1))
+
+    with pytest.raises(RowFailed) as failed:
+        asyncio.run(batcher.submit(make_rows(0, 2)))
+
+    assert "2 outputs for 1 rows" in str(failed.value.__cause__)
+
+
+def test_what_all_rows_need_and_is_missing_is_looked_for_once() -> None:
+    calls: list[int] = []
+
+    def compute(rows: Sequence[Row]) -> list[Output]:
+        calls.append(len(rows))
+        raise FeatureStoreError("gone")
+
+    with pytest.raises(FeatureStoreError):
+        asyncio.run(make_batcher(compute).submit(make_rows(0, 4)))
+    assert calls == [4]
+
+
+def test_one_bad_row_of_many_costs_two_more_calls_for_each_halving() -> None:
+    calls: list[int] = []
+
+    def compute(rows: Sequence[Row]) -> list[Output]:
+        calls.append(len(rows))
+        return fail_on(5)(rows)
+
+    outputs = compute_each(compute, make_rows(0, 32))
+
+    assert [position for position, output in enumerate(outputs) if isinstance(output, RowFault)] == [5]
+    assert len(calls) == 1 + 2 * 5
+    assert compute_each(compute, make_rows(100, 32)) == make_rows(100, 32)
+    assert len(calls) == 12

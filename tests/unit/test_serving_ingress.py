@@ -330,6 +330,32 @@ class BrokenPredictor(EchoPredictor):
         raise ZeroDivisionError(f"secret of {len(rows)} rows")
 
 
+class PickyPredictor(EchoPredictor):
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        if any(row["text"] == "boom" for row in rows):
+            raise ZeroDivisionError("secret")
+        return super().predict(rows)
+
+
+@pytest.mark.parametrize("route", ["predict", "explain"])
+def test_of_a_batch_only_the_request_with_the_row_that_fails_is_refused_and_told_which_row(
+    records: Records, route: str
+) -> None:
+    predictor = PickyPredictor()
+    with make_client(records, make_model(predictor)) as client, ThreadPoolExecutor(4) as pool:
+        predictor.gate.clear()
+        first = pool.submit(post, client, route, {"inputs": ["a"]})
+        assert predictor.started.wait(timeout=10)
+        others = [pool.submit(post, client, route, {"inputs": inputs}) for inputs in (["b", "boom"], ["c"])]
+        predictor.gate.set()
+        failed, answered = (other.result() for other in others)
+
+    document = problem(failed, 500)
+    assert document["errors"][0]["pointer"] == "/inputs/1"
+    assert "secret" not in failed.text
+    assert [first.result().status_code, answered.status_code] == [200, 200]
+
+
 def test_a_fault_in_the_model_is_answered_without_its_inside(records: Records) -> None:
     with make_client(records, make_model(BrokenPredictor())) as client:
         response = post(client, "predict", {"inputs": ["a"]})
