@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from bundle_samples import describe_bundle, write_content
 from launchyard.bundle import BundleManifest
 from launchyard.errors import RegistryError
+from launchyard.record_database import RecordDatabase
 from launchyard.record_tables import FIRST_SCHEMA, MIGRATIONS, open_records
 from launchyard.records import Feedback, Records
 from launchyard.rollout import Cause, promote, start_rollout
@@ -193,6 +195,23 @@ class RecordsContract:
 
         assert child.returncode == -signal.SIGKILL
         assert {f"id-{number}" for number in acknowledged} <= kept
+
+    def test_a_writer_that_others_keep_waiting_gives_up_in_time_and_readers_never_wait(
+        self, settings: Settings
+    ) -> None:
+        Records(settings).add_feedback(make_feedback("a"))
+
+        with RecordDatabase(settings).writing("feedback/b"):
+            started_s = time.monotonic()
+            hurried = Records(settings, wait_s=0.2)
+            known = hurried.list_feedback("reviews")
+            with pytest.raises(RegistryError, match="the records cannot be used"):
+                hurried.add_feedback(make_feedback("b"))
+            waited_s = time.monotonic() - started_s
+
+        assert waited_s < 2.0
+        assert known == [make_feedback("a")]
+        assert hurried.add_feedback(make_feedback("b"))
 
     def test_all_processes_sign_with_one_key(self, settings: Settings) -> None:
         with SPAWN.Pool(3) as pool:

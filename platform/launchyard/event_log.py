@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, delete, func, insert, select
 
 from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import EVENTS, FORGOTTEN
+from launchyard.record_tables import EVENTS, FORGOTTEN, PATIENT_WAIT_S
 from launchyard.settings import Settings
 
 PAGE = 1000
@@ -61,11 +61,14 @@ class AddedEvents:
 
 
 class EventLog:
-    """The events of one product; safe to share between threads, and between processes through the database."""
+    """The events of one product; safe to share between threads, and between processes through the database.
 
-    def __init__(self, settings: Settings, product: str) -> None:
+    Each call waits up to ``wait_s`` for other writers and for the server, then raises a RegistryError.
+    """
+
+    def __init__(self, settings: Settings, product: str, *, wait_s: float = PATIENT_WAIT_S) -> None:
         self._product = product
-        self._database = RecordDatabase(settings)
+        self._database = RecordDatabase(settings, wait_s=wait_s)
 
     def close(self) -> None:
         """Close all connections."""

@@ -10,16 +10,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from launchyard.errors import RegistryError
-from launchyard.record_tables import WRITES, describe_url, erase_deleted, open_records
+from launchyard.record_tables import PATIENT_WAIT_S, WRITES, describe_url, erase_deleted, open_records
 from launchyard.settings import Settings
 
 
 class RecordDatabase:
-    """The database of the records; safe to share between threads, and between processes through the database."""
+    """The database of the records; safe to share between threads, and between processes through the database.
 
-    def __init__(self, settings: Settings) -> None:
+    Transactions wait up to ``wait_s`` for others and for the server, then fail.
+    """
+
+    def __init__(self, settings: Settings, *, wait_s: float = PATIENT_WAIT_S) -> None:
         self.namespace = settings.namespace
-        self._engine = open_records(settings.records_url)
+        self._engine = open_records(settings.records_url, wait_s=wait_s)
 
     def close(self) -> None:
         """Close all connections."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import QueuePool
 
 from launchyard.errors import RegistryError
 
-BUSY_TIMEOUT_S = 30.0
-"""Longest wait for another writer of the same SQLite file."""
-POSTGRESQL_WAITS = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 10}
-"""Longest wait for a connection, seconds, and for a sign of life on one: milliseconds, seconds."""
+PATIENT_WAIT_S = 30.0
+"""Longest wait of a command or a step for others: for a writer of the same rows or file, for a connection."""
+SERVING_WAIT_S = 2.0
+"""The same of a replica, where somebody waits for the answer."""
+MIN_CONNECT_S = 2
+"""PostgreSQL's client takes less for this."""
+SLOW_STATEMENT_FACTOR = 20
+"""How many times longer than it waits for others a patient statement may work, such as building an index."""
 MIGRATION_LOCK = 0x6C61756E636879
 """PostgreSQL advisory lock that only one process migrates under: 'launchy' in ASCII."""
 WRITES = "launchyard_writes"
@@ -178,26 +184,32 @@ MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events)
 """Step n brings a database from schema n to n + 1. A released step is never edited: a change is a new step."""
 
 
-def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Engine:
+def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS, *, wait_s: float = PATIENT_WAIT_S) -> Engine:
     """Return an engine on the records at ``url``, created or brought to this version's schema when needed.
+
+    Its transactions wait up to ``wait_s`` for others, and for the server; opening it waits as a command does.
 
     Raises:
         RegistryError: the database is of no known sort, cannot be reached, or is newer than this version reads.
     """
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, pool_pre_ping=True, connect_args=_limit_waits(parsed))
+        engine = create_engine(
+            parsed,
+            poolclass=QueuePool,
+            pool_pre_ping=True,
+            pool_timeout=wait_s,
+            connect_args=_limit_waits(parsed, wait_s),
+        )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as err:
         raise RegistryError(
             f"LAUNCHYARD_DATABASE_URL: cannot be used: {err}. Give sqlite:/// or postgresql+psycopg://."
         ) from err
     try:
         if engine.dialect.name == "sqlite":
-            _open_sqlite(engine, parsed, migrations)
+            _open_sqlite(engine, parsed, migrations, wait_s)
         elif engine.dialect.name == "postgresql":
-            with engine.begin() as connection:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-                migrate(connection, migrations)
+            _open_postgresql(engine, migrations, wait_s)
         else:
             raise RegistryError(
                 f"LAUNCHYARD_DATABASE_URL: {engine.dialect.name} is not supported. Use SQLite or PostgreSQL."
@@ -211,11 +223,17 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Engi
     return engine
 
 
-def _limit_waits(url: URL) -> dict[str, int]:
+def _limit_waits(url: URL, wait_s: float) -> dict[str, int]:
     """Return what ends a wait for a server that went away without a word, unless the URL says it otherwise."""
     if url.get_backend_name() != "postgresql":
         return {}
-    return {name: value for name, value in POSTGRESQL_WAITS.items() if name not in url.query}
+    # Seconds to connect; milliseconds, then seconds, for a sign of life.
+    waits = {
+        "connect_timeout": max(MIN_CONNECT_S, min(10, round(wait_s))),
+        "tcp_user_timeout": round(wait_s * 1000),
+        "keepalives_idle": 10,
+    }
+    return {name: value for name, value in waits.items() if name not in url.query}
 
 
 def erase_deleted(engine: Engine) -> None:
@@ -275,31 +293,62 @@ def migrate(connection: Connection, migrations: Sequence[Migration]) -> None:
         connection.execute(SCHEMA.insert().values(version=len(migrations)))
 
 
-def _open_sqlite(engine: Engine, url: URL, migrations: Sequence[Migration]) -> None:
+def _is_current(connection: Connection, migrations: Sequence[Migration]) -> bool:
+    """Return whether there is nothing to migrate: then opening takes no lock, and waits for no writer."""
+    if not inspect(connection).has_table(SCHEMA.name):
+        return False
+    return bool(connection.execute(select(SCHEMA.c.version)).scalar_one() == len(migrations))
+
+
+def _open_postgresql(engine: Engine, migrations: Sequence[Migration], wait_s: float) -> None:
+    with engine.begin() as connection:
+        is_current = _is_current(connection, migrations)
+    if not is_current:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(_limit_statements(PATIENT_WAIT_S * SLOW_STATEMENT_FACTOR))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            migrate(connection, migrations)
+    limits = _limit_statements(wait_s)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limits))
+
+
+def _limit_statements(wait_s: float) -> str:
+    """Return what bounds the waits of one transaction: said in each, it holds behind a connection pool too."""
+    longest_s = wait_s * SLOW_STATEMENT_FACTOR if wait_s >= PATIENT_WAIT_S else wait_s
+    return f"SET LOCAL lock_timeout = {round(wait_s * 1000)}; SET LOCAL statement_timeout = {round(longest_s * 1000)}"
+
+
+def _open_sqlite(engine: Engine, url: URL, migrations: Sequence[Migration], wait_s: float) -> None:
     if url.database in (None, "", ":memory:"):
         raise RegistryError("LAUNCHYARD_DATABASE_URL: a database in memory forgets what it acknowledged. Give a file.")
-    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "connect", partial(_configure_sqlite, PATIENT_WAIT_S))
     event.listen(engine, "begin", _begin_sqlite)
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The signing key and people's comments are in it: nobody else on the machine may read it.
     path.touch(mode=0o600)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENT_WAIT_S * SLOW_STATEMENT_FACTOR):
         # Outside a transaction, and under the lock: SQLite does not wait for others when it changes this mode.
         raw = engine.raw_connection()
         try:
             raw.cursor().execute("PRAGMA journal_mode = WAL")
         finally:
             raw.close()
-        with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
-            migrate(connection, migrations)
+        with engine.begin() as connection:
+            is_current = _is_current(connection, migrations)
+        if not is_current:
+            with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+                migrate(connection, migrations)
+    # Connections that were opened patiently go; those to come wait as they should.
+    engine.dispose()
+    event.listen(engine, "connect", partial(_configure_sqlite, wait_s))
 
 
-def _configure_sqlite(connection: Any, _: object) -> None:
+def _configure_sqlite(wait_s: float, connection: Any, _: object) -> None:
     """Prepare a new driver connection; its own transaction control is off, SQLAlchemy begins them."""
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+    cursor.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 

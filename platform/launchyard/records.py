@@ -19,7 +19,7 @@ from launchyard.dataset import Record
 from launchyard.errors import RegistryError
 from launchyard.evaluation import Measure
 from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import DECISIONS, FEEDBACK, KEYS, ROLLOUTS, VERSIONS
+from launchyard.record_tables import DECISIONS, FEEDBACK, KEYS, PATIENT_WAIT_S, ROLLOUTS, VERSIONS
 from launchyard.rollout import Decision, Release, RolloutRecord
 from launchyard.settings import Settings
 
@@ -75,11 +75,14 @@ SAID = ("label", "rating", "comment")
 
 
 class Records:
-    """The records of one namespace; safe to share between threads, and between processes through the database."""
+    """The records of one namespace; safe to share between threads, and between processes through the database.
 
-    def __init__(self, settings: Settings) -> None:
+    Each call waits up to ``wait_s`` for other writers and for the server, then raises a RegistryError.
+    """
+
+    def __init__(self, settings: Settings, *, wait_s: float = PATIENT_WAIT_S) -> None:
         self._namespace = settings.namespace
-        self._database = RecordDatabase(settings)
+        self._database = RecordDatabase(settings, wait_s=wait_s)
 
     def close(self) -> None:
         """Close all connections."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from launchyard.errors import LaunchyardError
 from launchyard.rollout import Release
+from launchyard_serving.lanes import Lane
 from launchyard_serving.model import ServedModel
 
 POLL_S = 0.5
@@ -30,8 +31,8 @@ class Follower:
     ``refusal`` says why, and another try follows until the record or the files are right.
 
     Args:
-        find_champion: Reads the rollout record; None without one. Blocks, is called in a thread.
-        load: Loads a champion. Blocks, is called in a thread.
+        find_champion: Reads the rollout record; None without one. Blocks, is called in a thread of its own.
+        load: Loads a champion. Blocks, is called in the same thread.
     """
 
     def __init__(self, find_champion: Callable[[], Release | None], load: Callable[[Release], ServedModel]) -> None:
@@ -39,6 +40,7 @@ class Follower:
         self.refusal: str | None = None
         self._find_champion = find_champion
         self._load = load
+        self._lane = Lane("follow", num_threads=1, max_waiting=0)
         self._refused: Release | None = None
         self._retry_at = 0.0
 
@@ -50,12 +52,13 @@ class Follower:
 
     def stop(self) -> None:
         """Let go of the model, when nobody will ask it any more."""
+        self._lane.close()
         if self.model is not None:
             self.model.retire()
 
     async def update(self) -> None:
         """Look at the record once, and load what it asks for if that does not answer yet."""
-        finding = await _settle(self._find_champion)
+        finding = await self._settle(self._find_champion)
         if error := finding.exception():
             self._refuse(None, f"the rollout record cannot be read: {error}", error)
             return
@@ -68,7 +71,7 @@ class Follower:
             await self._swap_to(champion)
 
     async def _swap_to(self, champion: Release) -> None:
-        loading = await _settle(lambda: self._load(champion))
+        loading = await self._settle(lambda: self._load(champion))
         if error := loading.exception():
             self._refuse(champion, f"version {champion.version} was refused: {error}", error)
             return
@@ -87,9 +90,8 @@ class Follower:
         self._refused, self.refusal = champion, reason
         self._retry_at = time.monotonic() + RETRY_S
 
-
-async def _settle(call: Callable[[], Result]) -> asyncio.Task[Result]:
-    """Return the ended task of a blocking ``call``, which ran in a thread, whether it succeeded or failed."""
-    task = asyncio.ensure_future(asyncio.to_thread(call))
-    await asyncio.wait([task])
-    return task
+    async def _settle(self, call: Callable[[], Result]) -> asyncio.Task[Result]:
+        """Return the ended task of a blocking ``call``, whether it succeeded or failed."""
+        task = asyncio.ensure_future(self._lane.run(call))
+        await asyncio.wait([task])
+        return task

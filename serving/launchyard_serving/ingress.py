@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +21,7 @@ from launchyard.event_log import AddedEvents
 from launchyard.identity import IdentitySigner
 from launchyard.kind import Output, Resources, Row
 from launchyard.records import Feedback, Records
+from launchyard.spec.blocks import Serve
 from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
 from launchyard_serving.body import (
     MAX_FEEDBACK_BYTES,
@@ -32,6 +34,7 @@ from launchyard_serving.body import (
     read_body,
 )
 from launchyard_serving.follow import Follower
+from launchyard_serving.lanes import Lane, LaneFull
 from launchyard_serving.model import ServedModel
 from launchyard_serving.openapi import describe_product
 from launchyard_serving.page import read_page
@@ -39,6 +42,15 @@ from launchyard_serving.problems import EXCEPTION_HANDLERS, METHODS_HINT, Proble
 
 SMALL_BODY_BYTES = 16 * 2**10
 """Bodies up to this size are parsed on the event loop: that takes less time than the way to a thread and back."""
+
+WAITING_BODIES = 64
+"""Larger bodies that may wait to be parsed."""
+
+WRITERS = 2
+"""Threads that write feedback, and as many that write events: the database takes one writer at a time anyway."""
+WAITING_WRITES = 64
+"""Requests with feedback, and as many with events, that may wait for the database."""
+WRITES_RETRY_S = 1
 
 USER = "user"
 """Column of a row whose input says who is asking."""
@@ -57,6 +69,9 @@ class ProductEndpoint:
         self._follower = follower
         self._signer = signer
         self._records = records
+        self._parsing = Lane("parse", num_threads=1, max_waiting=WAITING_BODIES)
+        self._feedback = Lane("keep-feedback", num_threads=WRITERS, max_waiting=WAITING_WRITES)
+        self._events = Lane("keep-events", num_threads=WRITERS, max_waiting=WAITING_WRITES)
 
     def build_app(self) -> Starlette:
         """Return the ASGI application; its start waits for the first try to load the champion."""
@@ -81,6 +96,8 @@ class ProductEndpoint:
         finally:
             following.cancel()
             self._follower.stop()
+            for lane in (self._parsing, self._feedback, self._events):
+                lane.close()
 
     async def predict(self, request: Request) -> Response:
         """Answer ``POST predict``."""
@@ -96,9 +113,9 @@ class ProductEndpoint:
         serve = model.spec.serve
         with model.used():
             body = await read_body(request, serve.max_body_bytes)
-            deadline = asyncio.get_running_loop().time() + serve.timeout_s
+            deadline = _find_deadline(serve.timeout_s)
             try:
-                rows = self._name_users(await _parse_inputs(body, model))
+                rows = self._name_users(await self._parse_inputs(body, model, deadline))
                 outputs = await queue.submit(rows, deadline=deadline)
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send fewer inputs, or raise it.") from err
@@ -108,9 +125,19 @@ class ProductEndpoint:
                     f"too many inputs wait already. Try again in {err.retry_after_s} s.",
                     retry_after_s=err.retry_after_s,
                 ) from err
+            except LaneFull as err:
+                detail = f"too many large bodies wait already. Try again in {WRITES_RETRY_S} s."
+                raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=WRITES_RETRY_S) from err
             except RowFailed as err:
                 raise _explain_failed_row(err) from err
         return _json({"model": model.identity, "outputs": self._sign(rows, outputs, model.release.version)})
+
+    async def _parse_inputs(self, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
+        def parse() -> list[Row]:
+            inputs = parse_body(body, InputsBody, INPUTS_EXAMPLE).inputs
+            return parse_rows(inputs, model.predictor, model.spec.serve.max_inputs)
+
+        return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
 
     def _name_users(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows with a pseudonym in place of each user's own id, which goes no further than here."""
@@ -130,11 +157,13 @@ class ProductEndpoint:
             raise Problem(HTTPStatus.NOT_FOUND, f"{self._product}: this product takes no events. {METHODS_HINT}")
         with model.used():
             body = await read_body(request, serve.max_body_bytes)
+            keep = partial(_keep_events, body, resources, serve.max_inputs)
             try:
-                async with asyncio.timeout(serve.timeout_s):
-                    added = await asyncio.to_thread(_keep_events, body, resources, serve.max_inputs)
+                added = await self._events.run(keep, deadline=_find_deadline(serve.timeout_s))
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send them again: an event with a timestamp is not kept twice.") from err
+            except LaneFull as err:
+                raise _explain_busy("too many events wait for the database already. None of these is kept.") from err
         return _json({"stored": added.stored, "duplicates": added.duplicates})
 
     async def feedback(self, request: Request) -> Response:
@@ -156,7 +185,14 @@ class ProductEndpoint:
             comment=said.comment,
             subject=output.subject,
         )
-        await asyncio.to_thread(self._records.add_feedback, feedback)
+        keep = partial(self._records.add_feedback, feedback)
+        try:
+            await self._feedback.run(keep, deadline=_find_deadline(self._timeout_s))
+        except TimeoutError as err:
+            # Unlike an event without a timestamp, it may be sent again whether or not it was kept after all.
+            raise _explain_busy("the database did not answer in time. The same feedback is not kept twice.") from err
+        except LaneFull as err:
+            raise _explain_busy("too much feedback waits for the database already. This is not kept.") from err
         return _json({"id": said.id, "stored": True})
 
     def _check_label(self, label: str | None) -> None:
@@ -200,6 +236,12 @@ class ProductEndpoint:
         html, headers = read_page(self._get_model().spec.kind)
         return HTMLResponse(html, headers=headers)
 
+    @property
+    def _timeout_s(self) -> float:
+        """The deadline of a request that needs no model, which is answered while none is loaded too."""
+        model = self._follower.model
+        return (Serve() if model is None else model.spec.serve).timeout_s
+
     def _get_model(self) -> ServedModel:
         model = self._follower.model
         if model is None:
@@ -211,16 +253,17 @@ class ProductEndpoint:
         return model
 
 
-async def _parse_inputs(body: bytes, model: ServedModel) -> list[Row]:
-    def parse() -> list[Row]:
-        inputs = parse_body(body, InputsBody, INPUTS_EXAMPLE).inputs
-        return parse_rows(inputs, model.predictor, model.spec.serve.max_inputs)
-
-    return parse() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(parse)
-
-
 def _keep_events(body: bytes, resources: Resources, max_events: int) -> AddedEvents:
     return resources.add_events(parse_events(body, resources, max_events))
+
+
+def _find_deadline(timeout_s: float) -> float:
+    return asyncio.get_running_loop().time() + timeout_s
+
+
+def _explain_busy(reason: str) -> Problem:
+    detail = f"{reason} Send it again in {WRITES_RETRY_S} s."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=WRITES_RETRY_S)
 
 
 def _explain_timeout(model: ServedModel, hint: str) -> Problem:

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 
 from launchyard.bundle_store import BundleStore
 from launchyard.identity import IdentitySigner
+from launchyard.record_tables import SERVING_WAIT_S
 from launchyard.records import Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings
@@ -24,7 +25,7 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         product: The product, whose routes are relative to where the application is mounted.
         threads: CPU threads that one forward pass computes on.
     """
-    records = Records(settings)
+    records = Records(settings, wait_s=SERVING_WAIT_S)
     loader = ModelLoader(
         settings=settings,
         store=BundleStore(settings),

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from launchyard.bundle import GateRecord
 from launchyard.errors import BundleError, RequestError
 from launchyard.identity import IdentitySigner
 from launchyard.kind import Output, Row
+from launchyard.record_database import RecordDatabase
 from launchyard.records import Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings
@@ -146,6 +148,37 @@ def test_explain_says_why(client: TestClient) -> None:
     response = post(client, "explain", {"inputs": ["a"]})
 
     assert response.json()["outputs"][0]["why"] == "long"
+
+
+def test_while_the_database_is_locked_predictions_are_answered_and_feedback_is_refused_in_time(
+    records: Records, predictor: EchoPredictor, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path)
+    hurried = Records(settings, wait_s=0.3)
+    model = make_model(predictor, timeout_s=1.0)
+    large = {"inputs": ["a" * 20_000]}
+
+    def answer(client: TestClient, route: str, body: Any) -> tuple[Any, float]:
+        started_s = time.monotonic()
+        response = post(client, route, body)
+        return response, time.monotonic() - started_s
+
+    with make_client(hurried, model) as client, ThreadPoolExecutor(100) as pool:
+        ids = [output["id"] for output in post(client, "predict", {"inputs": ["a"] * 90}).json()["outputs"]]
+        with RecordDatabase(settings).writing("elsewhere"):
+            said = [pool.submit(answer, client, "feedback", {"id": each, "rating": 5}) for each in ids]
+            predictions = [answer(client, "predict", large) for _ in range(3)]
+            refused = [each.result() for each in said]
+        kept = post(client, "feedback", {"id": ids[0], "rating": 5})
+
+    assert [response.status_code for response, _ in predictions] == [200] * 3
+    assert max(seconds for _, seconds in predictions) < 1.0
+    for response, seconds in refused:
+        assert "again" in problem(response, 503)["detail"]
+        assert response.headers["retry-after"] == "1"
+        assert seconds < 3.0
+    assert kept.status_code == 200
+    assert ids[0] in {feedback.output_id for feedback in records.list_feedback(PRODUCT)}
 
 
 @pytest.mark.parametrize("body", [b"", b'{"inputs": [', b'{"inputs": ["a"]} x', b"\xff\xfe", b'{"inputs": [NaN]}'])

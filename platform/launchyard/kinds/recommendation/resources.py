@@ -39,6 +39,7 @@ from launchyard.kinds.recommendation.request import KNOWN, Known
 from launchyard.kinds.recommendation.schemas import UserEventInput
 from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.recent_events import RecentEvents
+from launchyard.record_tables import SERVING_WAIT_S
 from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -88,7 +89,7 @@ class RecommendationResources:
 
     def __init__(self, settings: Settings, spec: Recommendation, shelf: Shelf) -> None:
         """Open the stores; one that cannot be reached is asked again later."""
-        records = Records(settings)
+        records = Records(settings, wait_s=SERVING_WAIT_S)
         try:
             self._pseudonymise = partial(pseudonymise, records.get_signing_key(), spec.product)
         finally:
@@ -98,7 +99,7 @@ class RecommendationResources:
         self._met = RecentlyUsed[_Met](MOST_MET)
         self._max_history = spec.data.max_history
         self._features = OnlineReader(settings, spec.product, sets, timeout_ms=spec.features.timeout_ms)
-        self._log = EventLog(settings, spec.product)
+        self._log = EventLog(settings, spec.product, wait_s=SERVING_WAIT_S)
         self._events = RecentEvents(self._log, max_events=spec.data.max_history)
         bulk = OnlineReader(settings, spec.product, sets, timeout_ms=BULK_TIMEOUT_MS)
         declared = list_numeric([found.describe(name) for name, found in spec.features.sets.items()])
