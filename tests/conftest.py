@@ -15,8 +15,9 @@ MAY_SKIP_IN_CI = {"gpu", "cluster"}
 ROOT = Path(__file__).resolve().parent.parent
 
 set_process_defaults()
-# Programs of the tests, unlike those of a user, do import what lies beside them.
-del os.environ["PYTHONSAFEPATH"]
+# Programs of the tests, unlike those of a user, do import what lies beside them. Empty, as importing a step sets what
+# is absent.
+os.environ["PYTHONSAFEPATH"] = ""
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

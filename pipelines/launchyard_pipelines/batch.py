@@ -33,6 +33,7 @@ from launchyard.sources.request import describe_nearest
 from launchyard.sources.tables import iter_tables
 from launchyard.spec.blocks import Product, RowData
 from launchyard.threads import count_cores, share_threads
+from launchyard.uri import show_uri
 from launchyard_pipelines.batch_model import (
     ERROR,
     USER,
@@ -249,7 +250,7 @@ def _open_source(request: BatchRequest, settings: Settings, release: Release, wa
         raise SpecError(f"{request.product}: is no product that knows users. Give the rows with --input.")
     # Fetched here, so that its progress is seen and a worker finds it.
     fetch(source, settings, base_dir=Path.cwd(), on_progress=watch.show_download)
-    return partial(iter_users, settings, spec, source), source
+    return partial(iter_users, settings, spec, source), show_uri(source)
 
 
 def iter_users(settings: Settings, spec: Product, source: str) -> Iterator[pa.Table]:

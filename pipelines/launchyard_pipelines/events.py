@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from rich.filesize import decimal
 
+from launchyard.credentials import mask_text
 from launchyard.errors import GateRefused, LaunchyardError
 from launchyard.settings import Settings
 from launchyard_pipelines.full_disk import explain_full_disk, is_disk_full
@@ -127,6 +128,6 @@ def reported_step(step: str, settings: Settings, *, started_s: float) -> Iterato
             with suppress(OSError):
                 end("failed", str(explained))
             raise explained from err
-        end("failed", f"{type(err).__name__}: {err}")
+        end("failed", f"{type(err).__name__}: {mask_text(str(err))}")
         raise
     end("succeeded", report.message)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launchyard.atomic import write_text
+from launchyard.credentials import mask_text
 from launchyard.records import Records
 from launchyard.run_lock import hold_product
 from launchyard.settings import PREFIX, Settings
@@ -138,4 +139,4 @@ def stop_group(child: subprocess.Popen[bytes]) -> None:
 def read_log_tail(run_dir: Path) -> str:
     """Return the last lines of a run's log."""
     lines = (run_dir / LOG_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join([line for line in lines if line.strip()][-LOG_TAIL_LINES:])
+    return mask_text("\n".join([line for line in lines if line.strip()][-LOG_TAIL_LINES:]))

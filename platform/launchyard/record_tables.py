@@ -41,6 +41,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
+from launchyard.credentials import SecretUrl, mask_text, mask_url
 from launchyard.errors import RegistryError
 
 PATIENT_WAIT_S = 30.0
@@ -201,10 +202,12 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS, *, wait
             pool_timeout=wait_s,
             connect_args=_limit_waits(parsed, wait_s),
         )
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as err:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as err:
+        # A ValueError quotes what it takes for the port, which may be a part of a password.
+        reason = "it is not a URL" if isinstance(err, ValueError) else mask_text(str(err), [SecretUrl(url)])
         raise RegistryError(
-            f"LAUNCHYARD_DATABASE_URL: cannot be used: {err}. Give sqlite:/// or postgresql+psycopg://."
-        ) from err
+            f"LAUNCHYARD_DATABASE_URL: cannot be used: {reason}. Give sqlite:/// or postgresql+psycopg://."
+        ) from None
     try:
         if engine.dialect.name == "sqlite":
             _open_sqlite(engine, parsed, migrations, wait_s)
@@ -216,7 +219,7 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS, *, wait
             )
     except (DBAPIError, sqlite3.Error, OSError) as err:
         # The driver's own errors come bare while a connection is being prepared.
-        reason = err.orig if isinstance(err, DBAPIError) else err
+        reason = mask_text(str(err.orig if isinstance(err, DBAPIError) else err), [SecretUrl(url)])
         raise RegistryError(
             f"{describe_url(engine)}: the records cannot be opened: {reason}. Check that the database runs."
         ) from err
@@ -268,8 +271,8 @@ def _explain_erasing(engine: Engine, reason: str) -> str:
 
 
 def describe_url(engine: Engine) -> str:
-    """Return the engine's URL without its password, for messages."""
-    return engine.url.render_as_string(hide_password=True)
+    """Return the engine's URL without its passwords, for messages."""
+    return mask_url(engine.url.render_as_string(hide_password=False))
 
 
 def migrate(connection: Connection, migrations: Sequence[Migration]) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from launchyard.bundle import BundleManifest, parse_file, read_spec
 from launchyard.bundle_store import BundleStore
+from launchyard.credentials import mask_text
 from launchyard.errors import RegistryError
 from launchyard.evaluation import TrainingRecord
 from launchyard.records import Records, VersionRecord
@@ -157,7 +158,7 @@ def _iter_params(block: BaseModel, prefix: str = "") -> Iterator[Param]:
         elif value is not None:
             plain = block.model_dump(mode="json", include={name})[name]
             text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-            yield Param(prefix + name, text[:MAX_PARAM_CHARACTERS])
+            yield Param(prefix + name, mask_text(text)[:MAX_PARAM_CHARACTERS])
 
 
 def _iter_metrics(manifest: BundleManifest, bundle_dir: Path) -> Iterator[Metric]:
@@ -194,6 +195,7 @@ def _explaining(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as err:
-        reason = str(err).partition("\n")[0]
+        # No cause: its words hold the URL with its password, and a step's log prints them.
+        reason = mask_text(str(err).partition("\n")[0], [settings.tracking_url])
         where = "LAUNCHYARD_TRACKING_URL" if settings.tracking_url else settings.mlflow_url
-        raise RegistryError(f"{where}: MLflow failed: {reason}. Check that it runs, then repeat the step.") from err
+        raise RegistryError(f"{where}: MLflow failed: {reason}. Check that it runs, then repeat the step.") from None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer, field_validator
+from pydantic_core import ErrorDetails
 
+from launchyard.credentials import SecretAddress, SecretUrl, find_raw_character
 from launchyard.errors import SpecError
 
 PREFIX = "LAUNCHYARD_"
@@ -33,14 +37,14 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 class Settings(BaseModel):
     """What the environment decides; every field is the variable ``LAUNCHYARD_<NAME>``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     home: Path = Field(Path(".launchyard"), description="Folder of all local state.", validate_default=True)
     namespace: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="Team name.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL of the records; default SQLite in home.")
-    tracking_url: str | None = Field(None, description="MLflow tracking URL; default SQLite in home.")
-    online_store: str | None = Field(
-        None, pattern=r"^rediss?://", description="Redis URL of the online features; default SQLite in home."
+    database_url: SecretUrl | None = Field(None, description="SQLAlchemy URL of the records; default SQLite in home.")
+    tracking_url: SecretUrl | None = Field(None, description="MLflow tracking URL; default SQLite in home.")
+    online_store: SecretUrl | None = Field(
+        None, description="Redis URL of the online features; default SQLite in home."
     )
     host: str = Field("127.0.0.1", description="Address that `launchyard serve` listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that `launchyard serve` listens on.")
@@ -48,7 +52,7 @@ class Settings(BaseModel):
     timeout_s: float = Field(60.0, gt=0, description="Longest wait for one network answer, seconds.")
 
     image: str = Field("launchyard/launchyard:0.1.0", description="Image of every pipeline step on a cluster.")
-    webhook_url: str | None = Field(None, description="URL that the end of each run is posted to as JSON.")
+    webhook_url: SecretAddress | None = Field(None, description="URL that the end of each run is posted to as JSON.")
     run_dir: Path | None = Field(None, description="Folder of the run that this process is a step of; set by runners.")
     debug: bool = Field(False, description="Show the traceback of an unexpected error.")
 
@@ -57,6 +61,30 @@ class Settings(BaseModel):
     def _make_absolute(cls, home: Path) -> Path:
         """Return the folder in a form that means the same in a process that works in another one."""
         return home.expanduser().resolve()
+
+    @field_validator("database_url", "tracking_url", "online_store")
+    @classmethod
+    def _is_readable(cls, url: SecretUrl | None) -> SecretUrl | None:
+        """Refuse a password that libraries would take for something else, and quote when they fail to."""
+        if url is not None and (character := find_raw_character(url.get_secret_value())):
+            raise ValueError(f"holds a '{character}' in its password. Write %{ord(character):02X} in its place")
+        return url
+
+    @field_validator("online_store")
+    @classmethod
+    def _is_redis(cls, url: SecretUrl | None) -> SecretUrl | None:
+        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("is not a Redis URL. Write redis://host:6379/0, or rediss:// for TLS")
+        return url
+
+    @field_serializer("database_url", "tracking_url", "online_store", "webhook_url", when_used="json")
+    def _hand_over(self, url: SecretStr | None) -> str | None:
+        """Return a URL as it is: JSON is how a process hands its settings on to another."""
+        return None if url is None else url.get_secret_value()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, which are checked as those of the environment are."""
+        return type(self).model_validate(dict(self) | dict(update or {}))
 
     @property
     def root(self) -> Path:
@@ -75,13 +103,21 @@ class Settings(BaseModel):
 
     @property
     def records_url(self) -> str:
-        """SQLAlchemy URL of feedback, rollout records and decisions."""
-        return self.database_url or f"sqlite:///{self.root / 'records.db'}"
+        """SQLAlchemy URL of feedback, rollout records and decisions, to connect with: its password is not masked."""
+        return self.database_url.get_secret_value() if self.database_url else self._name_database("records.db")
 
     @property
     def mlflow_url(self) -> str:
-        """MLflow tracking and registry URL."""
-        return self.tracking_url or f"sqlite:///{self.root / 'mlflow.db'}"
+        """MLflow tracking and registry URL, to connect with: its password is not masked."""
+        return self.tracking_url.get_secret_value() if self.tracking_url else self._name_database("mlflow.db")
+
+    def _name_database(self, name: str) -> str:
+        """Return the SQLAlchemy URL of a SQLite file in the home, whatever characters its folders' names hold."""
+        from sqlalchemy import URL
+
+        # With its driver's name: by plain sqlite:// MLflow 3.17 makes folders that are named by the encoded path.
+        url = URL.create("sqlite+pysqlite", database=str(self.root / name))
+        return url.render_as_string(hide_password=False)
 
     def features_dir(self, product: str) -> Path:
         """Published feature rows of one product, their registry and, without a Redis, the online store."""
@@ -108,10 +144,17 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as err:
         known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
-        problems = "\n".join(
-            f"environment: {PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}, got {e['input']!r}." for e in err.errors()
-        )
-        raise SpecError(f"{problems}\nKnown variables: {known}.") from err
+        problems = "\n".join(f"environment: {_explain(found)}." for found in err.errors())
+        raise SpecError(f"{problems}\nKnown variables: {known}.") from None
+
+
+def _explain(error: ErrorDetails) -> str:
+    """Return what is wrong with a variable; never its value, which may be a secret under a misspelled name."""
+    name = f"{PREFIX}{str(error['loc'][0]).upper()}"
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(name, [PREFIX + known.upper() for known in Settings.model_fields], n=1)
+        return f"{name}: is not a variable of Launchyard" + (f". Did you mean {near[0]}?" if near else "")
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def set_process_defaults() -> None:

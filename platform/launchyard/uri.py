@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote
 
+from launchyard.credentials import find_literal, mask_url
 from launchyard.uri_options import WRITTEN, Options, find_body, split_options
 
 SCHEMES = ("file", "pypi", "hf", "s3", "https", "http", "sql")
@@ -26,10 +27,6 @@ _PYPI = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.+!_-]*
 _HUB = re.compile(r"(datasets/)?([\w.-]+(?:/[\w.-]+)?)(?:@([^/?]+))?(?:/([^?]+))?(?:\?(.*))?")
 _SQL = re.compile(r"(.+?)[?&]query=(.+)", re.DOTALL)
 _REFERENCE = re.compile(r"(.?)\$\{(\w+)\}(?=(.?))", re.DOTALL)
-_PASSWORD = re.compile(r"(://[^/?#@:\s]*):(?!\$\{)[^@\s]+@")
-_SECRET_PARAMETER = re.compile(
-    r"([?&][\w.-]*(?:token|key|sig|signature|secret|password|credential|auth)[\w.-]*=)(?!\$\{)[^&#]+", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,18 @@ class Uri:
     @property
     def address(self) -> str:
         """What is fetched, to be shown: the URI without options and secrets. It identifies nothing."""
-        shown = hide_secrets(self.scheme, self.location)
-        return shown if self.scheme == "file" and not shown.startswith("/") else f"{self.scheme}://{shown}"
+        if self.scheme == "file":
+            return f"file://{self.location}" if self.location.startswith("/") else self.location
+        if self.scheme == "sql":
+            database = parse_sql(self.location).database
+            return f"sql://{mask_url(database)}{self.location.removeprefix(database)}"
+        return mask_url(f"{self.scheme}://{self.location}")
+
+    def find_literal_secret(self) -> str | None:
+        """Return what to call a password or token that stands in the URI as it is, None when there is none."""
+        if self.scheme == "sql":
+            return find_literal(parse_sql(self.location).database)
+        return None if self.scheme == "file" else find_literal(f"{self.scheme}://{self.location}")
 
     def identify(self, environ: Mapping[str, str] | None = None) -> str:
         """Return what tells this source from every other one: all of its address, secrets too, and no option.
@@ -176,12 +183,12 @@ def parse_hub(location: str) -> HubLocation:
     match = _HUB.fullmatch(location)
     if match is None:
         raise ValueError(
-            f"'hf://{location}' is not on the hub. Write hf://<org>/<model>[@<revision>] "
+            f"'{mask_url('hf://' + location)}' is not on the hub. Write hf://<org>/<model>[@<revision>] "
             "or hf://datasets/<org>/<name>[@<revision>][?config=<name>&split=<name>]"
         )
     parameters = dict(parse_qsl(match[5] or "", keep_blank_values=True))
     if unknown := sorted(set(parameters) - {"config", "split"}):
-        raise ValueError(f"'hf://{location}': unknown parameter '{unknown[0]}'. Known: config, split")
+        raise ValueError(f"'{mask_url('hf://' + location)}': unknown parameter '{unknown[0]}'. Known: config, split")
     member = check_member(match[4]) if match[4] else None
     if member and parameters:
         raise ValueError(f"'hf://{location}': a file has no config or split. Remove one of them")
@@ -234,17 +241,6 @@ def expand_references(text: str, environ: Mapping[str, str] | None = None) -> st
         return before + (quote(values[name], safe="") if is_part else values[name])
 
     return _REFERENCE.sub(replace, text)
-
-
-def hide_secrets(scheme: str, location: str) -> str:
-    """Return a location with passwords and tokens masked; references to variables stay."""
-    if scheme == "sql":
-        database, separator, query = location.partition("query=")
-        return _PASSWORD.sub(r"\1:***@", database) + separator + query
-    if scheme in ("http", "https", "s3"):
-        masked = _PASSWORD.sub(r"\1:***@", f"://{location}").removeprefix("://")
-        return _SECRET_PARAMETER.sub(r"\1***", masked)
-    return location
 
 
 def _decode_path(location: str) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bundle_samples import write_bundle
+from launchyard.registry import Registry
 from launchyard.settings import Settings, load_settings, set_process_defaults
 
 
@@ -22,6 +24,17 @@ def test_a_home_in_the_users_folder_is_expanded(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert load_settings({"LAUNCHYARD_HOME": "~/state"}).home == tmp_path / "state"
+
+
+@pytest.mark.parametrize("folder", ["a%2Fb", "a?b#c", "100% 标签"])
+def test_all_state_lies_in_the_home_whatever_its_name(tmp_path: Path, folder: str) -> None:
+    settings = Settings(home=tmp_path / folder / "home")
+
+    Registry(settings).register(write_bundle(tmp_path / "bundle"))
+
+    assert [path.name for path in tmp_path.iterdir() if path.name != "bundle"] == [folder]
+    assert (settings.root / "records.db").stat().st_size > 0
+    assert (settings.root / "mlflow.db").stat().st_size > 0
 
 
 @pytest.mark.parametrize(

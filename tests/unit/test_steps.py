@@ -109,11 +109,13 @@ def test_the_end_of_a_run_is_posted_to_the_webhook(
 def test_a_webhook_that_refuses_is_told_and_does_not_fail_the_run(
     settings: Settings, web: WebServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LAUNCHYARD_WEBHOOK_URL", f"{web.url}/gone")
+    monkeypatch.setenv("LAUNCHYARD_WEBHOOK_URL", f"{web.url}/services/T0/secret")
 
     finish("reviews", "SUCCEEDED", "")
 
-    assert f"{web.url}/gone: the notification was not delivered: 404" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"{web.url}: the notification was not delivered: 404" in told
+    assert "/services/T0/secret" not in told
 
 
 def test_a_webhook_that_nobody_answers_does_not_fail_the_run(
@@ -121,11 +123,13 @@ def test_a_webhook_that_nobody_answers_does_not_fail_the_run(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    monkeypatch.setenv("LAUNCHYARD_WEBHOOK_URL", f"http://127.0.0.1:{port}/")
+    monkeypatch.setenv("LAUNCHYARD_WEBHOOK_URL", f"http://127.0.0.1:{port}/services/T0/secret")
 
     finish("reviews", "SUCCEEDED", "")
 
-    assert "the notification was not delivered" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"http://127.0.0.1:{port}: the notification was not delivered: ConnectionError" in told
+    assert "secret" not in told
 
 
 def test_old_runs_lose_their_artifacts_and_keep_their_records(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import requests
 
+from launchyard.credentials import SecretAddress
 from launchyard.event_log import EventLog
-from launchyard.settings import Settings, load_settings
+from launchyard.settings import load_settings
 from launchyard_pipelines.plan import PLAN_NAME
 
 RUNS_TO_KEEP = 5
@@ -30,7 +31,11 @@ def finish(product: str, state: str, error: str) -> None:
         remove_runs_before(settings.runs_dir(product), max(forgotten.values()))
     remove_abandoned(settings.training_dir(product), older_than_s=ABANDONED_AFTER_S)
     if settings.webhook_url is not None:
-        notify(settings, {"product": product, "namespace": settings.namespace, "state": state, "error": error})
+        notify(
+            settings.webhook_url,
+            {"product": product, "namespace": settings.namespace, "state": state, "error": error},
+            settings.timeout_s,
+        )
 
 
 def remove_old_runs(runs_dir: Path, *, keep: int) -> None:
@@ -67,9 +72,15 @@ def find_last_change(folder: Path) -> float:
         return time.time()
 
 
-def notify(settings: Settings, document: dict[str, str]) -> None:
+def notify(webhook: SecretAddress, document: dict[str, str], timeout_s: float) -> None:
     """Post ``document`` as JSON to the webhook; a webhook that fails is reported, never a failed run."""
     try:
-        requests.post(str(settings.webhook_url), json=document, timeout=settings.timeout_s).raise_for_status()
+        response = requests.post(webhook.get_secret_value(), json=document, timeout=timeout_s)
     except requests.RequestException as err:
-        print(f"{settings.webhook_url}: the notification was not delivered: {err}")  # noqa: T201 - the step's log
+        # Its own words hold the address.
+        problem = f"{type(err).__name__}. Check LAUNCHYARD_WEBHOOK_URL and the network"
+    else:
+        if response.ok:
+            return
+        problem = f"{response.status_code} {response.reason}. Check LAUNCHYARD_WEBHOOK_URL"
+    print(f"{webhook}: the notification was not delivered: {problem}.")  # noqa: T201 - the step's log

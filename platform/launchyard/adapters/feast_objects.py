@@ -88,7 +88,11 @@ def build_config(settings: Settings, product: str, folder: Path, *, timeout_s: f
     online: dict[str, Any] = (
         {"type": f"{stores}.SharedSqliteOnlineStore", "path": str(folder / ONLINE_NAME), "timeout_s": timeout_s}
         if settings.online_store is None
-        else {"type": f"{stores}.UrlRedisOnlineStore", "url": settings.online_store, "timeout_s": timeout_s}
+        else {
+            "type": f"{stores}.UrlRedisOnlineStore",
+            "url": settings.online_store.get_secret_value(),
+            "timeout_s": timeout_s,
+        }
     )
     return RepoConfig(
         project=name_project(settings, product),

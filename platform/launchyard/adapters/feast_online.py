@@ -12,7 +12,6 @@ from typing import Any
 
 from feast.infra.online_stores.helpers import get_online_store_from_config
 from redis.exceptions import RedisError
-from sqlalchemy import make_url
 
 from launchyard.adapters.feast_objects import CODINGS, MARKS, build_config, build_view, encode_key
 from launchyard.errors import FeatureStoreError
@@ -142,7 +141,7 @@ def describe_store(settings: Settings, product: str) -> str:
     """Return what to call a product's online store in messages; no password."""
     if settings.online_store is None:
         return f"online features of {product}"
-    return make_url(settings.online_store).render_as_string(hide_password=True)
+    return str(settings.online_store)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from launchyard.cli import (
     spec_commands,
 )
 from launchyard.cli.streams import accept_any_text
+from launchyard.credentials import mask_text
 from launchyard.errors import LaunchyardError
 from launchyard.settings import load_settings, set_process_defaults
 
@@ -105,7 +106,7 @@ def _report_bug(err: Exception) -> None:
     """Tell of an error that nobody foresaw, and how to get what a maintainer needs to find it."""
     _show_traceback(err)
     typer.echo(
-        f"launchyard: unexpected error: {type(err).__name__}: {err}\n"
+        f"launchyard: unexpected error: {type(err).__name__}: {mask_text(str(err))}\n"
         "This is a bug in Launchyard. Run the command again with LAUNCHYARD_DEBUG=1 and report what it prints.",
         err=True,
     )

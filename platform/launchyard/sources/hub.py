@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
+from launchyard.credentials import mask_text
 from launchyard.errors import SourceError
 from launchyard.sources.cache import Download
 from launchyard.sources.request import Request, describe_nearest, is_disk_full
@@ -143,7 +144,7 @@ def _download_dataset(request: Request, location: HubLocation, info: ModelInfo |
             advance=lambda done_bytes: request.advance(done_bytes, None),
         )
     except (datasets.exceptions.DatasetsError, FileNotFoundError, ValueError, RuntimeError) as err:
-        raise SourceError(f"{request.uri}: {' '.join(str(err).split())}") from err
+        raise SourceError(f"{request.uri}: {mask_text(' '.join(str(err).split()))}") from err
     return Download(path, sha256=digest, licence=_find_licence(info), validators={"commit": commit})
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from launchyard.credentials import mask_text
 from launchyard.errors import SourceError
 from launchyard.sources.archive import open_archive
 from launchyard.sources.cache import Cache, Download, Entry, Wanted, digest_of, list_files
@@ -123,7 +124,7 @@ def _explain(request: Request, location: PypiLocation, output: str) -> str:
             f"{request.uri}: the package index has no package '{location.distribution}' in version "
             f"{location.version}. Check both, and `pip config list`."
         )
-    return f"{request.uri}: pip could not fetch the package: {errors[-1].removeprefix('ERROR: ')}"
+    return f"{request.uri}: pip could not fetch the package: {mask_text(errors[-1].removeprefix('ERROR: '))}"
 
 
 def _order_version(text: str) -> Version:

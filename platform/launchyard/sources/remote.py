@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from launchyard.atomic import write_text
+from launchyard.credentials import mask_text
 from launchyard.errors import SourceError
 from launchyard.sources.cache import Download
 from launchyard.sources.request import Request
@@ -88,7 +89,8 @@ def download_http(request: Request) -> Download | None:
             except _Interrupted:
                 continue
             except requests.RequestException as err:
-                raise SourceError(_explain_unreachable(request, err)) from err
+                # No cause: its words hold the address with its secrets, and a step's log prints them.
+                raise SourceError(_explain_unreachable(request, err)) from None
             if validators is None:
                 return None
             target = request.workspace / _name_of(url)
@@ -122,9 +124,13 @@ def download_s3(request: Request) -> Download | None:
     except FileNotFoundError as err:
         raise SourceError(f"{request.uri}: no such bucket, object or prefix. Check the name.") from err
     except PermissionError as err:
-        raise SourceError(f"{request.uri}: access is refused: {err}. Check the AWS credentials.") from err
+        raise SourceError(
+            f"{request.uri}: access is refused: {mask_text(str(err))}. Check the AWS credentials."
+        ) from err
     except BotoCoreError as err:
-        raise SourceError(f"{request.uri}: S3 cannot be reached: {err}. Check network and AWS settings.") from err
+        raise SourceError(
+            f"{request.uri}: S3 cannot be reached: {mask_text(str(err))}. Check network and AWS settings."
+        ) from err
 
 
 def _receive(session: requests.Session, url: str, part: Part, request: Request) -> dict[str, str] | None:

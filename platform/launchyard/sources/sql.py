@@ -10,12 +10,13 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from launchyard.credentials import SecretUrl, mask_text, mask_url
 from launchyard.errors import SourceError
 from launchyard.sources.cache import Download
 from launchyard.sources.paths import join_path
 from launchyard.sources.request import Request
 from launchyard.sources.rows import write_rows
-from launchyard.uri import hide_secrets, parse_sql
+from launchyard.uri import parse_sql
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -54,11 +55,11 @@ def download_rows(request: Request) -> Download:
                 tables, path, shown=str(request.uri), advance=lambda done_bytes: request.advance(done_bytes, None)
             )
     except DBAPIError as err:
-        # Only the driver's words: SQLAlchemy's add the query and a link.
-        reason = _hide_password(str(err.orig).strip(), url)
-        raise SourceError(f"{request.uri}: the database answers: {reason}") from err
+        # Only the driver's words: SQLAlchemy's add the query and a link. And no cause: its words may hold a password.
+        reason = _mask(str(err.orig).strip(), url)
+        raise SourceError(f"{request.uri}: the database answers: {reason}") from None
     except SQLAlchemyError as err:
-        raise SourceError(f"{request.uri}: {_hide_password(str(err), url)}") from err
+        raise SourceError(f"{request.uri}: {_mask(str(err), url)}") from None
     finally:
         engine.dispose()
     return Download(path, sha256=digest)
@@ -70,11 +71,12 @@ def _parse_url(request: Request, database: str) -> URL:
 
     try:
         url = make_url(request.expand(database))
-    except ArgumentError as err:
+    except (ArgumentError, ValueError):
+        # Where a password holds a slash, the error quotes it as the port.
         raise SourceError(
-            f"{request.uri}: '{hide_secrets('sql', database)}' is not a SQLAlchemy URL. "
+            f"{request.uri}: '{mask_url(database)}' is not a SQLAlchemy URL. "
             "Write, for example, postgresql://user:${PASSWORD}@host/database."
-        ) from err
+        ) from None
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
@@ -146,5 +148,5 @@ def _to_plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else value
 
 
-def _hide_password(text: str, url: URL) -> str:
-    return text.replace(str(url.password), "***") if url.password else text
+def _mask(text: str, url: URL) -> str:
+    return mask_text(text, [SecretUrl(url.render_as_string(hide_password=False))])

@@ -23,7 +23,9 @@ MAX_PRODUCT_LENGTH = 40
 class Block(BaseModel):
     """One mapping of the spec: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 @dataclass(frozen=True)

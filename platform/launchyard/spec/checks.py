@@ -14,6 +14,8 @@ from launchyard.kind import Kind
 from launchyard.spec.blocks import Choice, Product, Range, is_set
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
+from launchyard.spec.uris import locate_uris
+from launchyard.uri import parse_uri
 
 LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
 """Measured for every kind; gates may name them."""
@@ -25,7 +27,18 @@ SCALARS = (bool, int, float, str, types.NoneType)
 
 def check_product(spec: Product, kind: Kind) -> list[Problem]:
     """Return every problem of a spec whose keys are right one by one."""
-    return [*_check_metrics(spec, kind), *_check_search(spec, kind), *_find_ineffective(spec)]
+    return [*_check_secrets(spec), *_check_metrics(spec, kind), *_check_search(spec, kind), *_find_ineffective(spec)]
+
+
+def _check_secrets(spec: Product) -> Iterator[Problem]:
+    """Yield each source that holds a password or token as it is: the spec goes into every bundle, log and database."""
+    for path, uri in locate_uris(spec):
+        if (found := parse_uri(uri).find_literal_secret()) is not None:
+            yield Problem(
+                path,
+                f"holds {found} as it is, and a spec is kept and shown. Write ${{NAME}} in its place, and set the "
+                "environment variable NAME",
+            )
 
 
 def _check_metrics(spec: Product, kind: Kind) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from launchyard.credentials import mask_text
 from launchyard.errors import SpecError
 from launchyard.spec.document import parse_yaml
 from launchyard.spec.keys import join_path, split_path
@@ -24,7 +25,7 @@ class Override:
     @property
     def place(self) -> str:
         """How messages name it."""
-        return f"--set {self.text}"
+        return f"--set {mask_text(self.text)}"
 
     def path(self, spec: type[BaseModel]) -> tuple[str, ...]:
         """Return the path of its key in a spec of this class."""
@@ -41,7 +42,7 @@ def parse_override(text: str) -> Override:
         SpecError: there is no ``=``, the key is malformed, or the value is not YAML.
     """
     key, separator, value = text.partition("=")
-    place = f"--set {text}"
+    place = f"--set {mask_text(text)}"
     if not separator:
         raise SpecError(f"{place}: has no value. Write KEY=VALUE, such as --set train.epochs=1")
     key = key.strip()

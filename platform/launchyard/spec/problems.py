@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from launchyard.credentials import mask_text
 from launchyard.spec.keys import Path, children, find_key, find_nearest, join_path
 
 EXPECTATIONS = {
@@ -177,7 +178,7 @@ def _tell_tag(fault: _Fault, spec: type[BaseModel]) -> _Told:
     tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
     near = get_close_matches(str(context["tag"]), tags, n=1)
     hint = f". Did you mean '{near[0]}'?" if near else ""
-    return _Told(Problem(path, f"must be one of {', '.join(tags)}, got '{context['tag']}'{hint}"))
+    return _Told(Problem(path, f"must be one of {', '.join(tags)}, got {show(context['tag'])}{hint}"))
 
 
 def tell_unknown_key(path: Path, spec: type[BaseModel]) -> tuple[Problem, str | None]:
@@ -215,7 +216,7 @@ def _advice(errors: Sequence[ErrorDetails], found: Any) -> str:
     if types == {"string_type"} and isinstance(found, (int, float)):
         return ". Put it in quotes"
     if types & {"tuple_type", "list_type"} and isinstance(found, str):
-        return f". Write [{found}]"
+        return f". Write [{mask_text(found)}]"
     if "literal_error" in types and isinstance(found, str):
         expected = next(error["ctx"]["expected"] for error in errors if error["type"] == "literal_error")
         near = get_close_matches(found, [part for part in expected.split("'") if part.strip(" ,")], n=1)
@@ -243,6 +244,7 @@ def show(value: Any) -> str:
             return f"a mapping with {', '.join(map(str, value)) or 'no keys'}"
         case list():
             return f"a list of {len(value)}"
-        case str() if len(value) > LONGEST_SHOWN:
-            return repr(value[:LONGEST_SHOWN] + "…")
+        case str():
+            shown = mask_text(value)
+            return repr(shown[:LONGEST_SHOWN] + "…" if len(shown) > LONGEST_SHOWN else shown)
     return repr(value)

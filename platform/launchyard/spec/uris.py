@@ -23,10 +23,15 @@ def list_uris(block: Block) -> list[str]:
 
 def name_uris(block: Block) -> list[tuple[str, str]]:
     """Return every source URI below ``block`` with the last key above it that says more than 'source'."""
-    found: list[tuple[str, str]] = []
+    return [(next((name for name in reversed(path) if name != "source"), ""), uri) for path, uri in locate_uris(block)]
+
+
+def locate_uris(block: Block) -> list[tuple[Path, str]]:
+    """Return every source URI below ``block`` with its path, in the order of the keys."""
+    found: list[tuple[Path, str]] = []
 
     def collect(path: Path, uri: str) -> str:
-        found.append((next((name for name in reversed(path) if name != "source"), ""), uri))
+        found.append((path, uri))
         return uri
 
     _map_block(block, collect, ())
