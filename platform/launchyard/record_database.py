@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from launchyard.credentials import mask_text
 from launchyard.errors import RegistryError
 from launchyard.record_tables import PATIENT_WAIT_S, WRITES, describe_url, erase_deleted, open_records
 from launchyard.settings import Settings
@@ -67,6 +68,6 @@ class RecordDatabase:
         except (DBAPIError, PoolTimeoutError) as err:
             reason = err.orig if isinstance(err, DBAPIError) else "all connections are in use"
             raise RegistryError(
-                f"{describe_url(self._engine)}: the records cannot be used: {reason}. "
+                f"{describe_url(self._engine)}: the records cannot be used: {mask_text(str(reason))}. "
                 "Check that the database runs and has space."
             ) from err
