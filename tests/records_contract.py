@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from bundle_samples import describe_bundle, write_content
 from launchyard.bundle import BundleManifest
-from launchyard.errors import RegistryError
+from launchyard.errors import RegistryError, RequestError
 from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import FIRST_SCHEMA, MIGRATIONS, open_records
-from launchyard.records import Feedback, Records
+from launchyard.record_tables import FEEDBACK, FIRST_SCHEMA, MIGRATIONS, open_records
+from launchyard.records import MAX_PIECES, Feedback, Records
 from launchyard.rollout import Cause, promote, start_rollout
 from launchyard.settings import Settings
 
@@ -164,6 +165,48 @@ class RecordsContract:
             make_feedback("b", rating=4.5),
         ]
         assert records.count_feedback("reviews") == 2
+
+    def test_of_one_answer_the_newest_pieces_are_kept_and_what_stands_is_never_lost(
+        self, settings: Settings, records: Records
+    ) -> None:
+        records.add_feedback(make_feedback("first", comment="kept", rating=2.0))
+        records.add_feedback(make_feedback("last", rating=1.0))
+
+        for number in range(200):
+            assert records.add_feedback(make_feedback("first", label="good" if number % 2 else "bad"))
+
+        assert records.list_feedback("reviews") == [
+            make_feedback("first", comment="kept", rating=2.0, label="good"),
+            make_feedback("last", rating=1.0),
+        ]
+        with RecordDatabase(settings).reading() as connection:
+            kept = connection.scalars(select(FEEDBACK.c.label).where(FEEDBACK.c.output_id == "first")).all()
+        assert len(kept) == MAX_PIECES
+        assert kept[-2:] == ["bad", "good"]
+
+    def test_hundreds_of_pieces_of_an_older_version_are_merged_by_the_next_one(
+        self, settings: Settings, records: Records
+    ) -> None:
+        said = [make_feedback("a", label="good"), *(make_feedback("a", comment=f"{n}") for n in range(700))]
+        rows = [
+            piece.model_dump() | {"namespace": "default", "number": number, "received_at": NOW}
+            for number, piece in enumerate(said)
+        ]
+        with RecordDatabase(settings).writing("feedback/a") as connection:
+            connection.execute(FEEDBACK.insert(), rows)
+
+        records.add_feedback(make_feedback("a", rating=3.0))
+
+        assert records.list_feedback("reviews") == [make_feedback("a", label="good", comment="699", rating=3.0)]
+        with RecordDatabase(settings).reading() as connection:
+            assert len(connection.execute(select(FEEDBACK.c.number)).all()) == MAX_PIECES
+
+    @pytest.mark.parametrize("text", ["a\x00b", "half a smile \ud83d"])
+    def test_a_text_that_no_database_keeps_is_refused_by_its_name(self, records: Records, text: str) -> None:
+        with pytest.raises(RequestError, match=r"comment: holds the character U\+(0000|D83D), which cannot be kept"):
+            records.add_feedback(make_feedback("a", comment=text))
+
+        assert records.add_feedback(make_feedback("a", comment="\x1b[2J \u202e ok"))
 
     def test_feedback_from_many_processes_and_threads_is_all_kept(self, settings: Settings, records: Records) -> None:
         workers = [SPAWN.Process(target=add_feedback_in_process, args=(settings, w, 50)) for w in range(3)]

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Self
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from launchyard.cli.streams import print_json
+from launchyard.cli.console import PlainConsole
+from launchyard.cli.streams import echo, print_json
 from launchyard.errors import LaunchyardError
 from launchyard.settings import load_settings
 from launchyard_pipelines.batch import BatchRequest, BatchSummary, run_batch
@@ -25,7 +25,7 @@ LINE_INTERVAL_S = 10.0
 class BatchDisplay:
     """Shows on stderr how far it is: one live line on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: PlainConsole) -> None:
         self._console = console
         self._progress = Progress(
             TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
@@ -68,7 +68,7 @@ def batch_command(request: BatchRequest, *, as_json: bool) -> None:
         LaunchyardError: it could not be done; with ``as_json`` the document says so too.
     """
     try:
-        with BatchDisplay(Console(stderr=True, highlight=False, markup=False, soft_wrap=True)) as display:
+        with BatchDisplay(PlainConsole(stderr=True, highlight=False, markup=False, soft_wrap=True)) as display:
             summary = run_batch(request, load_settings(), display)
     except (LaunchyardError, OSError, KeyboardInterrupt) as err:
         if as_json:
@@ -78,7 +78,7 @@ def batch_command(request: BatchRequest, *, as_json: bool) -> None:
     if as_json:
         print_json(summary.model_dump_json(indent=2))
     else:
-        typer.echo(describe(summary))
+        echo(describe(summary))
 
 
 def describe(summary: BatchSummary) -> str:

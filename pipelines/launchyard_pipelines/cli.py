@@ -61,11 +61,10 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole pipeline here: data to deployed model, one line a step."""
-    from rich.console import Console
-
+    from launchyard.cli.console import PlainConsole
     from launchyard_pipelines.command import run_command
 
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = PlainConsole(stderr=as_json, highlight=False, soft_wrap=True)
     record = run_command(path, set_ or (), from_step=from_, release=release, console=console, as_json=as_json)
     raise typer.Exit(record.exit_code)
 
@@ -81,8 +80,7 @@ def compile_(
     image: Annotated[str | None, typer.Option(help="Image of every step, best pinned by digest.")] = None,
 ) -> None:
     """Write the pipeline for a Kubeflow Pipelines cluster."""
-    from rich.console import Console
-
+    from launchyard.cli.console import PlainConsole
     from launchyard.settings import load_settings
     from launchyard.spec.load import load_spec
     from launchyard_pipelines.build import build_pipeline, compile_pipeline
@@ -102,7 +100,7 @@ def compile_(
         image=image,
     )
     compile_pipeline(build_pipeline(spec, options, settings), output)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = PlainConsole(highlight=False, markup=False, soft_wrap=True)
     console.print(f"wrote    {output}")
     if spec_uri is not None:
         console.print(f"upload   {snapshot.path} to {spec_uri}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from launchyard.cli.console import PlainConsole
 from launchyard.cli.streams import print_json
 from launchyard.errors import LaunchyardError
 from launchyard.kind import get_kind
@@ -18,7 +17,7 @@ from launchyard_pipelines.run_record import RunFailure, RunRecord
 
 
 def run_command(
-    path: Path, overrides: Sequence[str], *, from_step: str | None, release: bool, console: Console, as_json: bool
+    path: Path, overrides: Sequence[str], *, from_step: str | None, release: bool, console: PlainConsole, as_json: bool
 ) -> RunRecord:
     """Run the product at ``path``, show it on ``console`` and return its record; JSON goes to stdout.
 
@@ -37,7 +36,9 @@ def run_command(
     return record
 
 
-def _run(path: Path, overrides: Sequence[str], *, from_step: str | None, release: bool, console: Console) -> RunRecord:
+def _run(
+    path: Path, overrides: Sequence[str], *, from_step: str | None, release: bool, console: PlainConsole
+) -> RunRecord:
     settings = load_settings()
     spec = load_spec(path, overrides)
     base_dir = (path if path.is_dir() else path.parent).resolve()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from launchyard.cli.console import PlainConsole
 from launchyard.evaluation import GateResult
 from launchyard_pipelines.events import Event
 from launchyard_pipelines.run_record import RunRecord
@@ -29,7 +29,7 @@ MARKS = {
 class RunDisplay:
     """Shows events as they come: a live bar on a terminal, a line per step elsewhere."""
 
-    def __init__(self, console: Console, planned: list[str]) -> None:
+    def __init__(self, console: PlainConsole, planned: list[str]) -> None:
         self._console = console
         self._planned = planned
         self._shown: set[str] = set()
@@ -38,7 +38,7 @@ class RunDisplay:
             TextColumn("  {task.description:<10}"),
             BarColumn(24),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         self._progress = Progress(*columns, console=console, transient=True)
 
@@ -81,11 +81,13 @@ class RunDisplay:
         self._shown.add(event.step)
         self._print_line(event.step, event.type, event.seconds, event.message if event.type == "succeeded" else "")
         for warning in event.data.get("warnings", []):
-            self._console.print(f"             [yellow]note[/yellow] {warning}", highlight=False)
+            self._console.print(f"             [yellow]note[/yellow] {escape(warning)}", highlight=False)
 
     def _print_line(self, step: str, status: str, seconds: float, note: str) -> None:
         mark = MARKS[status]
-        self._console.print(f"  {step:<10} {mark:<22} {seconds:6.1f} s  {note}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"  {step:<10} {mark:<22} {seconds:6.1f} s  {escape(note)}", highlight=False, soft_wrap=True
+        )
 
 
 def build_metrics_table(record: RunRecord) -> Table:
@@ -113,7 +115,7 @@ def _format_gate(gate: GateResult) -> str:
     return f"[green]pass {gate.rule}[/green]" if gate.passed else f"[red]FAIL {gate.rule}[/red]"
 
 
-def print_summary(console: Console, record: RunRecord, arguments: Sequence[str], example_input: str) -> None:
+def print_summary(console: PlainConsole, record: RunRecord, arguments: Sequence[str], example_input: str) -> None:
     """Print how a run ended, its metrics, where its report is and the commands to try next.
 
     Args:
@@ -129,7 +131,7 @@ def print_summary(console: Console, record: RunRecord, arguments: Sequence[str],
         console.print(f"\n[red]{record.error.step}[/red]: ", end="")
         console.print(record.error.message, markup=False, highlight=False, soft_wrap=True)
     if record.report is not None:
-        console.print(f"\nreport   {record.report}", highlight=False, soft_wrap=True)
+        console.print(f"\nreport   {record.report}", markup=False, highlight=False, soft_wrap=True)
     if record.version is not None:
         console.print(f"version  {record.version}", highlight=False)
     for line in list_next_commands(record, arguments, example_input):

@@ -6,9 +6,11 @@ Every row belongs to a namespace. A method returns when its transaction is on th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import reduce
+from itertools import islice
 from typing import Any, Self
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -16,8 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, delete, func, inse
 
 from launchyard.bundle import BundleManifest, GateRecord
 from launchyard.dataset import Record
-from launchyard.errors import RegistryError
+from launchyard.errors import RegistryError, RequestError
 from launchyard.evaluation import Measure
+from launchyard.foreign_text import check_storable
 from launchyard.record_database import RecordDatabase
 from launchyard.record_tables import DECISIONS, FEEDBACK, KEYS, PATIENT_WAIT_S, ROLLOUTS, VERSIONS
 from launchyard.rollout import Decision, Release, RolloutRecord
@@ -72,6 +75,9 @@ class Feedback(Record):
 
 
 SAID = ("label", "rating", "comment")
+
+MAX_PIECES = 16
+"""Pieces of feedback on one answer that are kept one by one; older ones are merged, so that nobody fills the disk."""
 
 
 class Records:
@@ -177,23 +183,29 @@ class Records:
     def add_feedback(self, feedback: Feedback) -> bool:
         """Keep feedback on an answer; it is on the disk when this returns.
 
-        Rows are only ever added: a later label of the same answer stands above an earlier one and does not erase it.
+        A later label of the same answer stands above an earlier one and does not erase it: the newest ``MAX_PIECES``
+        are kept as they came, and what stands of those before them as one piece.
 
         Returns:
             Whether it says anything new; sending the same again changes nothing.
+
+        Raises:
+            RequestError: a text holds what no database keeps.
         """
+        _check_texts(feedback)
         with self._database.writing(f"feedback/{feedback.output_id}") as connection:
-            said = self._read_feedback(connection, FEEDBACK.c.output_id == feedback.output_id)
-            if said and said[0].merge(feedback) == said[0]:
+            mine = (FEEDBACK.c.namespace == self._namespace) & (FEEDBACK.c.output_id == feedback.output_id)
+            pieces = _read_pieces(connection, mine)
+            said = list(pieces.values())
+            if said and (stands := reduce(Feedback.merge, said)).merge(feedback) == stands:
                 return False
-            number = select(func.count()).where(
-                FEEDBACK.c.namespace == self._namespace, FEEDBACK.c.output_id == feedback.output_id
-            )
+            if len(said) >= MAX_PIECES:
+                _merge_pieces(connection, mine, dict(islice(pieces.items(), len(pieces) - MAX_PIECES + 2)))
             connection.execute(
                 insert(FEEDBACK).values(
                     **feedback.model_dump(),
                     namespace=self._namespace,
-                    number=connection.execute(number).scalar_one(),
+                    number=max(pieces, default=-1) + 1,
                     received_at=datetime.now(UTC),
                 )
             )
@@ -253,6 +265,31 @@ class Records:
             older = merged.get(newer.output_id)
             merged[newer.output_id] = older.merge(newer) if older else newer
         return list(merged.values())
+
+
+def _check_texts(feedback: Feedback) -> None:
+    for name in ("output_id", *SAID):
+        try:
+            check_storable(str(getattr(feedback, name)))
+        except ValueError as err:
+            raise RequestError(f"{name}: {err}.") from err
+
+
+def _read_pieces(connection: Connection, mine: ColumnElement[bool]) -> dict[int, Feedback]:
+    """Return number -> each piece of feedback on one answer, oldest first."""
+    columns = [FEEDBACK.c[name] for name in Feedback.model_fields]
+    rows = connection.execute(select(FEEDBACK.c.number, *columns).where(mine).order_by(FEEDBACK.c.number))
+    found = [row._asdict() for row in rows]
+    return {row.pop("number"): Feedback.model_validate(row) for row in found}
+
+
+def _merge_pieces(connection: Connection, mine: ColumnElement[bool], pieces: Mapping[int, Feedback]) -> None:
+    """Let the oldest of ``pieces`` say what all of them said, and delete the others."""
+    oldest, *others = pieces
+    merged = reduce(Feedback.merge, pieces.values())
+    said = {name: getattr(merged, name) for name in SAID}
+    connection.execute(update(FEEDBACK).where(mine, FEEDBACK.c.number == oldest).values(said))
+    connection.execute(delete(FEEDBACK).where(mine, FEEDBACK.c.number > oldest, FEEDBACK.c.number <= max(others)))
 
 
 def _describe_version(manifest: BundleManifest, bundle_uri: str, version: int) -> VersionRecord:

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from launchyard.errors import RequestError
 from launchyard.event_log import Event
+from launchyard.foreign_text import StorableText
 from launchyard.kind import Predictor, Resources, Row
 from launchyard_serving.problems import Problem
 
@@ -52,14 +53,14 @@ class FeedbackBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)] = Field(
+    id: Annotated[StorableText, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)] = Field(
         description="The id of the output it is about."
     )
-    label: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL_CHARACTERS)] | None = Field(
+    label: Annotated[StorableText, StringConstraints(min_length=1, max_length=MAX_LABEL_CHARACTERS)] | None = Field(
         None, description="The right answer."
     )
     rating: int | None = Field(None, ge=1, le=5, description="How good the answer was, 1 to 5.")
-    comment: Annotated[str, StringConstraints(min_length=1, max_length=MAX_COMMENT_CHARACTERS)] | None = Field(
+    comment: Annotated[StorableText, StringConstraints(min_length=1, max_length=MAX_COMMENT_CHARACTERS)] | None = Field(
         None, description="Anything else."
     )
 

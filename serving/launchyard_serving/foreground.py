@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import requests
-from rich.console import Console
+
+from launchyard.cli.console import PlainConsole
 
 STARTING_POLL_S = 0.1
 RUNNING_POLL_S = 1.0
@@ -25,7 +26,7 @@ class Foreground:
     def __init__(self, url: str, products: Sequence[str]) -> None:
         self._url = url
         self._states: dict[str, str | None] = dict.fromkeys(products)
-        self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        self._console = PlainConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self._http = requests.Session()
         # The server is on this machine, on whatever address: a proxy could not reach it, or would reach another.
         self._http.trust_env = False

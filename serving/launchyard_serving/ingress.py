@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -62,10 +62,21 @@ FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comm
 
 
 class ProductEndpoint:
-    """Answers the requests on one product with the model that its follower holds at that moment."""
+    """Answers the requests on one product with the model that its follower holds at that moment.
 
-    def __init__(self, product: str, follower: Follower, signer: IdentitySigner, records: Records) -> None:
+    ``find_labels`` returns the labels that a version knows, none if any will do. It blocks, and is called in a thread.
+    """
+
+    def __init__(
+        self,
+        product: str,
+        follower: Follower,
+        signer: IdentitySigner,
+        records: Records,
+        find_labels: Callable[[int], Sequence[str]],
+    ) -> None:
         self._product = product
+        self._find_labels = find_labels
         self._follower = follower
         self._signer = signer
         self._records = records
@@ -170,7 +181,6 @@ class ProductEndpoint:
         """Answer ``POST feedback``; when it answers 200, the feedback is on disk."""
         body = await read_body(request, MAX_FEEDBACK_BYTES)
         said = parse_body(body, FeedbackBody, FEEDBACK_EXAMPLE)
-        self._check_label(said.label)
         try:
             output = self._signer.verify(said.id)
         except RequestError as err:
@@ -185,7 +195,11 @@ class ProductEndpoint:
             comment=said.comment,
             subject=output.subject,
         )
-        keep = partial(self._records.add_feedback, feedback)
+        model = self._follower.model
+        is_of_present = model is not None and model.release.version == output.version
+        if model is not None and is_of_present:
+            _check_label(feedback, model.labels)
+        keep = partial(self._keep_feedback, feedback, is_checked=is_of_present)
         try:
             await self._feedback.run(keep, deadline=_find_deadline(self._timeout_s))
         except TimeoutError as err:
@@ -195,13 +209,11 @@ class ProductEndpoint:
             raise _explain_busy("too much feedback waits for the database already. This is not kept.") from err
         return _json({"id": said.id, "stored": True})
 
-    def _check_label(self, label: str | None) -> None:
-        labels = self._get_model().labels if label is not None else ()
-        if labels and label not in labels:
-            detail = f"label: '{label}' is none of this product's labels. Use one of: {', '.join(labels)}."
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[{"pointer": "/label", "detail": "unknown label"}]
-            )
+    def _keep_feedback(self, feedback: Feedback, *, is_checked: bool) -> None:
+        """Keep feedback, once its label is known to be one of the version that it is about; blocks."""
+        if feedback.label is not None and not is_checked:
+            _check_label(feedback, self._find_labels(feedback.version))
+        self._records.add_feedback(feedback)
 
     async def ready(self, _request: Request) -> Response:
         """Answer ``GET ready``: 200 once a model answers, and whether the champion is another that was refused."""
@@ -269,6 +281,16 @@ def _explain_busy(reason: str) -> Problem:
 def _explain_timeout(model: ServedModel, hint: str) -> Problem:
     detail = f"not answered within the {model.spec.serve.timeout_s:g} s of serve.timeout_s. {hint}"
     return Problem(HTTPStatus.GATEWAY_TIMEOUT, detail)
+
+
+def _check_label(feedback: Feedback, labels: Sequence[str]) -> None:
+    if labels and feedback.label is not None and feedback.label not in labels:
+        detail = f"label: '{feedback.label}' is none of the labels of version {feedback.version}, which answered. "
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{detail}Use one of: {', '.join(labels)}.",
+            errors=[{"pointer": "/label", "detail": "unknown label"}],
+        )
 
 
 def _explain_failed_row(failed: RowFailed) -> Problem:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from starlette.applications import Starlette
 
+from launchyard.bundle import parse_file
 from launchyard.bundle_store import BundleStore
+from launchyard.dataset import MANIFEST_NAME, DatasetManifest
+from launchyard.errors import BundleError
 from launchyard.identity import IdentitySigner
 from launchyard.record_tables import SERVING_WAIT_S
 from launchyard.records import Records
@@ -15,6 +19,9 @@ from launchyard.settings import Settings
 from launchyard_serving.follow import Follower
 from launchyard_serving.ingress import ProductEndpoint
 from launchyard_serving.model import ModelLoader
+
+LABELS_TO_KEEP = 64
+"""Versions whose labels are in memory, for feedback on answers of versions that serve no longer."""
 
 
 def build_replica(settings: Settings, product: str, *, threads: int) -> Starlette:
@@ -26,9 +33,10 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         threads: CPU threads that one forward pass computes on.
     """
     records = Records(settings, wait_s=SERVING_WAIT_S)
+    store = BundleStore(settings)
     loader = ModelLoader(
         settings=settings,
-        store=BundleStore(settings),
+        store=store,
         prediction_executor=ThreadPoolExecutor(1, "predict"),
         explanation_executor=ThreadPoolExecutor(1, "explain"),
         threads=threads,
@@ -38,6 +46,15 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         rollout = records.find_rollout(product)
         return rollout.champion if rollout else None
 
+    @lru_cache(LABELS_TO_KEEP)
+    def find_labels(version: int) -> tuple[str, ...]:
+        """Return the labels of a version; none, so that any will do, when its bundle is gone."""
+        folder = store.find_path(records.get_version(product, version).bundle_uri)
+        try:
+            return parse_file(folder, MANIFEST_NAME, DatasetManifest).labels
+        except BundleError:
+            return ()
+
     follower = Follower(find_champion, loader.load)
     signer = IdentitySigner(records.get_signing_key(), namespace=settings.namespace, product=product)
-    return ProductEndpoint(product, follower, signer, records).build_app()
+    return ProductEndpoint(product, follower, signer, records, find_labels).build_app()

@@ -6,8 +6,8 @@ import io
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from launchyard.cli.console import PlainConsole
 from launchyard.evaluation import GateResult
 from launchyard_pipelines.events import Event
 from launchyard_pipelines.progress import RunDisplay, build_metrics_table, list_next_commands, print_summary
@@ -16,11 +16,11 @@ from launchyard_pipelines.run_record import RunFailure, RunRecord, RunStatus
 ARGUMENTS = ["my product/product.yaml", "--set", "train.epochs=150"]
 
 
-def make_console() -> Console:
-    return Console(file=io.StringIO(), width=80)
+def make_console() -> PlainConsole:
+    return PlainConsole(file=io.StringIO(), width=80)
 
 
-def read(console: Console) -> str:
+def read(console: PlainConsole) -> str:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -161,7 +161,7 @@ def make_model(resources: SeenResources | None, *, version: int = 1, **serve: An
 
 def make_client(records: Records, follower: Follower) -> TestClient:
     signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
-    app = ProductEndpoint(PRODUCT, follower, signer, records).build_app()
+    app = ProductEndpoint(PRODUCT, follower, signer, records, lambda _: ()).build_app()
     return TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import pytest
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from launchyard.bundle import GateRecord
@@ -20,7 +21,8 @@ from launchyard.errors import BundleError, RequestError
 from launchyard.identity import IdentitySigner
 from launchyard.kind import Output, Row
 from launchyard.record_database import RecordDatabase
-from launchyard.records import Records
+from launchyard.record_tables import FEEDBACK
+from launchyard.records import MAX_PIECES, Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings
 from launchyard_serving.batching import MicroBatcher
@@ -103,11 +105,16 @@ def make_model(predictor: EchoPredictor, *, waiting: int = 100, **serve: Any) ->
     )
 
 
+def find_labels(version: int) -> tuple[str, ...]:
+    """Return the labels of versions that serve no longer; no label of version 1 is known."""
+    return {1: (), 2: ("bad", "good")}[version]
+
+
 def make_client(records: Records, model: ServedModel) -> TestClient:
     follower = Follower(lambda: RELEASE, lambda _: model)
     signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
     # As behind Serve: the path is the whole path, of which root_path is where the product is mounted.
-    app = ProductEndpoint(PRODUCT, follower, signer, records).build_app()
+    app = ProductEndpoint(PRODUCT, follower, signer, records, find_labels).build_app()
     return TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False)
 
 
@@ -302,6 +309,8 @@ def test_feedback_is_in_the_records_when_it_is_answered(client: TestClient, reco
         ({"label": "sarcastic"}, "/label"),
         ({"comment": ""}, "/comment"),
         ({"comment": "x" * 2001}, "/comment"),
+        ({"comment": "nothing\x00at all"}, "/comment"),
+        ({"label": "positive\x00"}, "/label"),
         ({"stars": 5}, "/stars"),
     ],
 )
@@ -313,6 +322,36 @@ def test_feedback_of_the_wrong_form_names_the_place(client: TestClient, said: di
 
 def test_feedback_with_an_unknown_label_names_the_known_ones(client: TestClient) -> None:
     assert "negative, positive" in problem(give_feedback(client, label="sarcastic"), 422)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("version", "label", "status"),
+    [(3, "positive", 200), (3, "good", 422), (2, "good", 200), (2, "positive", 422), (1, "anything", 200)],
+)
+def test_a_label_is_one_of_the_version_that_answered_not_of_the_one_that_serves_now(
+    client: TestClient, version: int, label: str, status: int
+) -> None:
+    output_id = IdentitySigner(KEY, namespace="default", product=PRODUCT).sign(version)
+
+    response = post(client, "feedback", {"id": output_id, "label": label})
+
+    assert response.status_code == status
+    if status == 422:
+        assert f"none of the labels of version {version}" in problem(response, 422)["detail"]
+
+
+def test_one_answer_takes_any_number_of_changes_and_keeps_a_bounded_number_of_them(
+    client: TestClient, records: Records, tmp_path: Path
+) -> None:
+    output_id = IdentitySigner(KEY, namespace="default", product=PRODUCT).sign(3)
+
+    for number in range(2 * MAX_PIECES):
+        assert post(client, "feedback", {"id": output_id, "label": LABELS[number % 2]}).status_code == 200
+
+    (said,) = records.list_feedback(PRODUCT)
+    assert said.label == LABELS[1]
+    with RecordDatabase(Settings(home=tmp_path)).reading() as connection:
+        assert len(connection.execute(select(FEEDBACK.c.number)).all()) == MAX_PIECES
 
 
 def forge(output_id: str) -> str:
@@ -349,7 +388,7 @@ def test_without_a_model_every_route_says_why(records: Records) -> None:
         raise BundleError("model/model.safetensors was altered. Make the bundle again.")
 
     signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
-    app = ProductEndpoint(PRODUCT, Follower(lambda: RELEASE, refuse), signer, records).build_app()
+    app = ProductEndpoint(PRODUCT, Follower(lambda: RELEASE, refuse), signer, records, find_labels).build_app()
 
     with TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False) as client:
         for response in (client.get(f"/{PRODUCT}/ready"), post(client, "predict", {"inputs": ["a"]})):

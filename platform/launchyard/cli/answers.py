@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from launchyard.cli.console import PlainConsole
 from launchyard.cli.streams import print_json
 from launchyard.client import Answers, Client
 from launchyard.errors import SourceError
@@ -83,7 +83,7 @@ def show(inputs: Sequence[Any], replies: Sequence[Answers], *, as_json: bool) ->
         print_json(document)
         return
     versions = ", ".join(str(version) for version, _ in models)
-    Console(highlight=False, markup=False, emoji=False).print(_draw_table(inputs, outputs, f"version {versions}"))
+    PlainConsole(highlight=False, markup=False, emoji=False).print(_draw_table(inputs, outputs, f"version {versions}"))
 
 
 def _draw_table(inputs: Sequence[Any], outputs: Sequence[Mapping[str, Any]], title: str) -> Table:

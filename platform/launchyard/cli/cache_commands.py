@@ -17,10 +17,10 @@ def add_commands(app: typer.Typer) -> None:
 
 def list_entries() -> None:
     """Show what was fetched, from where, and how much room it takes."""
-    from rich.console import Console
     from rich.filesize import decimal
     from rich.table import Table
 
+    from launchyard.cli.console import PlainConsole
     from launchyard.sources.cache import Cache
 
     cache = Cache(load_settings().cache_dir)
@@ -32,18 +32,18 @@ def list_entries() -> None:
     for entry in entries:
         fetched_at = f"{entry.fetched_at.astimezone():%Y-%m-%d %H:%M}"
         table.add_row(entry.uri, decimal(entry.size_bytes), fetched_at, entry.sha256[:12])
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = PlainConsole(markup=False, highlight=False, emoji=False)
     console.print(table)
     console.print(f"{len(entries)} sources, {decimal(cache.size_bytes())} on disk.")
 
 
 def clear_entries() -> None:
     """Delete what was fetched; it is fetched again when needed."""
-    from rich.console import Console
     from rich.filesize import decimal
 
+    from launchyard.cli.console import PlainConsole
     from launchyard.sources.cache import Cache
 
     cache = Cache(load_settings().cache_dir)
     freed_bytes = cache.clear()
-    Console(markup=False, highlight=False).print(f"{cache.root}: {decimal(freed_bytes)} freed.")
+    PlainConsole(markup=False, highlight=False).print(f"{cache.root}: {decimal(freed_bytes)} freed.")

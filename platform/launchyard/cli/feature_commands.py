@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launchyard.cli.arguments import AsJson
+from launchyard.cli.streams import echo
 from launchyard.settings import load_settings
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def apply(product: ProductArgument) -> None:
     settings = load_settings()
     with opening_store(settings, get_spec(settings, product)) as store:
         store.apply()
-        typer.echo(f"{product}: feature sets {', '.join(store.set_names)} are registered.")
+        echo(f"{product}: feature sets {', '.join(store.set_names)} are registered.")
 
 
 def materialize(product: ProductArgument, as_json: AsJson = False) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Column, Table
 
-from launchyard.cli.streams import print_json
+from launchyard.cli.console import PlainConsole
+from launchyard.cli.streams import echo, print_json
 from launchyard.features import FeatureSet
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def show_sets(product: str, published: Sequence[PublishedSet], *, as_json: bool)
     if as_json:
         print_json({"product": product, "sets": [_describe_set(found) for found in published]})
         return
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole(highlight=False, markup=False)
     for found in published:
         newest = "no rows" if found.newest is None else f"{found.num_rows:,} rows, newest {_format_time(found.newest)}"
         online = "online" if found.is_online else f"not online: launchyard features materialize {product}"
@@ -46,14 +45,14 @@ def show_row(feature_set: FeatureSet, entity: str, row: OnlineRow | None, *, now
         print_json(document)
         return
     if row is None:
-        typer.echo(f"{feature_set.name}: nothing is known of {feature_set.entity} '{entity}'.")
+        echo(f"{feature_set.name}: nothing is known of {feature_set.entity} '{entity}'.")
         return
     table = Table("feature", "value", "unit", box=SIMPLE)
     for feature in feature_set.features:
         table.add_row(feature.name, _format_value(row.values[feature.name]), feature.unit)
     age = timedelta(seconds=round(now - row.timestamp))
     state = "expired: answers do without it" if has_expired else "holds"
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole(highlight=False, markup=False)
     console.print(f"{feature_set.entity} '{entity}': known since {_format_time(row.timestamp)}, age {age}, {state}.")
     console.print(table)
 
@@ -70,7 +69,7 @@ def show_materialized(product: str, written: Sequence[Materialized], *, as_json:
     table = Table("set", Column("rows", justify="right"), Column("written", justify="right"), "seconds", box=SIMPLE)
     for found in written:
         table.add_row(found.set_name, f"{found.num_rows:,}", f"{found.num_written:,}", f"{found.seconds:.1f}")
-    Console(markup=False).print(table)
+    PlainConsole(markup=False).print(table)
 
 
 def _describe_set(found: PublishedSet) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launchyard.cli.arguments import AsJson
-from launchyard.cli.streams import print_json
+from launchyard.cli.streams import echo, print_json
 from launchyard.settings import load_settings
 
 if TYPE_CHECKING:
@@ -56,29 +56,27 @@ def _show(product: str, found: Findings, *, is_removed: bool, as_json: bool) -> 
         document = _describe(product, found, is_removed=is_removed)
         print_json(document)
         return
-    typer.echo(f"{product}: user {found.user} (a pseudonym).")
+    echo(f"{product}: user {found.user} (a pseudonym).")
     if found.is_empty:
-        typer.echo("Nothing was found of this user.")
+        echo("Nothing was found of this user.")
     else:
         _show_findings(found, is_removed=is_removed)
     if is_removed:
-        typer.echo(
-            "Replicas that run drop what they remember within about a second. The next training leaves the user out."
-        )
+        echo("Replicas that run drop what they remember within about a second. The next training leaves the user out.")
 
 
 def _show_findings(found: Findings, *, is_removed: bool) -> None:
     now = f"{found.now.events} events, {found.now.feedback} pieces of feedback, {found.now.features} feature rows"
     if not found.now.total:
-        typer.echo("Nothing is left that can be removed now.")
+        echo("Nothing is left that can be removed now.")
     else:
-        typer.echo(f"Removed now: {now}." if is_removed else f"Can be removed now: {now}.")
+        echo(f"Removed now: {now}." if is_removed else f"Can be removed now: {now}.")
     if found.later or found.learned:
-        typer.echo("Goes when the next training has replaced it:")
+        echo("Goes when the next training has replaced it:")
     for remains in found.later:
-        typer.echo(f"  {remains.place}: {remains.count} rows and mentions in {remains.num_files} files")
+        echo(f"  {remains.place}: {remains.count} rows and mentions in {remains.num_files} files")
     for version in found.learned:
-        typer.echo(f"  version {version}: what its model learned from rows of this user")
+        echo(f"  version {version}: what its model learned from rows of this user")
 
 
 def _describe(product: str, found: Findings, *, is_removed: bool) -> dict[str, object]:

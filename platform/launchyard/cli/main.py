@@ -19,7 +19,7 @@ from launchyard.cli import (
     registry_commands,
     spec_commands,
 )
-from launchyard.cli.streams import accept_any_text
+from launchyard.cli.streams import accept_any_text, echo
 from launchyard.credentials import mask_text
 from launchyard.errors import LaunchyardError
 from launchyard.settings import load_settings, set_process_defaults
@@ -44,7 +44,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 130 cancelled.
 def _show_version(is_asked: bool) -> None:
     """Print the version and leave, when asked to."""
     if is_asked:
-        typer.echo(f"launchyard {version('launchyard')}")
+        echo(f"launchyard {version('launchyard')}")
         raise typer.Exit
 
 
@@ -87,11 +87,11 @@ def main(build: Callable[[], typer.Typer] = build_app) -> None:
         set_process_defaults()
         build()(prog_name="launchyard")
     except LaunchyardError as err:
-        typer.echo(str(err), err=True)
+        echo(str(err), err=True)
         sys.exit(err.exit_code)
     except OSError as err:
         _show_traceback(err)
-        typer.echo(f"{err.filename or 'launchyard'}: {err.strerror or err}.", err=True)
+        echo(f"{err.filename or 'launchyard'}: {err.strerror or err}.", err=True)
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
@@ -105,7 +105,7 @@ def main(build: Callable[[], typer.Typer] = build_app) -> None:
 def _report_bug(err: Exception) -> None:
     """Tell of an error that nobody foresaw, and how to get what a maintainer needs to find it."""
     _show_traceback(err)
-    typer.echo(
+    echo(
         f"launchyard: unexpected error: {type(err).__name__}: {mask_text(str(err))}\n"
         "This is a bug in Launchyard. Run the command again with LAUNCHYARD_DEBUG=1 and report what it prints.",
         err=True,
@@ -119,7 +119,7 @@ def _show_traceback(err: Exception) -> None:
     except LaunchyardError:
         return
     if is_wanted:
-        traceback.print_exception(err)
+        echo("".join(traceback.format_exception(err)).rstrip(), err=True)
 
 
 def _flush_stdout() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from launchyard.cli.streams import echo
 from launchyard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def feedback(product: ProductArgument, as_json: JsonOption = False) -> None:
 def _announce(settings: Settings, record: RolloutRecord) -> None:
     """Say what serves now and then, because it takes seconds, bring MLflow's alias up to date where there is MLflow."""
     if record.champion is not None:
-        typer.echo(f"{record.product}: version {record.champion.version} serves (revision {record.revision}).")
+        echo(f"{record.product}: version {record.champion.version} serves (revision {record.revision}).")
     if find_spec("mlflow") is not None:
         from launchyard.registry import Registry
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from launchyard.bundle import GateRecord
-from launchyard.cli.streams import print_json
+from launchyard.cli.console import PlainConsole
+from launchyard.cli.streams import echo, print_json
 from launchyard.evaluation import Measure
+from launchyard.foreign_text import make_printable
 from launchyard.records import Feedback, Records, VersionRecord
 from launchyard.rollout import Decision, RolloutRecord, start_rollout
 
@@ -29,7 +29,7 @@ def show_products(records: Records, *, as_json: bool) -> None:
         print_json({"products": products})
         return
     if not products:
-        typer.echo("Nothing is registered here yet. Start with: launchyard run PATH")
+        echo("Nothing is registered here yet. Start with: launchyard run PATH")
         return
     columns = (Column("product", no_wrap=True), "version", Column("since", no_wrap=True), "gates", "feedback")
     table = Table(*columns, box=SIMPLE)
@@ -42,7 +42,7 @@ def show_products(records: Records, *, as_json: bool) -> None:
             f"{sum(gate['passed'] for gate in serves['gate']['gates'])} passed" if serves else "",
             str(found["num_feedback"]),
         )
-    Console(markup=False).print(table)
+    PlainConsole(markup=False).print(table)
 
 
 def show_product(records: Records, product: str, *, as_json: bool) -> None:
@@ -56,7 +56,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
     if as_json:
         print_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
         return
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole(highlight=False, markup=False)
     versions = ", ".join(map(str, document["versions"]))
     if document["serves"] is None:
         console.print(f"{product}: nothing serves. Versions: {versions}. Next: launchyard promote {product}")
@@ -85,7 +85,7 @@ def show_history(records: Records, product: str, *, as_json: bool) -> None:
         document = [decision.model_dump(mode="json") for decision in decisions]
         print_json({"product": product, "decisions": document})
         return
-    Console(markup=False).print(_tabulate_decisions(decisions))
+    PlainConsole(markup=False).print(_tabulate_decisions(decisions))
 
 
 def show_feedback(records: Records, product: str, *, as_json: bool) -> None:
@@ -100,9 +100,9 @@ def show_feedback(records: Records, product: str, *, as_json: bool) -> None:
         print_json({"product": product, "feedback": [feedback.model_dump(mode="json") for feedback in said]})
         return
     if not said:
-        typer.echo(f"Nobody gave feedback on {product} yet. It arrives by: POST /{product}/feedback")
+        echo(f"Nobody gave feedback on {product} yet. It arrives by: POST /{product}/feedback")
         return
-    Console(markup=False).print(_tabulate_feedback(said))
+    PlainConsole(markup=False).print(_tabulate_feedback(said))
 
 
 def _describe_product(records: Records, product: str) -> dict[str, Any]:
@@ -144,10 +144,10 @@ def _tabulate_decisions(decisions: Sequence[Decision]) -> Table:
         table.add_row(
             str(decision.revision),
             _format_time(decision.time),
-            decision.actor,
+            make_printable(decision.actor, keep_lines=False),
             decision.action,
             f"{before}{decision.after.version}",
-            decision.reason,
+            make_printable(decision.reason, keep_lines=False),
         )
     return table
 
@@ -159,9 +159,9 @@ def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
         table.add_row(
             _format_time(feedback.predicted_at),
             str(feedback.version),
-            feedback.label,
+            None if feedback.label is None else make_printable(feedback.label, keep_lines=False),
             None if feedback.rating is None else f"{feedback.rating:g}",
-            feedback.comment,
+            None if feedback.comment is None else make_printable(feedback.comment, keep_lines=False),
             feedback.output_id,
         )
     return table

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from launchyard.cli.arguments import AsJson, Overrides, SpecPath
-from launchyard.cli.streams import print_json
+from launchyard.cli.streams import echo, print_json
 from launchyard.errors import SpecError
 
 INIT_EPILOG = """
@@ -63,10 +63,10 @@ def init(
 
     path = create_product(get_kind(kind), folder)
     shown = shlex.quote(str(path))
-    typer.echo(f"wrote    {path}")
-    typer.echo(f"next     launchyard validate {shown}")
-    typer.echo(f"         launchyard run {shown}")
-    typer.echo("         then put your own rows under data.source and run it again")
+    echo(f"wrote    {path}")
+    echo(f"next     launchyard validate {shown}")
+    echo(f"         launchyard run {shown}")
+    echo("         then put your own rows under data.source and run it again")
 
 
 def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) -> None:
@@ -86,14 +86,14 @@ def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) ->
         print_json(found)
         return
     for line in summarise(spec, path):
-        typer.echo(line)
+        echo(line)
 
 
 def schema() -> None:
     """Print the JSON schema of product.yaml, for editors."""
     from launchyard.spec.reference import render_json_schema
 
-    typer.echo(render_json_schema(), nl=False)
+    echo(render_json_schema().removesuffix("\n"))
 
 
 def kinds() -> None:
@@ -101,4 +101,4 @@ def kinds() -> None:
     from launchyard.kind import iter_kinds
 
     for kind in iter_kinds():
-        typer.echo(f"{kind.name:<24} {kind.summary}")
+        echo(f"{kind.name:<24} {kind.summary}")

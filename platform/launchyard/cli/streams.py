@@ -9,6 +9,8 @@ import sys
 
 import typer
 
+from launchyard.foreign_text import find_unprintable, make_printable
+
 ESCAPE = "launchyard.json"
 """Name of the error handler that writes what an encoding lacks as JSON escapes."""
 
@@ -24,13 +26,23 @@ def accept_any_text() -> None:
             stream.reconfigure(errors="replace")
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line, or several, on standard output or error; what is in it cannot make the terminal do anything."""
+    typer.echo(make_printable(text), err=err)
+
+
 def print_json(document: object) -> None:
-    """Print one JSON document on standard output; characters that its encoding lacks are escaped, so none is lost.
+    """Print one JSON document on standard output, whole, though characters are escaped that its encoding lacks.
+
+    So are those that must not reach a terminal.
 
     Args:
         document: What ``json`` can write, or a text that is JSON already.
     """
     text = document if isinstance(document, str) else json.dumps(document, indent=2, ensure_ascii=False)
+    # Each of them stands in a string: between strings JSON has none.
+    for character in find_unprintable(text):
+        text = text.replace(character, json.dumps(character)[1:-1])
     encoding = sys.stdout.encoding or "utf-8"
     typer.echo(text.encode(encoding, ESCAPE).decode(encoding))
 
