@@ -84,12 +84,14 @@ def compile_(
     from launchyard.settings import load_settings
     from launchyard.spec.load import load_spec
     from launchyard_pipelines.build import build_pipeline, compile_pipeline
-    from launchyard_pipelines.cluster_notes import iter_notes
+    from launchyard_pipelines.cluster_notes import check_spec_uri, iter_notes
     from launchyard_pipelines.code_version import compute_code_version
     from launchyard_pipelines.plan import PipelineOptions
     from launchyard_pipelines.snapshot import write_snapshot
 
     settings = load_settings()
+    if spec_uri is not None:
+        check_spec_uri(spec_uri)
     spec = load_spec(path, set_ or ())
     snapshot = write_snapshot(spec, (path if path.is_dir() else path.parent).resolve(), settings)
     image = image or settings.image

@@ -5,9 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from launchyard.errors import SpecError
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris
 from launchyard.uri import parse_uri, show_uri
+
+
+def check_spec_uri(uri: str) -> None:
+    """Refuse a place of the spec that steps could not read, or that everybody who sees the pipeline could.
+
+    Raises:
+        SpecError: it is malformed, or holds a password or token as it is.
+    """
+    try:
+        found = parse_uri(uri).find_literal_secret()
+    except ValueError as err:
+        raise SpecError(f"--spec-uri: {err}.") from None
+    if found is not None:
+        raise SpecError(
+            f"--spec-uri: holds {found} as it is, and the pipeline shows it. Write ${{NAME}} in its place, and set the "
+            "environment variable NAME in the steps."
+        )
 
 
 def iter_notes(spec: Product, *, snapshot: Path, spec_uri: str | None, image: str) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -23,6 +25,8 @@ class RecordDatabase:
 
     def __init__(self, settings: Settings, *, wait_s: float = PATIENT_WAIT_S) -> None:
         self.namespace = settings.namespace
+        if settings.database_url is None:
+            _refuse_misplaced(settings.root / "records.db")
         self._engine = open_records(settings.records_url, wait_s=wait_s)
 
     def close(self) -> None:
@@ -71,3 +75,17 @@ class RecordDatabase:
                 f"{describe_url(self._engine)}: the records cannot be used: {mask_text(str(reason))}. "
                 "Check that the database runs and has space."
             ) from err
+
+
+def _refuse_misplaced(path: Path) -> None:
+    """Refuse to begin anew where an earlier version put the records elsewhere: it wrote paths into URLs as they are.
+
+    Raises:
+        RegistryError: there they lie; the message says how to move them.
+    """
+    misplaced = Path(str(make_url(f"sqlite:///{path}").database))
+    if misplaced != path and misplaced.is_file() and not path.exists():
+        raise RegistryError(
+            f"{path}: the records of this home lie in {misplaced}, where an earlier version put them because of the "
+            f"characters in the home's name. Move them: mv {shlex.quote(str(misplaced))} {shlex.quote(str(path))}"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer, field_validator
 from pydantic_core import ErrorDetails
@@ -75,6 +76,10 @@ class Settings(BaseModel):
     def _is_redis(cls, url: SecretUrl | None) -> SecretUrl | None:
         if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("is not a Redis URL. Write redis://host:6379/0, or rediss:// for TLS")
+        try:
+            _ = urlsplit(url.get_secret_value()).port if url is not None else None
+        except ValueError:
+            raise ValueError("has no number as its port. Write redis://host:6379/0") from None
         return url
 
     @field_serializer("database_url", "tracking_url", "online_store", "webhook_url", when_used="json")

@@ -132,6 +132,7 @@ def test_settings_hold_secrets_that_nothing_prints() -> None:
         ("PORT", "hunter2", "LAUNCHYARD_PORT: "),
         ("ONLINE_STORE", "http://:hunter2@host", "LAUNCHYARD_ONLINE_STORE: is not a Redis URL. Write redis://"),
         ("ONLINE_STORE", "redis://:hunter2/x@host", "holds a '/' in its password. Write %2F in its place"),
+        ("ONLINE_STORE", "redis://me@host:hunter2/0", "has no number as its port"),
         ("DATABASE_URL", "postgresql://me:hunter2#x@host/db", "holds a '#' in its password. Write %23 in its place"),
     ],
 )
@@ -185,6 +186,16 @@ def test_an_override_is_told_without_its_secrets(tmp_path: Path) -> None:
         load_spec(write_spec(tmp_path), ["data.source=https://host/a.csv?token=hunter2"])
 
     assert SECRET not in str(caught.value)
+
+
+def test_a_pipeline_is_not_compiled_with_a_literal_secret(tmp_path: Path) -> None:
+    uri = "https://host/spec.json?token=hunter2"
+    arguments = ["compile", str(write_spec(tmp_path)), "--output", str(tmp_path / "p.yaml"), "--spec-uri", uri]
+
+    result = CliRunner().invoke(build_app(), arguments)
+
+    assert "--spec-uri: holds the parameter 'token' as it is" in str(result.exception)
+    assert not (tmp_path / "p.yaml").exists()
 
 
 def test_mlflows_errors_are_told_without_its_secrets(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bundle_samples import write_bundle
+from launchyard.errors import RegistryError
+from launchyard.record_tables import open_records
+from launchyard.records import Records
 from launchyard.registry import Registry
 from launchyard.settings import Settings, load_settings, set_process_defaults
 
@@ -35,6 +40,21 @@ def test_all_state_lies_in_the_home_whatever_its_name(tmp_path: Path, folder: st
     assert [path.name for path in tmp_path.iterdir() if path.name != "bundle"] == [folder]
     assert (settings.root / "records.db").stat().st_size > 0
     assert (settings.root / "mlflow.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize("folder", ["a%2Fb", "a?b"])
+def test_records_that_an_earlier_version_put_beside_the_home_are_not_forgotten(tmp_path: Path, folder: str) -> None:
+    settings = Settings(home=tmp_path / folder / "home")
+    settings.root.mkdir(parents=True)
+    misplaced = open_records(f"sqlite:///{settings.root / 'records.db'}")
+    misplaced.dispose()
+
+    with pytest.raises(RegistryError, match="Move them: mv ") as caught:
+        Records(settings)
+
+    subprocess.run(str(caught.value).partition("Move them: ")[2], shell=True, check=True)
+    with closing(Records(settings)) as records:
+        assert records.list_products() == []
 
 
 @pytest.mark.parametrize(

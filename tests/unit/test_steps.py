@@ -34,7 +34,7 @@ from launchyard_pipelines.steps.finish import finish, remove_abandoned, remove_o
 from launchyard_pipelines.steps.prepare import prepare
 from launchyard_pipelines.steps.reference import SpecReference, write_whole_numbers
 from launchyard_pipelines.steps.register import check_champion_unchanged
-from launchyard_pipelines.steps.train import apply_search, find_storage
+from launchyard_pipelines.steps.train import apply_search, fetch_base, find_storage, name_inputs
 from tiny_candidate import make_spec
 from web_server import Page, WebServer, serve_web
 
@@ -83,6 +83,20 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def web() -> Iterator[WebServer]:
     with serve_web() as site:
         yield site
+
+
+def test_a_changed_base_model_is_not_trained_on_from_old_checkpoints(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    settings, spec = Settings(home=tmp_path / "home"), make_spec(model={"base": str(base)})
+    named = []
+    for weights in ("one", "two", "two"):
+        (base / "weights").write_text(weights)
+        named.append(name_inputs("rows", fetch_base(spec, settings, lambda *_: None)))
+
+    assert named[0] != named[1]
+    assert named[1] == named[2]
+    assert find_storage(settings, spec, named[0], "code") != find_storage(settings, spec, named[1], "code")
 
 
 def refer_to(folder: Path, *overrides: str, **blocks: object) -> SpecReference:

@@ -9,7 +9,7 @@ from pathlib import Path
 from launchyard.evaluation import TuneRecord
 from launchyard.search import apply_trial
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import fetch
+from launchyard.sources import Fetched, fetch
 from launchyard.sources.request import Progress
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
@@ -28,13 +28,14 @@ def train(
 ) -> None:
     """Train with the spec's (or the search's best) configuration and leave the candidate folder.
 
-    An interrupted training of the same configuration on the same rows by the same code is continued.
+    An interrupted training of the same configuration on the same rows and base by the same code is continued.
     """
     settings = load_settings()
     with reported_step("train", settings, started_s=LOADED_S) as report:
         spec = apply_search(reference.load(), search)
-        job = make_job(spec, settings, dataset, Path(candidate.path), report.download)
-        storage_dir = find_storage(settings, spec, fingerprint, compute_code_version())
+        base = fetch_base(spec, settings, report.download)
+        job = make_job(spec, dataset, Path(candidate.path), base)
+        storage_dir = find_storage(settings, spec, name_inputs(fingerprint, base), compute_code_version())
 
         def show(progress: TrainProgress) -> None:
             rate = f"loss {progress.loss:.3f}, {progress.samples_per_second:.0f} samples/s"
@@ -58,15 +59,25 @@ def apply_search(spec: Product, search: Artifact | None) -> Product:
     return apply_trial(spec, record.best)
 
 
-def make_job(spec: Product, settings: Settings, dataset: Artifact, output_dir: Path, on_download: Progress) -> TrainJob:
-    """Return the training job with its base model, if it has one, fetched, of which ``on_download`` is told."""
-    base_dir = None
-    if spec.model.base_uri is not None:
-        base_dir = fetch(spec.model.base_uri, settings, base_dir=Path.cwd(), on_progress=on_download).path
+def fetch_base(spec: Product, settings: Settings, on_download: Progress) -> Fetched | None:
+    """Return the base model, if the spec has one; ``on_download`` is told how far it is."""
+    if spec.model.base_uri is None:
+        return None
+    return fetch(spec.model.base_uri, settings, base_dir=Path.cwd(), on_progress=on_download)
+
+
+def make_job(spec: Product, dataset: Artifact, output_dir: Path, base: Fetched | None) -> TrainJob:
+    """Return the training job."""
+    base_dir = None if base is None else base.path
     return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base_dir, output_dir=output_dir)
 
 
-def find_storage(settings: Settings, spec: Product, fingerprint: str, code_version: str) -> Path:
-    """Return the checkpoint folder of this very training: same spec, rows and code, same folder."""
-    key = hashlib.sha256(f"{dump_spec(spec)}\0{fingerprint}\0{code_version}".encode()).hexdigest()[:16]
+def name_inputs(fingerprint: str, base: Fetched | None) -> str:
+    """Return a text that differs when the rows or the content of the base model do, whatever the base is called."""
+    return fingerprint if base is None else f"{fingerprint}\0{base.record.sha256}"
+
+
+def find_storage(settings: Settings, spec: Product, inputs: str, code_version: str) -> Path:
+    """Return the checkpoint folder of this very training: same spec, inputs and code, same folder."""
+    key = hashlib.sha256(f"{dump_spec(spec)}\0{inputs}\0{code_version}".encode()).hexdigest()[:16]
     return settings.training_dir(spec.product) / key

@@ -14,7 +14,7 @@ from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_tune import search as run_search
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
-from launchyard_pipelines.steps.train import find_storage, make_job
+from launchyard_pipelines.steps.train import fetch_base, find_storage, make_job, name_inputs
 
 
 def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: Artifact) -> None:
@@ -25,8 +25,9 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
         if spec.tune is None:
             raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
         budget = spec.tune.trials or 0
-        storage_dir = find_storage(settings, spec, f"{fingerprint}-tune", compute_code_version())
-        job = make_job(spec, settings, dataset, storage_dir / "best", report.download)
+        base = fetch_base(spec, settings, report.download)
+        storage_dir = find_storage(settings, spec, f"{name_inputs(fingerprint, base)}-tune", compute_code_version())
+        job = make_job(spec, dataset, storage_dir / "best", base)
         finished: list[TrialResult] = []
 
         def show(trial: TrialResult) -> None:
