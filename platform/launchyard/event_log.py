@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, delete, func, insert, select
 
+from launchyard.data.canonical import format_id
 from launchyard.record_database import RecordDatabase
 from launchyard.record_tables import EVENTS, FORGOTTEN, PATIENT_WAIT_S
 from launchyard.settings import Settings
@@ -200,7 +201,8 @@ class EventLog:
 
 
 def _read_events(rows: Sequence[Any]) -> list[StoredEvent]:
+    # Older rows may hold an item's id in the form that the request had.
     return [
-        StoredEvent(sequence, Event(user, item, timestamp, event, weight))
+        StoredEvent(sequence, Event(user, format_id(item) or item, timestamp, event, weight))
         for sequence, user, item, timestamp, event, weight in rows
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -59,7 +60,10 @@ def test_empty_and_blank_values_become_null() -> None:
         ([1, 2], ["1", "2"]),
         ([1.0, 2.5], ["1", "2.5"]),
         ([True, False], ["true", "false"]),
+        ([Decimal("0E-9"), Decimal("1.000000000")], ["0", "1"]),
+        ([float("nan"), 1.0], [None, "1"]),
         (["007", " x "], ["007", "x"]),
+        (["1.0", "1"], ["1.0", "1"]),
     ],
 )
 def test_numbers_as_labels_become_text(values: list[Any], labels: list[str]) -> None:
@@ -85,6 +89,44 @@ def test_a_value_in_no_bin_is_an_error_with_value_and_row() -> None:
 def test_a_value_that_is_no_number_is_an_error_with_value_and_row() -> None:
     with pytest.raises(DataError, match="is not a number, found 'many' in row 2"):
         _recipe(label={"bins": {"low": [None, 1]}}).convert(_batch(text=["a", "b"], label=["1", "many"]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "values"),
+    [
+        (("True", "False"), pa.array([True, False])),
+        (("true", "false"), pa.array([True, False])),
+        (("True", "False"), pa.array(["true", "FALSE"])),
+        (("1", "0"), pa.array([1.0, 0.0])),
+        (("1.0", "0.0"), pa.array([1, 0])),
+        (("1", "0"), pa.array([Decimal(1), Decimal(0)], pa.decimal128(38, 9))),
+        (("1", "0"), pa.array(["1.000000000", "0.0"])),
+        (("0.50", "0.25"), pa.array([0.5, 0.25])),
+        (("1", "0"), pa.array([1, 0]).dictionary_encode()),
+        (("caf\u00e9", "bar"), pa.array(["cafe\u0301", "bar"])),
+    ],
+)
+def test_a_map_knows_truths_and_numbers_in_whatever_form_they_come(keys: tuple[str, str], values: pa.Array) -> None:
+    recipe = _recipe(label={"map": {keys[0]: "good", keys[1]: "bad"}})
+
+    assert recipe.convert(_batch(text=["x", "y"], label=values))["label"].to_pylist() == ["good", "bad"]
+
+
+def test_a_key_that_is_written_as_the_value_is_goes_before_one_that_means_the_same() -> None:
+    recipe = _recipe(label={"map": {"1": "one", "1.0": "version", "true": "low", "True": "high"}})
+
+    examples = recipe.convert(_batch(text=list("abcd"), label=["1", "1.0", "true", "True"]))
+
+    assert examples["label"].to_pylist() == ["one", "version", "low", "high"]
+
+
+def test_a_value_outside_the_map_is_shown_as_it_is_compared_with_what_cannot_be_seen() -> None:
+    recipe = _recipe(label={"map": {"good": "good", "no": "bad"}})
+
+    with pytest.raises(DataError, match=r"found 'true' in row 1"):
+        recipe.convert(_batch(text=["a"], label=[True]))
+    with pytest.raises(DataError, match=r"found 'good\\u200b' in row 1, 'no\\u0308' in row 2"):
+        recipe.convert(_batch(text=["a", "b"], label=["good\u200b", "no\u0308"]))
 
 
 def test_a_value_outside_the_map_is_an_error_with_value_and_row() -> None:

@@ -120,7 +120,7 @@ def test_timestamps_in_any_unit_and_zone_and_ids_of_any_type_are_one_user_and_on
     rows = [
         ("7001", "n1", moment),
         (7001, "n2", (moment + 1) * 1000),
-        (" 7001 ", "n3", (moment + 2) * 10**6),
+        (" 7001.0 ", "n3", (moment + 2) * 10**6),
         ("7001", "n4", "2023-11-14T23:13:23+01:00"),
         ("7001", "n5", "2023-11-14 22:13:24"),
         ("7001", "n6", (moment + 5) * 10**9),

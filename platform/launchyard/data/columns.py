@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from launchyard.data.canonical import format_column, format_id_column, format_value
 from launchyard.data.identity import hash_values
 from launchyard.data.redact import quote_value
 from launchyard.errors import DataError
@@ -21,15 +23,29 @@ MOST_NAMED = 5
 
 
 def read_text(batch: pa.Table, column: str, *, key: str) -> pa.Array:
-    """Return a column as text, whatever plain type it has; whole numbers are written without a fraction.
+    """Return a column as text, whatever plain type it has, as :mod:`launchyard.data.canonical` writes it.
 
     Raises:
         DataError: the column holds lists or records; ``key`` is the spec's key that named it.
     """
+    return _read_as(format_column, batch, column, key=key)
+
+
+def read_ids(batch: pa.Table, column: str, *, key: str) -> pa.Array:
+    """Return a column of ids as text without white space around it: 7, 7.0 and ``"7.0"`` are one id; blank is null.
+
+    Raises:
+        DataError: the column holds lists or records; ``key`` is the spec's key that named it.
+    """
+    return _read_as(format_id_column, batch, column, key=key)
+
+
+def _read_as(make: Callable[[pa.ChunkedArray], pa.Array], batch: pa.Table, column: str, *, key: str) -> pa.Array:
     values = batch[column]
-    if pa.types.is_nested(values.type):
-        raise DataError(f"{key}: column '{column}' holds {values.type} values, not text. Choose another column.")
-    return pc.cast(values, pa.string()).combine_chunks()
+    if not pa.types.is_nested(values.type):
+        with suppress(TypeError):
+            return make(values)
+    raise DataError(f"{key}: column '{column}' holds {values.type} values, not text. Choose another column.")
 
 
 def read_numbers(batch: pa.Table, column: str, *, key: str) -> NDArray[np.float64]:
@@ -38,7 +54,7 @@ def read_numbers(batch: pa.Table, column: str, *, key: str) -> NDArray[np.float6
     Raises:
         DataError: a value is not a number.
     """
-    if pa.types.is_integer(batch[column].type) or pa.types.is_floating(batch[column].type):
+    if is_number(batch[column].type):
         numbers: NDArray[np.float64] = pc.cast(batch[column], pa.float64()).to_numpy()
         return numbers
     parsed = _parse_each(batch, column, float, f"{key}: is not a number")
@@ -58,21 +74,20 @@ def read_times(batch: pa.Table, column: str, *, key: str) -> NDArray[np.float64]
         micros = pc.cast(pc.cast(values, pa.timestamp("us"), safe=False), pa.int64())
         seconds: NDArray[np.float64] = pc.divide(pc.cast(micros, pa.float64()), 1e6).to_numpy()
         return seconds
-    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+    if is_number(values.type):
         return read_numbers(batch, column, key=key)
     parsed = _parse_each(batch, column, parse_time, f"{key}: is neither a number nor a date or time in ISO 8601")
     return np.array([np.nan if time is None else time for time in parsed], dtype=np.float64)
 
 
 def hide_values(batch: pa.Table, column: str, *, key: str) -> pa.Array:
-    """Return a digest of each value as 16 hex digits: equal values stay equal, and nobody can read who they are.
+    """Return a digest of each id as 16 hex digits: equal ids stay equal, and nobody can read who they are.
 
-    Nulls and empty values stay null.
+    Nulls and empty values are null.
     """
-    values = read_text(batch, column, key=key)
-    present = pc.and_kleene(pc.is_valid(values), pc.not_equal(pc.utf8_trim_whitespace(values), ""))
+    values = read_ids(batch, column, key=key)
     hashes = [f"{number:016x}" for number in hash_values(values.fill_null("")).tolist()]
-    return pc.if_else(pc.fill_null(present, False), pa.array(hashes, pa.string()), pa.scalar(None, pa.string()))
+    return pc.if_else(pc.is_valid(values), pa.array(hashes, pa.string()), pa.scalar(None, pa.string()))
 
 
 def require_values(is_good: Sequence[bool] | NDArray[np.bool_], batch: pa.Table, column: str, problem: str) -> None:
@@ -85,9 +100,7 @@ def require_values(is_good: Sequence[bool] | NDArray[np.bool_], batch: pa.Table,
     bad = np.flatnonzero(~np.asarray(is_good))
     if not len(bad):
         return
-    named = [
-        f"{quote_value(batch[column][i].as_py())} in row {number_row(batch, i)}" for i in bad[:MOST_NAMED].tolist()
-    ]
+    named = [f"{_quote(batch[column][i])} in row {number_row(batch, i)}" for i in bad[:MOST_NAMED].tolist()]
     more = f" and {len(bad) - MOST_NAMED:,} more nearby" if len(bad) > MOST_NAMED else ""
     raise DataError(
         f"{problem}, found {', '.join(named)}{more} of column '{column}'. Correct the rows, or what the spec says."
@@ -98,6 +111,19 @@ def number_row(batch: pa.Table, index: int) -> int:
     """Return the number in its source, from 1, of the row at ``index`` of a batch."""
     number: int = batch[ROW_NUMBER][index].as_py()
     return number
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a column of this type holds numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _quote(value: pa.Scalar) -> str:
+    """Return a value as it is compared, or as it is if it has no text."""
+    plain = value.as_py()
+    with suppress(TypeError):
+        plain = format_value(plain)
+    return quote_value(plain)
 
 
 def _parse_each(batch: pa.Table, column: str, parse: Callable[[str], float], problem: str) -> list[float | None]:
@@ -122,5 +148,14 @@ def parse_time(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        return parse_iso_time(text)
+
+
+def parse_iso_time(text: str) -> float:
+    """Return a date or time in ISO 8601 as seconds since 1970; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from launchyard.data.columns import read_numbers, read_text, require_values
+from launchyard.data.columns import read_ids, read_numbers, read_text, require_values
 from launchyard.data.intake import number_rows
-from launchyard.data.keyed_columns import read_ids, read_timestamps
+from launchyard.data.keyed_columns import read_timestamps
 from launchyard.errors import DataError
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet, FeatureType
 from launchyard.sources import Fetched

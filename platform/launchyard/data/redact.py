@@ -75,9 +75,16 @@ def clean_text(text: str, patterns: tuple[Redaction, ...]) -> tuple[str, dict[st
 
 
 def quote_value(value: object) -> str:
-    """Return a source value as an error message may show it: every kind of personal data masked, at most 60 long."""
-    text, _ = clean_text(str(value), tuple(_MASKS))
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    r"""Return a source value as an error message may show it: every kind of personal data masked, at most 60 long.
+
+    What cannot be seen, or looks like another text, is shown by its number: a zero-width space as ``\u200b``.
+    """
+    given = str(value)
+    cleaned, counts = clean_text(given, tuple(_MASKS))
+    text = cleaned if counts else given
+    shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
+    marks = {ord(letter): letter.encode("unicode_escape").decode() for letter in shown if unicodedata.combining(letter)}
+    return shown.translate(marks)
 
 
 def _mask_emails(text: str) -> tuple[str, int]:

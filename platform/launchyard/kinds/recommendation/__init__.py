@@ -38,8 +38,8 @@ class Interactions(Block):
     item: str = Field("item", description="Column of what.")
     timestamp: str = Field(
         "timestamp",
-        description="Column of when: seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; "
-        "without a zone it is UTC.",
+        description="Column of when: seconds, milliseconds, microseconds or nanoseconds since 1970, a day as 20240131, "
+        "or ISO 8601; without a zone it is UTC.",
     )
     event: str | None = Field(None, description="Column of what was done, such as view or purchase.")
     weight: str | None = Field(None, description="Column of how much it counts, such as a rating; above 0.")

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from launchyard.data.columns import read_numbers, read_text
+from launchyard.data.columns import read_ids, read_numbers, read_text
 from launchyard.data.intake import number_rows
-from launchyard.data.keyed_columns import read_ids
+from launchyard.data.keyed_columns import read_moment
 from launchyard.errors import DataError
 from launchyard.kinds.recommendation import Items, Users
-from launchyard.kinds.recommendation.recipe import read_moment, read_short_ids
+from launchyard.kinds.recommendation.recipe import read_short_ids
 from launchyard.sources import Fetched
 from launchyard.sources.tables import iter_tables
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from launchyard.bundle import parse_file
+from launchyard.data.keyed_columns import read_moment
 from launchyard.errors import RequestError
 from launchyard.features import number_day
 from launchyard.kind import Output, Row
@@ -34,7 +35,6 @@ from launchyard.kinds.recommendation.declared import load_declared
 from launchyard.kinds.recommendation.histories import History
 from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.reasons import Reasons
-from launchyard.kinds.recommendation.recipe import read_moment
 from launchyard.kinds.recommendation.request import CONFIG_NAME, KNOWN, Known, RecommenderConfig, Request
 from launchyard.kinds.recommendation.rerank import Answer, Moment, Reranker, compute_features
 from launchyard.kinds.recommendation.schemas import RecommendationInput, RecommendationOutput

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import numpy as np
@@ -10,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from launchyard.data.columns import parse_time, read_numbers, require_values
-from launchyard.data.keyed_columns import UNIT_LIMITS, read_ids, read_timestamps
+from launchyard.data.columns import read_ids, read_numbers, require_values
+from launchyard.data.keyed_columns import read_timestamps
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.spec.blocks import Product
 
@@ -78,22 +77,6 @@ def read_short_ids(batch: pa.Table, column: str, *, key: str) -> pa.Array:
     problem = f"{key}: is longer than {MAX_ID_CHARACTERS} characters"
     require_values(lengths_N <= MAX_ID_CHARACTERS, batch, column, problem)
     return ids
-
-
-def read_moment(value: float | str) -> float:
-    """Return one moment in seconds since 1970, read as :func:`read_timestamps` reads a column of them.
-
-    >>> read_moment("1997-12-04T15:55:49Z"), read_moment(881250949000)
-    (881250949.0, 881250949.0)
-
-    Raises:
-        ValueError: it is no moment in time.
-    """
-    number = parse_time(value) if isinstance(value, str) else float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is no moment in time")
-    units = next((units for limit, units in UNIT_LIMITS if abs(number) >= limit), 1.0)
-    return number / units
 
 
 def _read_weights(batch: pa.Table, column: str) -> NDArray[np.float32]:

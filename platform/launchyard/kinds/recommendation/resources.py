@@ -22,6 +22,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from launchyard.adapters.feast_online import OnlineReader
+from launchyard.data.keyed_columns import read_moment
 from launchyard.errors import FeatureStoreError, LaunchyardError, RegistryError, RequestError
 from launchyard.event_log import AddedEvents, Event, EventLog, StoredEvent
 from launchyard.feature_publishing import refill_features
@@ -34,7 +35,6 @@ from launchyard.kinds.recommendation.day_counts import DayCounts, read_online
 from launchyard.kinds.recommendation.declared import DeclaredSet, list_numeric, read_rows
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS, USER_PROFILE, Profile, describe_features
-from launchyard.kinds.recommendation.recipe import read_moment
 from launchyard.kinds.recommendation.request import KNOWN, Known
 from launchyard.kinds.recommendation.schemas import UserEventInput
 from launchyard.kinds.recommendation.shelf import Shelf

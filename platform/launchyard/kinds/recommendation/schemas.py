@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from launchyard.data.canonical import format_id
 from launchyard.kinds.recommendation.recipe import MAX_ID_CHARACTERS, MAX_WEIGHT
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 """No control characters: a database may refuse them."""
+LARGEST_NUMBER = 10**MAX_ID_CHARACTERS
 MAX_EVENTS = 10_000
 MAX_FILTER_ITEMS = 10_000
 
 
 def read_id(value: object) -> object:
-    """Return an id as text without white space around it: 7, 7.0 and ``"7"`` are one id."""
-    if isinstance(value, bool):
+    """Return an id as sources give it, see :func:`launchyard.data.canonical.format_id`; what can be none stays."""
+    if isinstance(value, str):
+        value = value.strip()
+        # What is too long is refused; before, it would only cost time.
+        return format_id(value) or "" if len(value) <= MAX_ID_CHARACTERS else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, int) else value.strip() if isinstance(value, str) else value
+    is_plain = abs(value) < LARGEST_NUMBER if isinstance(value, int) else math.isfinite(value)
+    return format_id(value) if is_plain else value
 
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=PRINTABLE), BeforeValidator(read_id)]
 """An id as text; numbers are taken as well."""
+Circumstance = Annotated[str, BeforeValidator(read_id)]
+"""A value of a context column, which is read as ids are."""
 Moment = Annotated[float | str, Field(union_mode="left_to_right")]
 """Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
 
@@ -40,9 +48,7 @@ class EventInput(Strict):
 
     item: Id = Field(description="What it was done with.")
     timestamp: Moment | None = Field(None, description="When; default: now.")
-    event: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=PRINTABLE)] | None = Field(
-        None, description="What was done, such as view or purchase."
-    )
+    event: Id | None = Field(None, description="What was done, such as view or purchase.")
     weight: float | None = Field(None, gt=0, le=MAX_WEIGHT, description="How much it counts; default: 1.")
 
 
@@ -78,7 +84,7 @@ class RecommendationInput(Strict):
     )
     k: int | None = Field(None, ge=1, description="How many items; default: serve.k.")
     time: Moment | None = Field(None, description="The moment of the recommendation; default: now.")
-    context: dict[str, str | None] | None = Field(
+    context: dict[str, Circumstance | None] | None = Field(
         None, description="Circumstances and attributes, by the names that the spec gives them."
     )
     filters: Filters | None = Field(None, description="What the answer may hold.")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from launchyard.data.canonical import format_id
 from launchyard.errors import BundleError
 from launchyard.kinds.recommendation.profiles import ItemFacts, Profile
 
@@ -61,7 +62,9 @@ class Shelf:
     @cached_property
     def position(self) -> dict[str, int]:
         """Item id -> its place in the catalogue."""
-        return {item: place for place, item in enumerate(self.facts.ids)}
+        own = {item: place for place, item in enumerate(self.facts.ids)}
+        # An older catalogue may hold ids in the form that its file had.
+        return {format_id(item) or item: place for item, place in own.items()} | own
 
     @cached_property
     def category_names(self) -> dict[str, int]:

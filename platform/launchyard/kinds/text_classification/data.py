@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from launchyard.data.canonical import format_id
 from launchyard.data.columns import hide_values, number_row, read_numbers, read_text, read_times, require_values
 from launchyard.data.intake import REDACTED
 from launchyard.data.language import check_script
@@ -19,6 +21,7 @@ from launchyard.spec.blocks import ClassSources, Product
 OWN_COLUMNS = ("text", "label", "row_id")
 LEAK_SHARE = 0.9
 SHORTEST_LEAK = 3
+_FRACTION = re.compile(r"-?[0-9]+\.[0-9]*[1-9]0*")
 
 
 class TextRecipe:
@@ -121,12 +124,30 @@ def read_labels(batch: pa.Table, column: str, rule: LabelRule) -> pa.Array:
     values = pc.utf8_trim_whitespace(read_text(batch, column, key="data.label"))
     if rule.map is None:
         return values
-    labels = [rule.map.get(value) for value in values.to_pylist()]
+    labels = _map_labels(values, rule.map)
     is_blank = pc.fill_null(pc.equal(values, ""), True).to_numpy(zero_copy_only=False)
     is_mapped = np.array([label is not None for label in labels], dtype=bool)
     known = ", ".join(map(repr, rule.map))
     require_values(is_blank | is_mapped, batch, column, f"data.label.map: knows only {known}")
     return pa.array(labels, pa.string())
+
+
+def _map_labels(values: pa.Array, labels: dict[str, str]) -> list[str | None]:
+    """Return what a map makes of each value: by the key that is written as the value is, or else that means the same.
+
+    A spec's keys are texts, so a truth or number in them may be written in another way than the rows': True and
+    ``true``, 1.0 and 1.
+    """
+    alike = {_read_key(key): label for key, label in reversed(labels.items())}
+    found = {value: labels.get(value, alike.get(_read_key(value))) for value in pc.unique(values).to_pylist() if value}
+    return [found.get(value) for value in values.to_pylist()]
+
+
+def _read_key(text: str) -> str:
+    plain = format_id(text) or ""
+    if plain.lower() in ("true", "false"):
+        return plain.lower()
+    return plain.rstrip("0") if _FRACTION.fullmatch(plain) else plain
 
 
 def _read_bins(batch: pa.Table, column: str, bins: dict[str, Bin]) -> pa.Array:
