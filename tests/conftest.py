@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -15,9 +16,10 @@ MAY_SKIP_IN_CI = {"gpu", "cluster"}
 ROOT = Path(__file__).resolve().parent.parent
 
 set_process_defaults()
-# Programs of the tests, unlike those of a user, do import what lies beside them. Empty, as importing a step sets what
-# is absent.
-os.environ["PYTHONSAFEPATH"] = ""
+# Programs of the tests, unlike those of a user, do import what lies beside them. Importing a step sets it too, so that
+# comes first.
+importlib.import_module("launchyard_pipelines.steps")
+del os.environ["PYTHONSAFEPATH"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

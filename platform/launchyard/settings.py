@@ -149,7 +149,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as err:
         known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
-        problems = "\n".join(f"environment: {_explain(found)}." for found in err.errors())
+        problems = "\n".join(f"environment: {_explain(found)}" for found in err.errors())
         raise SpecError(f"{problems}\nKnown variables: {known}.") from None
 
 
@@ -158,8 +158,8 @@ def _explain(error: ErrorDetails) -> str:
     name = f"{PREFIX}{str(error['loc'][0]).upper()}"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(name, [PREFIX + known.upper() for known in Settings.model_fields], n=1)
-        return f"{name}: is not a variable of Launchyard" + (f". Did you mean {near[0]}?" if near else "")
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+        return f"{name}: is not a variable of Launchyard" + (f". Did you mean {near[0]}?" if near else ".")
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}."
 
 
 def set_process_defaults() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,15 @@ from launchyard.record_tables import open_records
 from launchyard.records import Records
 from launchyard.registry import Registry
 from launchyard.settings import Settings, load_settings, set_process_defaults
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """Undo what is set for the process: other tests start programs that are to import what lies beside them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def test_a_relative_home_means_the_folder_where_the_command_began(
