@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import select
 
 from bundle_samples import describe_bundle, write_content
-from launchyard.bundle import BundleManifest
+from launchyard.bundle import BundleManifest, GateRecord
 from launchyard.errors import RegistryError, RequestError
 from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import FEEDBACK, FIRST_SCHEMA, MIGRATIONS, open_records
+from launchyard.record_tables import FEEDBACK, FIRST_SCHEMA, MIGRATIONS, ROLLOUTS, open_records
 from launchyard.records import MAX_PIECES, Feedback, Records
-from launchyard.rollout import Cause, promote, start_rollout
+from launchyard.rollout import Cause, Release, promote, start_rollout
 from launchyard.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
@@ -82,6 +82,28 @@ class RecordsContract:
         assert records.list_feedback("reviews") == [make_feedback("a")]
         assert records.add_feedback(make_feedback("b", subject=ANN, label="good"))
         assert records.count_feedback_of("reviews", ANN) == 1
+
+    def test_what_an_older_version_released_counts_as_mirrored_and_what_is_released_now_does_not(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        engine = open_records(settings.records_url, MIGRATIONS[:2])
+        release = Release(
+            version=1, digest="d" * 64, bundle_uri="bundles/d", gate=GateRecord(evaluation_sha256="0" * 64, gates=())
+        )
+        first = promote(start_rollout("default", "reviews"), release, Cause(actor="ann", reason="", now=NOW))
+        with engine.begin() as connection:
+            row = {"namespace": "default", "product": "reviews", "revision": 1, "document": first.model_dump_json()}
+            connection.execute(ROLLOUTS.insert(), row)
+        engine.dispose()
+        records = Records(settings)
+        second = promote(first, release.model_copy(update={"version": 2}), Cause(actor="ann", reason="better", now=NOW))
+
+        assert records.list_unmirrored() == []
+        assert records.write_rollout(second, 1)
+        assert records.list_unmirrored() == [second]
+        records.note_mirrored(second)
+        records.note_mirrored(first)
+        assert records.list_unmirrored() == []
 
     def test_forgetting_a_user_takes_what_was_said_about_the_answers_to_that_user(self, records: Records) -> None:
         records.add_feedback(make_feedback("a", subject=ANN, rating=5))

@@ -172,6 +172,15 @@ FORGOTTEN = Table(
     sqlite_autoincrement=True,
 )
 
+MIRRORED = Table(
+    "launchyard_mirrored",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("product", String(40), primary_key=True),
+    Column("revision", Integer, nullable=False),
+)
+"""Newest revision of each rollout record that MLflow shows."""
+
 Migration = Callable[[Connection], None]
 
 
@@ -181,7 +190,14 @@ def _add_events(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[EVENTS, FORGOTTEN])
 
 
-MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events)
+def _add_mirrored(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[MIRRORED])
+    # So far a command failed unless it had mirrored what it changed.
+    rollouts = select(ROLLOUTS.c.namespace, ROLLOUTS.c.product, ROLLOUTS.c.revision)
+    connection.execute(MIRRORED.insert().from_select(["namespace", "product", "revision"], rollouts))
+
+
+MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events, _add_mirrored)
 """Step n brings a database from schema n to n + 1. A released step is never edited: a change is a new step."""
 
 

@@ -22,7 +22,7 @@ from launchyard.errors import RegistryError, RequestError
 from launchyard.evaluation import Measure
 from launchyard.foreign_text import check_storable
 from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import DECISIONS, FEEDBACK, KEYS, PATIENT_WAIT_S, ROLLOUTS, VERSIONS
+from launchyard.record_tables import DECISIONS, FEEDBACK, KEYS, MIRRORED, PATIENT_WAIT_S, ROLLOUTS, VERSIONS
 from launchyard.rollout import Decision, Release, RolloutRecord
 from launchyard.settings import Settings
 
@@ -174,6 +174,23 @@ class Records:
             decision = {"revision": record.revision, "document": record.decision.model_dump_json()}
             connection.execute(insert(DECISIONS).values(names | decision))
         return True
+
+    def list_unmirrored(self) -> list[RolloutRecord]:
+        """Return the rollout records that changed since MLflow was last told, by name."""
+        seen = select(MIRRORED.c.product, MIRRORED.c.revision).where(MIRRORED.c.namespace == self._namespace)
+        revisions = {row.product: row.revision for row in self._fetch(seen)}
+        return [record for record in self.list_rollouts() if record.revision > revisions.get(record.product, 0)]
+
+    def note_mirrored(self, record: RolloutRecord) -> None:
+        """Note that MLflow shows what ``record`` says."""
+        mine = self._of(MIRRORED, record.product)
+        with self._database.writing(f"mirrored/{record.product}") as connection:
+            seen = connection.execute(select(MIRRORED.c.revision).where(mine)).scalar()
+            if seen is None:
+                names = {"namespace": self._namespace, "product": record.product}
+                connection.execute(insert(MIRRORED).values(**names, revision=record.revision))
+            elif seen < record.revision:
+                connection.execute(update(MIRRORED).where(mine).values(revision=record.revision))
 
     def history(self, product: str) -> list[Decision]:
         """Return all decisions on a product, oldest first; they replay to its rollout record."""

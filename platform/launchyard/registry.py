@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from mlflow import MlflowClient
@@ -29,10 +32,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from launchyard.bundle import BundleManifest, parse_file, read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.credentials import mask_text
-from launchyard.errors import RegistryError
+from launchyard.errors import LaunchyardError, RegistryError
 from launchyard.evaluation import TrainingRecord
 from launchyard.records import Records, VersionRecord
-from launchyard.rollout import RolloutRecord
 from launchyard.settings import Settings
 
 Item = TypeVar("Item")
@@ -45,6 +47,11 @@ MAX_PARAMS = 100
 MAX_PARAM_CHARACTERS = 6000
 MAX_METRICS = 1000
 """MLflow's limits of one request, and of one parameter's value."""
+
+MIRROR_TIMEOUT_S = 30.0
+"""Longest that a command waits for MLflow after it has changed what serves."""
+MIRROR_HINT = "The next promote, rollback, deploy or status tells it."
+MLFLOW_WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 # It announces on stderr that it creates its tables.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -86,18 +93,33 @@ class Registry:
             self._mirror_version(version)
         return RegisteredVersion(version.version, path, manifest.digest)
 
-    def mirror_aliases(self, record: RolloutRecord) -> None:
-        """Make MLflow's alias ``champion`` name the version that the rollout record names.
+    def mirror_aliases(self, product: str) -> str | None:
+        """Make MLflow's alias ``champion`` name the version that the rollout record names, if MLflow answers in time.
 
-        Raises:
-            RegistryError: MLflow cannot be reached.
+        What serves does not depend on it, so an MLflow that is away is no failure: the next call brings it up to date.
+
+        Returns:
+            Why MLflow shows something older, in words for people; None when it shows what serves.
         """
-        if record.champion is None:
+        outcome: Future[None] = Future()
+        # A thread that is not waited for: some of MLflow's own waits for a server, or a database, have no end.
+        Thread(target=_settle, args=(outcome, partial(self._mirror_champion, product)), daemon=True).start()
+        try:
+            outcome.result(MIRROR_TIMEOUT_S)
+        except (LaunchyardError, OSError, ImportError, ValueError) as err:
+            reason = f"no answer within {MIRROR_TIMEOUT_S:g} s" if isinstance(err, TimeoutError) else str(err)
+            return f"MLflow does not show yet what serves {product}: {reason} {MIRROR_HINT}"
+        return None
+
+    def _mirror_champion(self, product: str) -> None:
+        record = self._records.find_rollout(product)
+        if record is None or record.champion is None:
             return
-        version = self._records.get_version(record.product, record.champion.version)
-        with _explaining(self._settings):
+        version = self._records.get_version(product, record.champion.version)
+        with _explaining(self._settings), _impatient():
             mirrored = self._mirror_version(version)
-            self._client.set_registered_model_alias(self._name(record.product), CHAMPION, mirrored)
+            self._client.set_registered_model_alias(self._name(product), CHAMPION, mirrored)
+        self._records.note_mirrored(record)
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -188,6 +210,28 @@ def _make_key(name: str) -> str:
 def _iter_chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     while chunk := list(islice(items, size)):
         yield chunk
+
+
+def _settle(outcome: Future[None], call: Callable[[], None]) -> None:
+    try:
+        call()
+        outcome.set_result(None)
+    except BaseException as err:  # noqa: BLE001 - it is raised again where the outcome is waited for
+        outcome.set_exception(err)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Let MLflow ask its server once, instead of for minutes, unless the environment says otherwise."""
+    before = {name: os.environ.get(name) for name in MLFLOW_WAITS}
+    for name, value in MLFLOW_WAITS.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        for name, set_before in before.items():
+            if set_before is None:
+                os.environ.pop(name, None)
 
 
 @contextmanager

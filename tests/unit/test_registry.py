@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
 from bundle_samples import PRODUCT, write_bundle
@@ -12,9 +14,11 @@ from launchyard.bundle_store import BundleStore
 from launchyard.cli.main import build_app
 from launchyard.errors import BundleError, RegistryError
 from launchyard.records import Records
-from launchyard.registry import Registry
+from launchyard.registry import MIRROR_TIMEOUT_S, Registry
 from launchyard.release import release
 from launchyard.settings import Settings
+from launchyard_pipelines.events import EventReader
+from launchyard_pipelines.steps.deploy import deploy
 
 NAME = f"default.{PRODUCT}"
 
@@ -89,7 +93,8 @@ def test_the_champion_alias_follows_the_rollout_record(
     registry = Registry(settings)
     for weights in (b"one", b"two"):
         version = registry.register(write_bundle(tmp_path / weights.decode(), weights=weights)).version
-        registry.mirror_aliases(release(settings, PRODUCT, version, actor="ann"))
+        release(settings, PRODUCT, version, actor="ann")
+        assert registry.mirror_aliases(PRODUCT) is None
 
     champion = client.get_model_version_by_alias(NAME, "champion")
 
@@ -112,6 +117,55 @@ def test_promote_and_rollback_by_hand_bring_the_alias_along(
     assert champions == ["1", "2", "1"]
 
 
+def test_while_mlflow_refuses_connections_promote_succeeds_and_status_brings_the_alias_up_later(
+    settings: Settings, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_HOME", str(settings.home))
+    Registry(settings).register(write_bundle(tmp_path / "b"))
+    started_s = time.monotonic()
+
+    # A port that nobody listens on: each connection is refused.
+    monkeypatch.setenv("LAUNCHYARD_TRACKING_URL", "http://127.0.0.1:1")
+    promoted = CliRunner().invoke(build_app(), ["promote", PRODUCT], catch_exceptions=False)
+    asked = CliRunner().invoke(build_app(), ["status", PRODUCT], catch_exceptions=False)
+    waited_s = time.monotonic() - started_s
+
+    for result in (promoted, asked):
+        assert result.exit_code == 0
+        assert f"warning: MLflow does not show yet what serves {PRODUCT}: LAUNCHYARD_TRACKING_URL" in result.stderr
+        assert "The next promote, rollback, deploy or status tells it." in result.stderr
+    assert "version 1 serves" in promoted.stdout
+    assert waited_s < MIRROR_TIMEOUT_S
+    with pytest.raises(MlflowException, match="alias champion not found"):
+        client.get_model_version_by_alias(NAME, "champion")
+
+    monkeypatch.setenv("LAUNCHYARD_TRACKING_URL", settings.mlflow_url)
+    repaired = CliRunner().invoke(build_app(), ["status"], catch_exceptions=False)
+
+    assert repaired.stderr == ""
+    assert client.get_model_version_by_alias(NAME, "champion").tags["launchyard.version"] == "1"
+    assert Records(settings).list_unmirrored() == []
+
+
+def test_the_deploy_step_succeeds_while_mlflow_refuses_connections_and_says_what_is_behind(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_HOME", str(settings.home))
+    monkeypatch.setenv("LAUNCHYARD_RUN_DIR", str(tmp_path))
+    monkeypatch.setenv("LAUNCHYARD_TRACKING_URL", "http://127.0.0.1:1")
+    bundle = write_bundle(tmp_path / "b")
+    Records(settings).add_version(open_bundle(bundle), BundleStore(settings).add(bundle))
+
+    deploy(PRODUCT, 1, "run-1")
+
+    ended = EventReader(tmp_path).read_new()[-1]
+    assert (ended.type, ended.message) == ("succeeded", "version 1 is the champion")
+    assert "MLflow does not show yet" in ended.data["warnings"][0]
+    rollout = Records(settings).find_rollout(PRODUCT)
+    assert rollout is not None and rollout.champion is not None
+    assert rollout.champion.version == 1
+
+
 def test_an_alias_is_mirrored_even_after_mlflow_lost_the_version(
     settings: Settings, client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -119,7 +173,8 @@ def test_an_alias_is_mirrored_even_after_mlflow_lost_the_version(
     registry.register(write_bundle(tmp_path / "b"))
     client.delete_registered_model(NAME)
 
-    registry.mirror_aliases(release(settings, PRODUCT, 1, actor="ann"))
+    release(settings, PRODUCT, 1, actor="ann")
+    registry.mirror_aliases(PRODUCT)
 
     assert client.get_model_version_by_alias(NAME, "champion").tags["launchyard.version"] == "1"
 

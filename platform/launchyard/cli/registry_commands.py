@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,11 +44,14 @@ def status(
     from launchyard.cli import registry_views
     from launchyard.records import Records
 
-    records = Records(load_settings())
+    settings = load_settings()
+    records = Records(settings)
     if product is None:
         registry_views.show_products(records, as_json=as_json)
     else:
         registry_views.show_product(records, product, as_json=as_json)
+    behind = [record.product for record in records.list_unmirrored()]
+    _mirror(settings, [name for name in behind if product in (None, name)])
 
 
 def promote(
@@ -96,10 +100,21 @@ def _announce(settings: Settings, record: RolloutRecord) -> None:
     """Say what serves now and then, because it takes seconds, bring MLflow's alias up to date where there is MLflow."""
     if record.champion is not None:
         echo(f"{record.product}: version {record.champion.version} serves (revision {record.revision}).")
-    if find_spec("mlflow") is not None:
-        from launchyard.registry import Registry
+    _mirror(settings, [record.product])
 
-        Registry(settings).mirror_aliases(record)
+
+def _mirror(settings: Settings, products: Sequence[str]) -> None:
+    """Bring MLflow up to date where there is one; one that is away is a warning, for it decides nothing."""
+    if not products or find_spec("mlflow") is None:
+        return
+    from launchyard.registry import Registry
+
+    registry = Registry(settings)
+    for product in products:
+        if behind := registry.mirror_aliases(product):
+            echo(f"warning: {behind}", err=True)
+            # The others would wait for the same server.
+            break
 
 
 def _find_actor() -> str:
