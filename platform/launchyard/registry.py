@@ -107,7 +107,8 @@ class Registry:
         try:
             outcome.result(MIRROR_TIMEOUT_S)
         except (LaunchyardError, OSError, ImportError, ValueError) as err:
-            reason = f"no answer within {MIRROR_TIMEOUT_S:g} s" if isinstance(err, TimeoutError) else str(err)
+            late = f"no answer within {MIRROR_TIMEOUT_S:g} s"
+            reason = late if isinstance(err, TimeoutError) else mask_text(str(err), [self._settings.tracking_url])
             return f"MLflow does not show yet what serves {product}: {reason} {MIRROR_HINT}"
         return None
 
