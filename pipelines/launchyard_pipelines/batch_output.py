@@ -67,11 +67,19 @@ def _write_parquet(file: IO[bytes]) -> Iterator[Write]:
 @contextmanager
 def _write_json_lines(file: IO[bytes]) -> Iterator[Write]:
     def write(table: pa.Table) -> None:
-        rows = table.to_pylist(maps_as_pydicts="strict")
-        # JSON has no number that is none.
-        file.writelines(to_json(row, inf_nan_mode="null") + b"\n" for row in rows)
+        # JSON has neither bytes nor a number that is none.
+        file.writelines(to_json(row, inf_nan_mode="null", bytes_mode="base64") + b"\n" for row in _iter_rows(table))
 
     yield write
+
+
+def _iter_rows(table: pa.Table) -> Iterator[dict[str, object]]:
+    """Yield the rows, maps as objects; where a map has a key twice, those of its table as lists of pairs."""
+    try:
+        yield from table.to_pylist(maps_as_pydicts="strict")
+    except KeyError:
+        # An object would keep one of the values.
+        yield from table.to_pylist()
 
 
 WRITERS = {".parquet": _write_parquet, ".jsonl": _write_json_lines}

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-FORMATS = ("csv", "tsv", "jsonl", "parquet")
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
 DELIMITED = ("csv", "tsv")
 """Formats that have a delimiter, quotes and a header line."""
 WRITTEN = ("delimiter", "quote", "header")

@@ -75,7 +75,7 @@ def test_a_source_says_how_its_table_is_written(option: str, expected: TableOpti
             "not an option of a source. Known: sha256, encoding, format, delimiter, quote, header, columns",
         ),
         ("a.csv#encoding=utf-9", "not a character set"),
-        ("a.csv#format=xlsx", "Known: csv, tsv, jsonl, parquet"),
+        ("a.csv#format=xlsx", "Known: csv, tsv, jsonl, json, parquet"),
         ("a.csv#format=csv&format=tsv", "'#format' is given twice"),
         ("a.csv#delimiter=", "is not a delimiter. Give one ASCII character"),
         ("a.csv#delimiter=ab", "or one of tab, semicolon, comma, pipe, space"),

@@ -34,10 +34,13 @@ def read_inputs(texts: Sequence[str], file: str | None) -> list[Any]:
     if file is None:
         return given
     try:
-        lines = sys.stdin.readlines() if file == STANDARD_INPUT else Path(file).read_text(encoding="utf-8").splitlines()
+        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
         raise SourceError(f"{file}: cannot be read: {err}. Give a file of UTF-8 lines.") from err
-    parsed = (_parse_line(file, number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
+    # Not splitlines(): a form feed or U+2028 belongs to a text.
+    lines = text.replace("\r\n", "\n").split("\n")
+    parsed = (_parse_line(file, number, line) for number, line in enumerate(lines, 1) if line.strip())
     return [*given, *parsed]
 
 
@@ -51,8 +54,8 @@ def _parse_text(text: str) -> Any:
 
 
 def _parse_line(file: str, number: int, line: str) -> Any:
-    if not line.startswith(("{", '"')):
-        return line
+    if not line.lstrip(" \t").startswith(("{", '"')):
+        return line.strip(" \t")
     try:
         return json.loads(line)
     except json.JSONDecodeError as err:

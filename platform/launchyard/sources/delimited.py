@@ -2,23 +2,29 @@
 
 Every value is a string: what looks like a number, a date or ``NA`` in one block may not in the next, and a text
 ``007`` is not 7. A kind turns strings into what it needs. An empty field is null, a quoted empty one is the empty
-string. Quotes follow RFC 4180: a quoted field may hold delimiters, line breaks and doubled quotes.
+string. Quotes follow RFC 4180: a quoted field may hold delimiters, line breaks and doubled quotes. Where the source
+does not say otherwise, quotation marks of a tab separated file are text as soon as one of them fits into no such field,
+and such a mark in a comma separated file is an error if rows would be lost.
 """
 
 from __future__ import annotations
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from launchyard.errors import SourceError
-from launchyard.sources.text import is_gzip, iter_text
+from launchyard.sources.layout import SAMPLE_CHARACTERS, Layout, find_layout, find_stray_quote, is_row, iter_rows
+from launchyard.sources.text import is_compressed, iter_text, open_bytes
+from launchyard.uri_options import TableOptions
 
 BLOCK_BYTES = 2 << 20
 """Longest row; the reader holds about forty blocks at a time."""
@@ -26,32 +32,83 @@ BLOCK_BYTES = 2 << 20
 
 @dataclass(frozen=True)
 class DelimitedFile:
-    """One file with a header line."""
+    """One file of rows, a line each."""
 
     path: Path
     encoding: str
     shown: str
-    delimiter: str
+    ending_delimiter: str
+    """What the file's ending stands for: a comma, or a tab."""
+    options: TableOptions
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the file is written; takes a pass over it where quotes are not told by the source.
+
+        Raises:
+            SourceError: a quotation mark would swallow rows, or the file is not of its encoding.
+        """
+        layout = find_layout(self._start, self.ending_delimiter, self.options)
+        if self.options.quote is not None:
+            return layout
+        num_columns = len(layout.names or next(iter_rows([self._start], layout), []))
+        texts = iter_text(self.path, self.encoding, self.shown)
+        stray = find_stray_quote(texts, layout, num_columns, in_line=layout.delimiter == "\t")
+        if stray is None:
+            return layout
+        if layout.delimiter == "\t":
+            return replace(layout, quote="")
+        raise SourceError(
+            f"{self.shown}: {self.path.name}, line {stray.line:,}: a field begins with a quotation mark, and the next "
+            f"{stray.num_lines:,} lines would be a part of it and no rows. If quotation marks are text in this file, "
+            "add #quote=none to the source. If not, write each inside a quoted field twice, and close every quote; a "
+            'file that is right as it is can be read with #quote=".'
+        )
+
+    @cached_property
+    def _start(self) -> str:
+        start = ""
+        for text in iter_text(self.path, self.encoding, self.shown):
+            start += text
+            if len(start) >= SAMPLE_CHARACTERS:
+                break
+        return start[:SAMPLE_CHARACTERS]
 
     def read_schema(self, columns: tuple[str, ...] | None) -> pa.Schema:
         """Return the header as a schema of strings.
 
         Raises:
-            SourceError: the file is empty or not of its encoding, or a wanted column stands there twice.
+            SourceError: the file is empty or not of its encoding, a wanted column stands there twice, or is not there
+                because the first line is a row.
         """
-        text = iter_text(self.path, self.encoding, self.shown)
-        # The reader takes lines; a header needs no more than the first chunk.
-        lines = chain.from_iterable(chunk.splitlines(keepends=True) for chunk in text)
-        try:
-            names = next((row for row in csv.reader(lines, delimiter=self.delimiter) if row), None)
-        except csv.Error as err:
-            raise SourceError(f"{self.shown}: {self.path.name} has no readable header line: {err}.") from err
-        if names is None:
-            raise SourceError(f"{self.shown}: {self.path.name} is empty. A header line and rows are needed.")
+        names = self._read_names()
         repeated = sorted({name for name in (columns or names) if names.count(name) > 1})
         if repeated:
             raise SourceError(f"{self.shown}: the header names column '{repeated[0]}' twice. Rename one.")
+        missing = [name for name in columns or () if name not in names]
+        if missing and self.layout.names is None and is_row(names, self._body, self.layout):
+            raise SourceError(
+                f"{self.shown}: no column '{missing[0]}': the first line of {self.path.name} reads like a row of "
+                f"{len(names)} fields, not like names of columns. Put a header line before it, or add "
+                "#header=<name>,<name>,... to the source, with a name for each field in order."
+            )
         return pa.schema([(name, pa.string()) for name in dict.fromkeys(names)])
+
+    def _read_names(self) -> list[str]:
+        if not self._body.strip():
+            raise SourceError(f"{self.shown}: {self.path.name} is empty. A header line and rows are needed.")
+        if self.layout.names is not None:
+            return list(self.layout.names)
+        try:
+            return next(iter_rows([self._body], self.layout))
+        except csv.Error as err:
+            raise SourceError(f"{self.shown}: {self.path.name} has no readable header line: {err}.") from err
+
+    @property
+    def _body(self) -> str:
+        """The start of the file from its header line on."""
+        skipped = self.layout.num_skipped_lines
+        return self._start if not skipped else self._start.split("\n", skipped)[skipped]
 
     def iter_tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield the columns of ``schema``, block by block.
@@ -63,10 +120,16 @@ class DelimitedFile:
         with self._explain(bad_rows), self._open() as stream:
             reader = pa_csv.open_csv(
                 stream,
-                read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+                read_options=pa_csv.ReadOptions(
+                    block_size=BLOCK_BYTES,
+                    use_threads=False,
+                    skip_rows=self.layout.num_skipped_lines,
+                    column_names=self.layout.names,
+                ),
                 parse_options=pa_csv.ParseOptions(
-                    delimiter=self.delimiter,
-                    newlines_in_values=True,
+                    delimiter=self.layout.delimiter,
+                    quote_char=self.layout.quote or False,
+                    newlines_in_values=bool(self.layout.quote),
                     invalid_row_handler=_keep(bad_rows),
                 ),
                 convert_options=pa_csv.ConvertOptions(
@@ -81,7 +144,11 @@ class DelimitedFile:
                 yield pa.Table.from_batches([batch])
 
     def _open(self) -> pa.NativeFile:
-        stream = pa.input_stream(str(self.path), compression="gzip" if is_gzip(self.path) else None)
+        if is_compressed(self.path):
+            # Not Arrow's own decompression, which refuses the zeros that some tools pad a gzip file with.
+            stream = pa.PythonFile(open_bytes(self.path, self.shown), mode="r")
+        else:
+            stream = pa.input_stream(str(self.path), compression=None)
         return stream if self.encoding == "utf-8" else pa.transcoding_input_stream(stream, self.encoding, "utf-8")
 
     @contextmanager
@@ -89,7 +156,7 @@ class DelimitedFile:
         """Turn the reader's errors, which quote raw rows, into messages that do not."""
         try:
             yield
-        except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as err:
+        except (pa.ArrowInvalid, OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as err:
             if isinstance(err, SourceError):
                 raise
             # Ends in an error of its own when the file is not of its encoding, or damaged.

@@ -77,7 +77,8 @@ def unify_schemas(schemas: Iterable[pa.Schema], shown: str) -> pa.Schema:
             if known == column.type:
                 continue
             try:
-                pair = [pa.schema([(column.name, kind)]) for kind in (known, column.type)]
+                # A text is a text, however a writer has encoded it.
+                pair = [pa.schema([(column.name, _plain(kind))]) for kind in (known, column.type)]
                 types[column.name] = pa.unify_schemas(pair, promote_options="permissive").field(0).type
             except (pa.ArrowInvalid, pa.ArrowTypeError) as err:
                 raise SourceError(
@@ -85,6 +86,15 @@ def unify_schemas(schemas: Iterable[pa.Schema], shown: str) -> pa.Schema:
                     "Give it one type where the rows come from."
                 ) from err
     return pa.schema(list(types.items()))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a type that stores them in a way of its own."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return kind
 
 
 def _cast(table: pa.Table, schema: pa.Schema, shown: str) -> pa.Table:

@@ -1,7 +1,8 @@
 """Rows of a fetched source as Arrow tables, in constant memory.
 
-Known are csv, tsv, jsonl and parquet, each also gzipped, and folders of such files. Every table of a source has the
-same columns and types, whatever its size; see ``delimited`` and ``jsonl`` for what decides the types.
+Known are csv, tsv, jsonl, json and parquet, each also gzipped or alone in a zip archive, and folders of such files.
+Every table of a source has the same columns and types, whatever its size; see ``delimited`` and ``jsonl`` for what
+decides the types. A name with dots, such as ``review.text``, is that of a column, or else of a key inside one.
 """
 
 from __future__ import annotations
@@ -20,16 +21,31 @@ import pyarrow.parquet as pq
 from launchyard.errors import SourceError
 from launchyard.sources.delimited import DelimitedFile
 from launchyard.sources.folders import iter_files
+from launchyard.sources.json_array import JsonFile
 from launchyard.sources.jsonl import JsonLinesFile
+from launchyard.sources.nested import find_columns, has_key, list_names, take_keys
 from launchyard.sources.request import describe_nearest
 from launchyard.sources.resolve import Fetched
 from launchyard.sources.rows import unify_schemas
-from launchyard.sources.text import is_gzip, iter_bytes, iter_lines
+from launchyard.sources.text import (
+    MAX_EXPANDED_BYTES,
+    find_zip_member,
+    is_compressed,
+    is_hidden,
+    iter_bytes,
+    iter_lines,
+)
 from launchyard.uri_options import FORMATS
 
-SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-MAX_EXPANDED_BYTES = 20 * 2**30
-"""Largest file that a gzipped parquet file may expand to: it is read from its end, so it must lie whole on disk."""
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
 READ_AHEAD_BYTES = 1 << 20
 
 
@@ -58,9 +74,17 @@ class ParquetFile:
     shown: str
 
     def read_schema(self, columns: tuple[str, ...] | None) -> pa.Schema:
-        """Return the file's schema."""
+        """Return the file's schema.
+
+        Raises:
+            SourceError: it is damaged, or a wanted column stands there twice.
+        """
         with self._open() as file:
-            return file.schema_arrow.remove_metadata()
+            schema = file.schema_arrow.remove_metadata()
+        names = schema.names
+        if repeated := sorted({name for name in (columns or names) if names.count(name) > 1}):
+            raise SourceError(f"{self.shown}: {self.path.name} names column '{repeated[0]}' twice. Rename one.")
+        return schema
 
     def iter_tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield the columns of ``schema``, cast to its types."""
@@ -86,7 +110,7 @@ class ParquetFile:
 
     @contextmanager
     def _open_plain(self) -> Iterator[IO[bytes]]:
-        if not is_gzip(self.path):
+        if not is_compressed(self.path):
             with pa.OSFile(str(self.path)) as file:
                 yield file
             return
@@ -98,7 +122,7 @@ class ParquetFile:
                 if size_bytes > MAX_EXPANDED_BYTES:
                     raise SourceError(
                         f"{self.shown}: {self.path.name} expands to more than {MAX_EXPANDED_BYTES:,} bytes. Store "
-                        "parquet without gzip: it compresses by itself."
+                        "parquet as it is: it compresses by itself."
                     )
                 expanded.write(chunk)
             yield expanded
@@ -116,15 +140,20 @@ def iter_tables(fetched: Fetched, columns: tuple[str, ...] | None, *, batch_rows
         SourceError: it holds no table, lacks a column, has no row, or a row is damaged.
     """
     shown = fetched.record.uri
+    columns = _limit_columns(columns, fetched)
     files = [_open_table(path, fetched) for path in _find_tables(fetched)]
-    schemas = [file.read_schema(columns) for file in files]
+    # A key inside a column is asked for by the column's name too.
+    asked = None if columns is None else tuple(dict.fromkeys((*columns, *(name.split(".")[0] for name in columns))))
+    schemas = [file.read_schema(asked) for file in files]
     if columns is not None:
         _check_columns(files, schemas, columns, shown)
     names = columns if columns is not None else tuple(dict.fromkeys(name for s in schemas for name in s.names))
-    schema = unify_schemas((pa.schema([f for f in s if f.name in names]) for s in schemas), shown)
-    wanted = pa.schema([schema.field(name) for name in names])
+    tops = find_columns(names, schemas)
+    schema = unify_schemas((pa.schema([f for f in s if f.name in tops.values()]) for s in schemas), shown)
+    wanted = pa.schema([schema.field(name) for name in dict.fromkeys(tops.values())])
+    tables = (table for file in files for table in file.iter_tables(wanted))
     num_rows = 0
-    for table in _rebatch((table for file in files for table in file.iter_tables(wanted)), batch_rows):
+    for table in _rebatch((take_keys(table, tops) for table in tables), batch_rows):
         num_rows += table.num_rows
         yield table
         # The allocator would keep the memory of freed blocks, more of it the longer the file is.
@@ -160,7 +189,8 @@ CLASS_SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string())])
 def _find_tables(fetched: Fetched) -> list[Path]:
     if fetched.path.is_file():
         return [fetched.path]
-    files = sorted(path for path in iter_files(fetched.path) if not path.name.startswith((".", "_")))
+    folder = fetched.path
+    files = sorted(path for path in iter_files(folder) if not is_hidden(path.relative_to(folder).as_posix()))
     tables = [path for path in files if fetched.format or _find_format(path)]
     if not tables:
         nearest = describe_nearest("", (path.name for path in files))
@@ -176,33 +206,53 @@ def _find_tables(fetched: Fetched) -> list[Path]:
 
 def _find_format(path: Path) -> str | None:
     name = path.name.lower().removesuffix(".gz")
-    return SUFFIXES.get(Path(name).suffix)
+    if name.endswith(".zip"):
+        name = (
+            name.removesuffix(".zip")
+            if Path(name[:-4]).suffix in SUFFIXES
+            else find_zip_member(path, path.name).filename
+        )
+    return SUFFIXES.get(Path(name.lower()).suffix)
 
 
 def _open_table(path: Path, fetched: Fetched) -> TableFile:
     shown = fetched.record.uri
     found = fetched.format or _find_format(path)
     if found == "csv":
-        return DelimitedFile(path, fetched.encoding, shown, ",")
+        return DelimitedFile(path, fetched.encoding, shown, ",", fetched.table)
     if found == "tsv":
-        return DelimitedFile(path, fetched.encoding, shown, "\t")
+        return DelimitedFile(path, fetched.encoding, shown, "\t", fetched.table)
     if found == "jsonl":
         return JsonLinesFile(path, fetched.encoding, shown)
+    if found == "json":
+        return JsonFile(path, fetched.encoding, shown)
     if found == "parquet":
         return ParquetFile(path, shown)
     raise SourceError(
-        f"{shown}: '{path.name}' does not say what it is. Known endings: {', '.join(SUFFIXES)}, each also with .gz. "
-        f"Or add #format=<name> to the source, one of {', '.join(FORMATS)}."
+        f"{shown}: '{path.name}' does not say what it is. Known endings: {', '.join(SUFFIXES)}, each also with .gz or "
+        f".zip. Or add #format=<name> to the source, one of {', '.join(FORMATS)}."
     )
+
+
+def _limit_columns(columns: tuple[str, ...] | None, fetched: Fetched) -> tuple[str, ...] | None:
+    """Return the columns to load, of those that the source lets be read."""
+    readable = fetched.table.columns
+    if columns is None or readable is None:
+        return columns or readable
+    if missing := [name for name in columns if name not in readable]:
+        raise SourceError(
+            f"{fetched.record.uri}: column '{missing[0]}' is not among the #columns of the source. Add it there."
+        )
+    return columns
 
 
 def _check_columns(
     files: Iterable[TableFile], schemas: Iterable[pa.Schema], columns: tuple[str, ...], shown: str
 ) -> None:
     for file, schema in zip(files, schemas, strict=True):
-        missing = [name for name in columns if name not in schema.names]
+        missing = [name for name in columns if not has_key(schema, name)]
         if missing:
-            nearest = describe_nearest(missing[0], schema.names)
+            nearest = describe_nearest(missing[0], list_names(schema))
             raise SourceError(f"{shown}: no column '{missing[0]}' in {file.path.name}. {nearest}")
 
 

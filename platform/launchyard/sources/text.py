@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,15 @@ from typing import IO, cast
 from launchyard.errors import SourceError
 
 GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGIC = b"PK\x03\x04"
 READ_BYTES = 1 << 20
 MAX_LINE_CHARACTERS = 64 << 20
 BOM = "\ufeff"
+MAX_EXPANDED_BYTES = 20 * 2**30
+"""Largest file that a compressed one may expand to where its size is known before, or its bytes have to be kept."""
+MAX_SHOWN_MEMBERS = 5
+ENCRYPTED = 1
+"""Flag of a zip archive's member (APPNOTE.TXT 4.4.4)."""
 
 
 def is_gzip(path: Path) -> bool:
@@ -23,9 +30,70 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == GZIP_MAGIC
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, decompressed if it is compressed."""
-    return cast(IO[bytes], gzip.open(path, "rb")) if is_gzip(path) else path.open("rb")
+def is_zip(path: Path) -> bool:
+    """Return whether a file is a zip archive, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(4) == ZIP_MAGIC
+
+
+def is_compressed(path: Path) -> bool:
+    """Return whether a file is gzipped or a zip archive, whatever its name says."""
+    return is_gzip(path) or is_zip(path)
+
+
+def find_zip_member(path: Path, shown: str) -> zipfile.ZipInfo:
+    """Return the one file of a zip archive; what a system put beside it does not count.
+
+    Raises:
+        SourceError: there is none, there are several, or it is encrypted or expands to more than is read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
+    except zipfile.BadZipFile as err:
+        raise SourceError(f"{shown}: {path.name} is cut off or damaged: {err}. Fetch or make it again.") from err
+    if len(members) != 1:
+        names = ", ".join(info.filename for info in members[:MAX_SHOWN_MEMBERS]) or "none"
+        raise SourceError(
+            f"{shown}: {path.name} holds {len(members)} files ({names}), where one table is read. "
+            "Unpack it, and name the file or the folder."
+        )
+    (member,) = members
+    if member.flag_bits & ENCRYPTED:
+        raise SourceError(f"{shown}: {path.name} is encrypted. Unpack it first.")
+    if member.file_size > MAX_EXPANDED_BYTES:
+        raise SourceError(
+            f"{shown}: {path.name} expands to {member.file_size:,} bytes, where {MAX_EXPANDED_BYTES:,} are read. "
+            "Unpack it first."
+        )
+    return member
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file, or a folder above it, is an editor's, a job's or a system's own, as names like these say.
+
+    >>> [is_hidden(name) for name in (".ipynb_checkpoints/a.csv", "_temporary/0/a.csv", "__MACOSX/._a.csv", "a_1.csv")]
+    [True, True, True, False]
+    """
+    return any(part.startswith((".", "_", "~$")) for part in name.split("/"))
+
+
+def open_bytes(path: Path, shown: str) -> IO[bytes]:
+    """Open a file for reading, decompressed if it is compressed.
+
+    Raises:
+        SourceError: it is a zip archive that does not hold one readable file.
+    """
+    if is_gzip(path):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if is_zip(path):
+        member = find_zip_member(path, shown)
+        try:
+            # Closes the archive with the member.
+            return zipfile.ZipFile(path).open(member)
+        except NotImplementedError as err:
+            raise SourceError(f"{shown}: {path.name}: {err}. Unpack it first.") from err
+    return path.open("rb")
 
 
 def iter_bytes(path: Path, shown: str) -> Iterator[bytes]:
@@ -34,11 +102,11 @@ def iter_bytes(path: Path, shown: str) -> Iterator[bytes]:
     Raises:
         SourceError: it is damaged.
     """
-    with open_bytes(path) as file:
+    with open_bytes(path, shown) as file:
         try:
             while chunk := file.read(READ_BYTES):
                 yield chunk
-        except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as err:
             raise SourceError(f"{shown}: {path.name} is cut off or damaged: {err}. Fetch or make it again.") from err
 
 
