@@ -78,3 +78,13 @@ def test_the_table_names_the_items_of_a_list(capsys: pytest.CaptureFixture[str])
 
     shown = " ".join(capsys.readouterr().out.split())
     assert "Toy Story, 9" in shown
+
+
+def test_only_a_line_feed_ends_a_line_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
+    texts = ["one\u2028line", "another\x0cone\x85here", "last\rline"]
+    plain, lines = tmp_path / "three.txt", tmp_path / "bom.jsonl"
+    plain.write_bytes("\r\n".join(texts).encode())
+    lines.write_bytes(b"\xef\xbb\xbf" + b'{"text": "same"}\n{"text": "same"}\n')
+
+    assert read_inputs([], str(plain)) == texts
+    assert read_inputs([], str(lines)) == [{"text": "same"}, {"text": "same"}]

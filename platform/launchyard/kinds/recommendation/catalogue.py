@@ -96,7 +96,7 @@ def _read_items(table: pa.Table, spec: Items) -> list[tuple[str, str, str, list[
     ids = read_short_ids(table, spec.id, key="data.items.id").to_pylist()
     titles = _read_texts(table, spec.title, "data.items.title")
     parts = [_read_texts(table, name, "data.items.text") for name in spec.text]
-    joined = _read_texts(table, spec.categories, "data.items.categories")
+    categories = _read_categories(table, spec)
     times = [read_release(text) for text in _read_texts(table, spec.time, "data.items.time")]
     prices = np.full(table.num_rows, np.nan)
     if spec.price is not None:
@@ -106,7 +106,7 @@ def _read_items(table: pa.Table, spec: Items) -> list[tuple[str, str, str, list[
             item,
             titles[row] or item,
             " ".join(text for part in parts if (text := part[row])),
-            [name for name in (joined[row] or "").split(spec.separator) if name],
+            categories[row],
             times[row],
             float(prices[row]),
         )
@@ -127,6 +127,16 @@ def read_release(text: str | None) -> float:
         return math.nan
     is_year = YEARS[0] <= moment < YEARS[1]
     return datetime(int(moment), 1, 1, tzinfo=UTC).timestamp() if is_year else moment
+
+
+def _read_categories(table: pa.Table, spec: Items) -> list[list[str]]:
+    """Return the categories of each row: the elements of a list, or the parts of a text."""
+    kind = None if spec.categories is None else table[spec.categories].type
+    if kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        rows = table[spec.categories].cast(pa.list_(pa.string())).to_pylist()
+        return [[name.strip() for name in names or [] if name and name.strip()] for names in rows]
+    joined = _read_texts(table, spec.categories, "data.items.categories")
+    return [[name for name in (text or "").split(spec.separator) if name] for text in joined]
 
 
 def _read_texts(table: pa.Table, column: str | None, key: str) -> list[str | None]:
