@@ -19,6 +19,7 @@ from launchyard.event_log import Event, EventLog
 from launchyard.features import sum_buckets
 from launchyard.identity import pseudonymise
 from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts
+from launchyard.kinds.recommendation.schemas import MAX_EVENTS
 from launchyard.records import Records
 from launchyard.settings import Settings
 from tiny_interactions import START_S, TASTES, list_events, make_spec, write_sources
@@ -191,7 +192,7 @@ def test_an_unreadable_timestamp_is_refused_with_its_row(prepare: Prepare) -> No
         prepare(events)
 
 
-def test_a_user_with_100_000_events_keeps_the_newest_and_is_warned_of(prepare: Prepare) -> None:
+def test_a_user_with_100_000_events_is_measured_by_the_newest_and_warned_of(prepare: Prepare) -> None:
     items = [item for found in TASTES.values() for item in found]
     rows = [("robot", items[number % len(items)], START_S + 10**8 + number) for number in range(100_000)]
 
@@ -206,7 +207,7 @@ def test_a_user_with_100_000_events_keeps_the_newest_and_is_warned_of(prepare: P
         for row in pq.read_table(dataset_dir / "test.parquet").to_pylist()
         if row["time"] == START_S + 10**8 + 99_999
     ]
-    assert len(row["events"]) == 50
+    assert len(row["events"]) == MAX_EVENTS
     assert row["events"][-1]["timestamp"] == START_S + 10**8 + 99_998
     assert any("one user has 100,000 of" in warning for warning in manifest.warnings)
 

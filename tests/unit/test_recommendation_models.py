@@ -64,7 +64,7 @@ def load(candidate: Path) -> Scorer:
 
 def measure(candidate: Path, dataset_dir: Path, split: str = "test") -> dict[str, float]:
     catalogue = read_catalogue(dataset_dir)
-    held_out = read_held_out(dataset_dir, "test" if split == "test" else "validation", catalogue)
+    held_out = read_held_out(dataset_dir, "test" if split == "test" else "validation", catalogue, 1000)
     return measure_scorer(load(candidate), held_out, catalogue, exclude_seen=True)
 
 

@@ -16,6 +16,7 @@ from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
 from launchyard.kinds.recommendation.candidates import favour_fresh, take_best
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
+from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.request import KNOWN, Known, RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.settings import Settings
@@ -70,6 +71,21 @@ def test_a_history_of_one_taste_gets_that_taste_and_nothing_it_took(load: Load) 
     assert output["strategy"] == "personal"
     assert set(list_items(output)) <= set(TASTES["western"][4:])
     assert len(output["items"]) == 5
+
+
+def test_a_measured_profile_counts_all_events_as_the_published_one_does(load: Load) -> None:
+    predictor = load(max_history=3)
+    items = [*TASTES["western"][:4], *TASTES["noir"][:3]]
+    events = [{"item": item, "timestamp": float(START_S + place), "weight": 2.0} for place, item in enumerate(items)]
+    published = Profile.start()
+    published.add(predictor.shelf.find(items), [float(START_S + p) for p in range(7)], [2.0] * 7, predictor.shelf.facts)
+
+    row = predictor.parse({"events": events, "time": NOW})
+    measured, _ = predictor.make_profile(row["events"])
+
+    assert measured.write(3) == published.write(3)
+    assert (measured.num_events, len(measured.recent_items)) == (7, 3)
+    assert len(predictor._make_history(measured, row).items_L) == 3
 
 
 def test_another_event_changes_the_answer(load: Load) -> None:

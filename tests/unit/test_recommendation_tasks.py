@@ -330,10 +330,12 @@ def test_held_out_rows_keep_known_events_and_mark_unknown_truth() -> None:
         }
     )
 
-    held_out = collect_held_out(table, make_catalogue(5))
+    held_out = collect_held_out(table, make_catalogue(5), 10)
 
     first, empty, last = held_out.get_histories()
     assert (first.items_L.tolist(), first.times_L.tolist(), first.weights_L.tolist()) == ([1, 0], [5.0, 7.0], [2, 2])
     assert (len(empty.items_L), empty.time, empty.user) == (0, 9.0, "b")
     assert last.items_L.tolist() == [2]
     assert [items.tolist() for items in held_out.truth] == [[3], [-1, 1], [0]]
+    newest = collect_held_out(table, make_catalogue(5), 1)
+    assert [history.items_L.tolist() for history in newest.get_histories()] == [[0], [], [2]]

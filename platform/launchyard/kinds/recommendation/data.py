@@ -93,7 +93,7 @@ class _Preparation:
             catalogue_table, log = self._order_items(catalogue, log, division)
             users = self._write_users(folder)
             items = catalogue_table["item"].to_pylist()
-            writer = SplitWriter(folder, log, items, self.data.max_history, users)
+            writer = SplitWriter(folder, log, items, users)
             writer.write_train(division.trains_N)
             is_new_N = self._find_new(log)
             targets = {name: writer.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}

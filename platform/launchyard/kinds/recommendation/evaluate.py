@@ -117,7 +117,7 @@ class RankingEvaluator:
         return [int(row) for row in np.argsort(-gaps_B, kind="stable")[:NUM_EXAMPLES]]
 
     def _read(self, rows: pa.Table) -> HeldOut:
-        return collect_held_out(rows, self.catalogue)
+        return collect_held_out(rows, self.catalogue, self.spec.data.max_history)
 
     def _list(self, rows: pa.Table, score: charts.ScoreRows) -> list[Output]:
         """Return the best unseen items by ``score`` for each row."""

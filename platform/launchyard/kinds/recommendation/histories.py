@@ -146,15 +146,18 @@ def read_events(dataset_dir: Path, catalogue: Catalogue) -> Events:
     )
 
 
-def read_held_out(dataset_dir: Path, split: SplitName, catalogue: Catalogue) -> HeldOut:
+def read_held_out(dataset_dir: Path, split: SplitName, catalogue: Catalogue, max_history: int) -> HeldOut:
     """Return the rows of a held-out split of a prepared data set, in their published order."""
     table = pq.read_table(dataset_dir / f"{split}.parquet", columns=["user", "events", "items", "time"])
-    return collect_held_out(table, catalogue)
+    return collect_held_out(table, catalogue, max_history)
 
 
-def collect_held_out(table: pa.Table, catalogue: Catalogue) -> HeldOut:
-    """Return the held-out rows of a table with the columns ``user``, ``events``, ``items`` and ``time``."""
-    events = table["events"].combine_chunks()
+def collect_held_out(table: pa.Table, catalogue: Catalogue, max_history: int) -> HeldOut:
+    """Return the held-out rows of a table with the columns ``user``, ``events``, ``items`` and ``time``.
+
+    Of each user the newest ``max_history`` events are taken, which is what a model looks at.
+    """
+    events = _take_newest(table["events"].combine_chunks(), max_history)
     flat = events.flatten()
     items_E = catalogue.find_positions(flat.field("item"))
     known_E = items_E >= 0
@@ -172,6 +175,16 @@ def collect_held_out(table: pa.Table, catalogue: Catalogue) -> HeldOut:
     ends = np.cumsum(pc.list_value_length(taken).to_numpy())
     truth = tuple(np.split(catalogue.find_positions(taken.flatten()), ends[:-1])) if len(ends) else ()
     return HeldOut(events=held, time_U=table["time"].to_numpy().astype(np.float64), truth=truth)
+
+
+def _take_newest(lists: pa.ListArray, count: int) -> pa.ListArray:
+    """Return the last ``count`` elements of each list."""
+    lengths_U = pc.list_value_length(lists).fill_null(0).to_numpy()
+    kept_U = np.minimum(lengths_U, count)
+    ends_U = np.cumsum(lengths_U)
+    places = [np.arange(end - kept, end) for end, kept in zip(ends_U, kept_U, strict=True)]
+    flat = lists.flatten().take(pa.array(np.concatenate([np.empty(0, np.int64), *places]).astype(np.int64)))
+    return pa.ListArray.from_arrays(pa.array(np.r_[0, np.cumsum(kept_U)].astype(np.int32)), flat)
 
 
 def join_histories(histories: Sequence[History]) -> Events:

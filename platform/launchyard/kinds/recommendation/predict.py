@@ -123,7 +123,7 @@ class RecommendationPredictor:
         events.sort(key=lambda event: float(str(event["timestamp"])))
         return {
             "user": given.user,
-            "events": events[-self.config.max_history :],
+            "events": events,
             "k": given.k or self.config.k,
             "time": now,
             "context": given.context or {},
@@ -239,7 +239,9 @@ class RecommendationPredictor:
     def make_profile(self, events: Sequence[Mapping[str, Any]]) -> tuple[Profile, int]:
         """Return the profile that events make, oldest first, and how many are of items outside the catalogue."""
         profile = Profile.start()
-        return profile, self.shelf.extend(profile, events)
+        num_unknown = self.shelf.extend(profile, events)
+        profile.keep_newest(self.config.max_history)
+        return profile, num_unknown
 
     def _make_history(self, profile: Profile, row: Row) -> History:
         position = self.shelf.position

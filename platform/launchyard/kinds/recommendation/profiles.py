@@ -160,6 +160,13 @@ class Profile:
         self.recent_times = [times[index] for index in order]
         self.recent_weights = [self.recent_weights[index] for index in order]
 
+    def keep_newest(self, max_history: int) -> None:
+        """Keep as many of the newest items as a row of ``user_profile`` does; what adds up stays."""
+        if len(self.recent_items) > max_history:
+            self._digest = None
+            for kept in (self.recent_items, self.recent_times, self.recent_weights):
+                del kept[:-max_history]
+
     def copy(self) -> Profile:
         """Return another profile of the same user, to which events can be added."""
         return replace(

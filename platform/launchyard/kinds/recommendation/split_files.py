@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from launchyard.dataset import SplitName
 from launchyard.errors import DataError
 from launchyard.kinds.recommendation.clean_log import CleanLog, decode
+from launchyard.kinds.recommendation.schemas import MAX_EVENTS
 from launchyard.kinds.recommendation.split import HeldOut
 
 EVALUATED_K = 20
@@ -34,7 +35,6 @@ class SplitWriter:
     folder: Path
     log: CleanLog
     items: list[str]
-    max_history: int
     users: pa.Table | None
     """Attributes of users, by pseudonym."""
 
@@ -86,7 +86,8 @@ class SplitWriter:
         targets = [places for places in targets if len(places)]
         firsts_H = np.array([places[0] for places in targets], dtype=np.intp)
         self.log.dropped[f"{split}_without_new_item"] = int((~has_target_H).sum())
-        begins_H = np.maximum(held.starts_H, held.ends_H - self.max_history)
+        # More than a model looks at: counts, sums and tastes in a profile are of all events, online too.
+        begins_H = np.maximum(held.starts_H, held.ends_H - MAX_EVENTS)
         history = [np.arange(begin, end) for begin, end in zip(begins_H, held.ends_H, strict=True)]
         flat = np.concatenate([np.empty(0, dtype=np.intp), *history])
         offsets = pa.array(np.r_[0, np.cumsum([len(part) for part in history])].astype(np.int32))

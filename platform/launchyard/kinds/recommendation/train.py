@@ -62,7 +62,9 @@ class _Rows:
         self.spec = cast(Recommendation, job.spec)
         self.catalogue: Catalogue = read_catalogue(job.dataset_dir)
         self.events: Events = read_events(job.dataset_dir, self.catalogue)
-        self.validation: HeldOut = read_held_out(job.dataset_dir, "validation", self.catalogue)
+        self.validation: HeldOut = read_held_out(
+            job.dataset_dir, "validation", self.catalogue, self.spec.data.max_history
+        )
 
     @property
     def exclude_seen(self) -> bool:
