@@ -24,6 +24,7 @@ READ = {
     "csv-sep-line": (60, SENTIMENT),
     "gz-padded": (60, SENTIMENT),
     "hidden-ipynb-checkpoints": (60, SENTIMENT),
+    "jsonl-lone-surrogate": (60, SENTIMENT),
     "label-map-booleans": (60, ("bad", "good")),
     "labels-decimal-parquet": (60, ("0", "1")),
     "labels-url": (120, ("https://help.example/login", "https://help.example/refund")),
@@ -34,6 +35,7 @@ READ = {
 }
 """Case -> how many rows are prepared, and their labels."""
 REFUSED = {
+    "jsonl-duplicate-key": "line 1: the key 'text' stands twice in one object",
     "no-header": r"no column 'text': the first line of news\.tsv reads like a row .* #header=",
     "parquet-duplicate-column": "names column 'label' twice",
 }

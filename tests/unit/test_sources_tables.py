@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import random
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -239,6 +241,98 @@ def test_a_line_that_is_no_object_is_named_without_its_content(tmp_path: Path, l
         read_rows(fetched)
 
     assert "secret" not in str(caught.value)
+
+
+LARGE = [2595465807489641083, 11611419085129123283, 5, 2**64 - 1, -(2**63), 2**53 + 1]
+
+
+def write_lines(*values: str) -> str:
+    return "".join(f'{{"text": "a", "id": {value}}}\n' for value in values)
+
+
+@pytest.mark.parametrize(
+    ("values", "numbers"),
+    [
+        ([str(number) for number in LARGE], LARGE),
+        (["2595465807489641083", "7.0", "null", "1e3"], [2595465807489641083, 7, None, 1000]),
+        (["11611419085129123283", "0.5"], [11611419085129123283, Decimal("0.5")]),
+        ([str(10**37), "1"], [10**37, 1]),
+        (["11611419085129123283", "NaN"], [11611419085129123283, None]),
+        (["2595465807489641083", "NaN"], [2595465807489641083, None]),
+    ],
+)
+def test_large_whole_numbers_of_json_lines_are_exact(tmp_path: Path, values: list[str], numbers: list[object]) -> None:
+    fetched = fetch_file(tmp_path, "a.jsonl", write_lines(*values))
+
+    assert [row["id"] for row in read_rows(fetched, ("id",))] == numbers
+
+
+def test_large_whole_numbers_stay_exact_when_another_block_or_file_has_smaller_ones(tmp_path: Path) -> None:
+    small, long = write_lines("1", "2"), f'{{"text": "{"x" * 5_000_000}"}}\n'
+    whole = [2595465807489641083, 11611419085129123283]
+    large, short = write_lines(str(whole[0])), write_lines("3.0")
+    first = fetch_file(tmp_path, "a.jsonl", large + long + short)
+    folder = fetch_folder(tmp_path, {"1.jsonl": small, "2.jsonl": write_lines(str(whole[1])), "3.jsonl": large})
+
+    assert [row["id"] for row in read_rows(first, ("id",))] == [whole[0], None, 3]
+    assert [row["id"] for row in read_rows(folder, ("id",))] == [1, 2, whole[1], whole[0]]
+
+
+def test_large_whole_numbers_inside_an_object_are_exact(tmp_path: Path) -> None:
+    lines = "".join(f'{{"by": {{"id": {number}, "name": "a"}}}}\n' for number in LARGE)
+
+    rows = read_rows(fetch_file(tmp_path, "a.jsonl", lines), ("by.id",))
+
+    assert [row["by.id"] for row in rows] == LARGE
+
+
+def test_numbers_that_are_no_large_whole_ones_keep_their_types(tmp_path: Path) -> None:
+    lines = '{"n": 1700000000123456789, "x": 0.5, "y": 5.0}\n{"n": 1, "x": 1, "y": 4.0}\n'
+
+    (table,) = iter_tables(fetch_file(tmp_path, "a.jsonl", lines), None)
+
+    assert table.schema.types == [pa.int64(), pa.float64(), pa.float64()]
+
+
+def test_half_of_a_surrogate_pair_in_json_lines_is_replaced(tmp_path: Path) -> None:
+    lines = ['"cut \\ud83d"', '"whole \\ud83d\\ude00"', '"\\ude00 \\\\ud83d"']
+
+    texts = [row["id"] for row in read_rows(fetch_file(tmp_path, "a.jsonl", write_lines(*lines)), ("id",))]
+
+    assert texts == ["cut \ufffd", "whole \U0001f600", "\ufffd \\ud83d"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"text": "a", "text": "b"}', "line 2: the key 'text' stands twice in one object"),
+        ('{"text": "a", "id": {"b": 1, "b": 2}}', "line 2: the key 'b' stands twice in one object"),
+        ('{"text": NaN}', "line 2: column 'text' is NaN, which JSON does not have"),
+        ('{"text": "a", "id": ["x", NaN]}', "line 2: column 'id' is NaN, which JSON does not have"),
+        ('{"text": -Infinity}', "line 2: column 'text' is -Infinity, which JSON does not have"),
+        ('{"text": "a", "id": 1e400}', "line 2: column 'id' is too large a number"),
+        (f'{{"text": {"9" * 5000}}}', "line 2: has a number of thousands of digits"),
+    ],
+)
+def test_what_is_wrong_with_a_line_of_json_is_said_with_its_number(tmp_path: Path, line: str, problem: str) -> None:
+    fetched = fetch_file(tmp_path, "a.jsonl", f'{{"text": "fine", "id": null}}\n{line}\n')
+
+    with pytest.raises(SourceError, match=problem) as caught:
+        read_rows(fetched, ("text", "id"))
+
+    assert "more than one type" not in str(caught.value)
+
+
+def test_nan_is_a_missing_number_and_keys_that_nobody_asked_for_may_repeat(tmp_path: Path) -> None:
+    fetched = fetch_file(tmp_path, "a.jsonl", '{"n": NaN, "x": 1, "x": 2}\n{"n": 1, "x": 1}\n')
+    alone = fetch_file(tmp_path, "b.jsonl", '{"n": NaN}\n')
+
+    first, second = (row["n"] for row in read_rows(fetched, ("n",)))
+    (only,) = (row["n"] for row in read_rows(alone))
+
+    assert isinstance(first, float) and math.isnan(first)
+    assert second == 1
+    assert isinstance(only, float) and math.isnan(only)
 
 
 def test_a_folder_of_shards_is_read_in_the_order_of_names(tmp_path: Path) -> None:
