@@ -19,6 +19,7 @@ import pytest
 
 from launchyard.event_log import AddedEvents, Event, EventLog
 from launchyard.recent_events import RecentEvents
+from launchyard.record_tables import FIRST_EVENTS, MIGRATIONS, open_records
 from launchyard.settings import Settings
 
 ANN, BOB = "a1" * 16, "b2" * 16
@@ -151,7 +152,34 @@ class EventLogContract:
         sent = [make_event(number, random.choice([ANN, BOB])) for number in range(2500)]
         log.add(sent)
 
-        assert list(log.iter_all()) == sent
+        assert [received.event for received in log.iter_all()] == sent
+
+    def test_each_event_says_when_and_from_whom_it_came(self, log: EventLog) -> None:
+        before = datetime.now(UTC)
+        log.add([make_event(1)], sender="5e" * 16)
+        log.add([make_event(2)])
+
+        received = list(log.iter_all())
+
+        assert [found.sender for found in received] == ["5e" * 16, None]
+        assert all(before <= found.received_at <= datetime.now(UTC) for found in received)
+
+    def test_events_of_an_older_version_are_read_and_have_no_sender(self, settings: Settings) -> None:
+        engine = open_records(settings.records_url, MIGRATIONS[:2])
+        row = {
+            **{"namespace": "default", "product": "films", "user": ANN, "item": "old", "timestamp": NOW, "weight": 1.0},
+            **{"received_at": NOW, "digest": b"d" * 16},
+        }
+        with engine.begin() as connection:
+            connection.execute(FIRST_EVENTS.insert(), row)
+        engine.dispose()
+
+        with closing(EventLog(settings, "films")) as log:
+            log.add([make_event(1)], sender="5e" * 16)
+            assert [(found.event.item, found.sender) for found in log.iter_all()] == [
+                ("old", None),
+                ("item-1", "5e" * 16),
+            ]
 
     def test_a_follower_misses_nothing_while_processes_and_threads_write(
         self, settings: Settings, log: EventLog

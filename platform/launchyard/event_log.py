@@ -53,6 +53,16 @@ class StoredEvent:
     event: Event
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """An event, and when and from whom it came."""
+
+    event: Event
+    received_at: datetime
+    sender: str | None
+    """Pseudonym of the address; None where none was noted."""
+
+
 @dataclass(frozen=True)
 class AddedEvents:
     """What became of events that were sent."""
@@ -75,13 +85,17 @@ class EventLog:
         """Close all connections."""
         self._database.close()
 
-    def add(self, events: Sequence[Event]) -> AddedEvents:
+    def add(self, events: Sequence[Event], *, sender: str | None = None) -> AddedEvents:
         """Keep events; all of them are on the disk when this returns, none of them if it raises.
+
+        Args:
+            events: What users did.
+            sender: Pseudonym of whoever sent them.
 
         Raises:
             RegistryError: the database cannot be used.
         """
-        rows = {row["digest"]: row for row in map(self._describe, events)}
+        rows = {row["digest"]: row | {"sender": sender} for row in map(self._describe, events)}
         num_stored = 0
         with self._database.writing(self._lock) as connection:
             for start in range(0, len(rows), PAGE):
@@ -112,15 +126,18 @@ class EventLog:
         query = _SELECT_EVENTS.where(self._of(EVENTS), EVENTS.c.sequence > sequence)
         return _read_events(self._fetch(query.order_by(EVENTS.c.sequence).limit(limit)))
 
-    def iter_all(self) -> Iterator[Event]:
+    def iter_all(self) -> Iterator[ReceivedEvent]:
         """Yield all events in order of arrival; of those added meanwhile, perhaps the last ones are left out.
 
         Raises:
             RegistryError: the database cannot be used.
         """
+        query = select(*_SELECT_EVENTS.selected_columns, EVENTS.c.received_at, EVENTS.c.sender).where(self._of(EVENTS))
         sequence = 0
-        while page := self.since(sequence):
-            yield from (stored.event for stored in page)
+        while page := self._fetch(query.where(EVENTS.c.sequence > sequence).order_by(EVENTS.c.sequence).limit(PAGE)):
+            for row in page:
+                event = Event(row.user, row.item, row.timestamp, row.event, row.weight)
+                yield ReceivedEvent(event, row.received_at, row.sender)
             sequence = page[-1].sequence
 
     def latest_sequence(self) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from launchyard.figures import Figure
     from launchyard.settings import Settings
     from launchyard.spec.blocks import Product
+    from launchyard.spec.events import EventLimits
     from launchyard.training.context import TrainContext, TrainJob
 
 Row = Mapping[str, Any]
@@ -177,6 +178,8 @@ class Resources(Protocol):
 
     event_schema: type[BaseModel]
     """One event, as requests send it."""
+    event_limits: EventLimits
+    """How many events are taken."""
 
     @classmethod
     def open(cls, settings: Settings, spec: Product, bundle_dir: Path) -> Self:
@@ -207,8 +210,8 @@ class Resources(Protocol):
         """
         ...
 
-    def add_events(self, events: Sequence[Event]) -> AddedEvents:
-        """Keep events; they are on the disk when this returns, and the next answer knows them.
+    def add_events(self, events: Sequence[Event], *, sender: str | None = None) -> AddedEvents:
+        """Keep events, and the pseudonym of who sent them; they are on the disk, and known, when this returns.
 
         Raises:
             RegistryError: the database cannot be used.

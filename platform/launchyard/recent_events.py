@@ -76,13 +76,13 @@ class RecentEvents:
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._thread.join(CLOSE_TIMEOUT_S)
 
-    def add(self, events: Sequence[Event]) -> AddedEvents:
+    def add(self, events: Sequence[Event], *, sender: str | None = None) -> AddedEvents:
         """Keep events; they are on the disk, and in the next :meth:`history` here, when this returns.
 
         Raises:
             RegistryError: the database cannot be used.
         """
-        added = self._log.add(events)
+        added = self._log.add(events, sender=sender)
         self.follow()
         return added
 

@@ -160,6 +160,10 @@ EVENTS = Table(
     sqlite_autoincrement=True,
 )
 
+FIRST_EVENTS = EVENTS.to_metadata(MetaData())
+"""As the step that added events made it."""
+EVENTS.append_column(Column("sender", String(32)))
+
 FORGOTTEN = Table(
     "launchyard_forgotten",
     METADATA,
@@ -187,7 +191,8 @@ Migration = Callable[[Connection], None]
 def _add_events(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE launchyard_feedback ADD COLUMN subject VARCHAR(32)"))
     FEEDBACK_BY_SUBJECT.create(connection)
-    METADATA.create_all(connection, tables=[EVENTS, FORGOTTEN])
+    FIRST_EVENTS.metadata.create_all(connection)
+    METADATA.create_all(connection, tables=[FORGOTTEN])
 
 
 def _add_mirrored(connection: Connection) -> None:
@@ -197,7 +202,11 @@ def _add_mirrored(connection: Connection) -> None:
     connection.execute(MIRRORED.insert().from_select(["namespace", "product", "revision"], rollouts))
 
 
-MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events, _add_mirrored)
+def _add_senders(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE launchyard_events ADD COLUMN sender VARCHAR(32)"))
+
+
+MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events, _add_mirrored, _add_senders)
 """Step n brings a database from schema n to n + 1. A released step is never edited: a change is a new step."""
 
 

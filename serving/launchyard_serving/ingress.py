@@ -22,6 +22,7 @@ from launchyard.identity import IdentitySigner
 from launchyard.kind import Output, Resources, Row
 from launchyard.records import Feedback, Records
 from launchyard.spec.blocks import Serve
+from launchyard.spec.events import EventLimits
 from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
 from launchyard_serving.body import (
     MAX_FEEDBACK_BYTES,
@@ -39,6 +40,7 @@ from launchyard_serving.model import ServedModel
 from launchyard_serving.openapi import describe_product
 from launchyard_serving.page import read_page
 from launchyard_serving.problems import EXCEPTION_HANDLERS, METHODS_HINT, Problem
+from launchyard_serving.rates import EventRates, TooFast, name_sender
 
 SMALL_BODY_BYTES = 16 * 2**10
 """Bodies up to this size are parsed on the event loop: that takes less time than the way to a thread and back."""
@@ -51,6 +53,9 @@ WRITERS = 2
 WAITING_WRITES = 64
 """Requests with feedback, and as many with events, that may wait for the database."""
 WRITES_RETRY_S = 1
+
+SENDER_PREFIX = "\0sender\0"
+"""Before what is made a pseudonym of: no id of a user begins so."""
 
 USER = "user"
 """Column of a row whose input says who is asking."""
@@ -82,6 +87,7 @@ class ProductEndpoint:
         self._records = records
         self._parsing = Lane("parse", num_threads=1, max_waiting=WAITING_BODIES)
         self._feedback = Lane("keep-feedback", num_threads=WRITERS, max_waiting=WAITING_WRITES)
+        self._rates = EventRates()
         self._events = Lane("keep-events", num_threads=WRITERS, max_waiting=WAITING_WRITES)
 
     def build_app(self) -> Starlette:
@@ -168,14 +174,40 @@ class ProductEndpoint:
             raise Problem(HTTPStatus.NOT_FOUND, f"{self._product}: this product takes no events. {METHODS_HINT}")
         with model.used():
             body = await read_body(request, serve.max_body_bytes)
-            keep = partial(_keep_events, body, resources, serve.max_inputs)
+            sender = self._find_sender(request, resources.event_limits)
+            keep = partial(self._keep_events, body, model, resources, sender)
             try:
                 added = await self._events.run(keep, deadline=_find_deadline(serve.timeout_s))
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send them again: an event with a timestamp is not kept twice.") from err
             except LaneFull as err:
                 raise _explain_busy("too many events wait for the database already. None of these is kept.") from err
+            except TooFast as err:
+                detail = f"events: too many of {err.limit}. None of these is kept. Send them in {err.retry_after_s} s."
+                raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=err.retry_after_s) from err
         return _json({"stored": added.stored, "duplicates": added.duplicates})
+
+    def _find_sender(self, request: Request, limits: EventLimits) -> str:
+        """Return the pseudonym of who sent a request: whom the proxy names that the spec trusts, or who connects."""
+        address = request.client.host if request.client else ""
+        if limits.sender_header is not None and (named := request.headers.getlist(limits.sender_header)):
+            # What stands before it came with the request, and may say anything.
+            address = named[-1].rpartition(",")[2].strip() or address
+        return self._signer.pseudonymise(SENDER_PREFIX + name_sender(address))
+
+    def _keep_events(self, body: bytes, model: ServedModel, resources: Resources, sender: str) -> AddedEvents:
+        """Keep events unless somebody sends too many; blocks.
+
+        Raises:
+            TooFast: somebody does.
+        """
+        limits = resources.event_limits
+        self._rates.check_sender(sender, limits)
+        events = parse_events(body, resources, model.spec.serve.max_inputs)
+        self._rates.check_users(events, limits)
+        added = resources.add_events(events, sender=sender)
+        self._rates.count(events, sender, limits)
+        return added
 
     async def feedback(self, request: Request) -> Response:
         """Answer ``POST feedback``; when it answers 200, the feedback is on disk."""
@@ -263,10 +295,6 @@ class ProductEndpoint:
                 retry_after_s=1,
             )
         return model
-
-
-def _keep_events(body: bytes, resources: Resources, max_events: int) -> AddedEvents:
-    return resources.add_events(parse_events(body, resources, max_events))
 
 
 def _find_deadline(timeout_s: float) -> float:

@@ -99,7 +99,7 @@ def test_events_survive_replicas_that_are_killed_after_the_answer(server: Server
 
     assert len(replicas) == 2
     with closing(EventLog(server.settings, PRODUCT)) as log:
-        assert "d1" in {event.item for event in log.iter_all()}
+        assert "d1" in {received.event.item for received in log.iter_all()}
     wait_until(
         lambda: server.is_ready(PRODUCT) and len(set(server.find_replicas(PRODUCT)) - set(replicas)) == 2,
         timeout_s=120,

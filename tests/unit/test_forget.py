@@ -73,7 +73,7 @@ def test_forgetting_takes_one_user_out_of_the_records_and_their_files(settings: 
         forget_user(settings, PRODUCT, ANN)
 
         forgotten = list(log.forgotten())
-        left = [event.item for event in log.iter_all()]
+        left = [received.event.item for received in log.iter_all()]
 
     content = b"".join(path.read_bytes() for path in settings.root.glob("records.db*"))
     assert forgotten == [find_pseudonym(settings)]

@@ -15,9 +15,10 @@ import pytest
 from launchyard.data.prepare import prepare_dataset
 from launchyard.dataset import DatasetManifest
 from launchyard.errors import DataError
-from launchyard.event_log import Event, EventLog
+from launchyard.event_log import Event, EventLog, ReceivedEvent
 from launchyard.features import sum_buckets
 from launchyard.identity import pseudonymise
+from launchyard.kinds.recommendation.collected import limit_collected
 from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts
 from launchyard.kinds.recommendation.schemas import MAX_EVENTS
 from launchyard.records import Records
@@ -359,6 +360,48 @@ def test_what_the_endpoint_was_sent_is_trained_on_once(prepare: Prepare, tmp_pat
     assert history(with_collected, stranger) == ["w0", "w1", "w2", "w3"]
     assert history(without, known) == []
     assert history(without, stranger) == []
+
+
+def test_training_takes_so_many_events_of_one_user_and_of_one_sender_a_day_and_says_what_it_left_out(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    moment = START_S + 10**8
+    flood = [("n1", moment + place) for place in range(20)]
+    send(settings, "bot", *flood)
+    send(settings, "guest", ("n2", moment))
+    limits = {"collected_per_user_per_day": 5}
+
+    plain, _ = prepare(make_events())
+    limited, _ = prepare(make_events(), data=make_spec().data.model_dump(mode="json") | limits)
+
+    assert plain.dropped.get("over_user_limit") is None
+    assert limited.dropped["over_user_limit"] == 15
+    assert sum(plain.num_rows.values()) >= sum(limited.num_rows.values())
+    assert any("collected_per_user_per_day: 5" in warning for warning in limited.warnings)
+
+
+def receive(user: str, sender: str | None, day: int) -> ReceivedEvent:
+    at = datetime(2026, 11, day, 23, 59, tzinfo=UTC)
+    return ReceivedEvent(Event(user, "i", at), at, sender)
+
+
+def test_limits_on_collected_events_count_by_the_day_of_arrival_and_keep_the_first() -> None:
+    received = [
+        *(receive("a" * 32, "s1", 1) for _ in range(3)),
+        receive("b" * 32, "s1", 1),
+        receive("c" * 32, "s1", 1),
+        receive("a" * 32, "s2", 1),
+        receive("a" * 32, "s1", 2),
+        *(receive(f"{n:032}", None, 1) for n in range(5)),
+    ]
+
+    collected = limit_collected(received, per_user=2, per_sender=3)
+
+    assert [event.user[0] for event in collected.events[:4]] == ["a", "a", "b", "a"]
+    assert collected.dropped == {"over_user_limit": 2, "over_sender_limit": 1}
+    assert len(collected.events) == 4 + 5
+    assert len(collected.describe(2, 3)) == 2
 
 
 def test_a_forgotten_user_who_comes_back_begins_anew(prepare: Prepare, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from launchyard.records import Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
+from launchyard.spec.events import EventLimits
 from launchyard_serving.batching import MicroBatcher
 from launchyard_serving.follow import Follower
 from launchyard_serving.ingress import ProductEndpoint
@@ -76,6 +77,7 @@ class SeenResources:
     """The events of users, as a kind would read them; waits for ``gate`` before it answers."""
 
     event_schema: type[BaseModel] = SeenEvent
+    event_limits = EventLimits()
 
     def __init__(self, settings: Settings) -> None:
         self.log = EventLog(settings, PRODUCT)
@@ -109,9 +111,9 @@ class SeenResources:
         at = datetime.fromtimestamp(event.time_s, UTC)
         return Event(pseudonymise(KEY, PRODUCT, event.user), event.item, at)
 
-    def add_events(self, events: Sequence[Event]) -> AddedEvents:
+    def add_events(self, events: Sequence[Event], *, sender: str | None = None) -> AddedEvents:
         assert self.gate.wait(timeout=10)
-        return self.recent.add(events)
+        return self.recent.add(events, sender=sender)
 
     def close(self) -> None:
         self.recent.close()
@@ -205,6 +207,46 @@ def test_one_event_may_come_without_a_list_and_the_same_again_counts_as_a_duplic
 
     assert first.json() == {"stored": 1, "duplicates": 0}
     assert again.json() == {"stored": 0, "duplicates": 1}
+
+
+def test_more_events_of_one_user_than_may_be_are_refused_for_a_while_and_other_users_are_not_hurt(
+    client: TestClient, resources: SeenResources
+) -> None:
+    resources.event_limits = EventLimits(per_user_per_minute=6)
+
+    kept = [post(client, "events", {"events": [make_event(f"{n}{m}") for m in range(4)]}) for n in range(2)]
+    refused = post(client, "events", {"events": [make_event("z", "bob"), make_event("y")]})
+    other = post(client, "events", make_event("x", "bob"))
+
+    assert [response.status_code for response in (*kept, other)] == [200, 200, 200]
+    assert refused.status_code == 429
+    assert "serve.events.per_user_per_minute" in refused.json()["detail"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 40
+    assert [received.event.item for received in resources.log.iter_all()][-1] == "x"
+
+
+def test_a_sender_is_told_apart_by_the_header_that_the_spec_trusts(
+    client: TestClient, resources: SeenResources
+) -> None:
+    def send(user: str, forwarded: str) -> int:
+        headers = {"x-forwarded-for": forwarded}
+        return int(client.post(f"/{PRODUCT}/events", json=make_event("a", user), headers=headers).status_code)
+
+    resources.event_limits = EventLimits(per_sender_per_minute=2, sender_header="x-forwarded-for")
+    statuses = [
+        send("u1", "198.51.100.1, 203.0.113.7"),
+        send("u2", "198.51.100.2, 203.0.113.7:5043"),
+        send("u3", "198.51.100.3, 203.0.113.7"),
+        send("u4", "203.0.113.7, 203.0.113.8"),
+    ]
+    # Without the header in the spec, all come from whoever connects.
+    resources.event_limits = EventLimits(per_sender_per_minute=2)
+    statuses += [send(f"u{number}", f"203.0.113.{number}") for number in range(5, 8)]
+
+    assert statuses == [200, 200, 429, 200, 200, 200, 429]
+    senders = [received.sender for received in resources.log.iter_all()]
+    assert senders[0] == senders[1] != senders[2]
+    assert all(sender is not None and "203" not in sender for sender in senders[:1])
 
 
 def test_no_id_of_a_user_reaches_the_disk(client: TestClient, settings: Settings) -> None:

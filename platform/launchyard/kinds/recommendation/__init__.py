@@ -25,6 +25,7 @@ from launchyard.spec.blocks import (
     Unit,
     is_set,
 )
+from launchyard.spec.events import EventLimits
 from launchyard.spec.features import Features
 
 LEARNED = (Content, LightGcn, SasRec)
@@ -127,6 +128,12 @@ class RecommendationData(Data):
     collected_events: bool = Field(
         True, description="Train on what the endpoint's POST events was sent, too, beside the source."
     )
+    collected_per_user_per_day: Annotated[int, Unit("events")] = Field(
+        1000, ge=1, description="Most events of one user that arrived at the endpoint on one day and train."
+    )
+    collected_per_sender_per_day: Annotated[int, Unit("events")] = Field(
+        1_000_000, ge=1, description="Most events from one sender that arrived on one day and train."
+    )
     max_history: Annotated[int, Unit("events")] = Field(
         1000, ge=1, le=10_000, description="Newest events of a user that an answer is computed from."
     )
@@ -140,7 +147,10 @@ class RecommendationData(Data):
         return "each user's last event tests, the one before validates"
 
     def iter_ineffective(self) -> Iterator[Ineffective]:
-        """Yield the sizes of held-out parts where each user gives one event to both."""
+        """Yield the sizes of held-out parts where each user gives one event to both, and limits on no events."""
+        for name in ("collected_per_user_per_day", "collected_per_sender_per_day"):
+            if not self.collected_events and is_set(self, name):
+                yield ("data", name), "data.collected_events is false"
         for name in ("validation", "test"):
             if self.split.strategy == "leave-one-out" and is_set(self.split, name):
                 yield ("data", "split", name), "data.split.strategy is leave-one-out"
@@ -219,6 +229,7 @@ class RecommendationServe(Serve):
         "auto", description="How the best items are found; auto: approximate from 200,000 items on."
     )
     rules: Rules = Field(Rules(), description="What is never shown.")
+    events: EventLimits = Field(EventLimits(), description="How many events the endpoint takes.")
     rerank: Rerank | None = Field(
         Rerank(), description="A second look at the best candidates with online features; null switches it off."
     )

@@ -31,6 +31,7 @@ from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
 from launchyard.kinds.recommendation.checks import Counts, check_events, warn_of_events
 from launchyard.kinds.recommendation.clean_log import CleanLog, fingerprint, profile_columns
+from launchyard.kinds.recommendation.collected import limit_collected
 from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events, concatenate
 from launchyard.kinds.recommendation.profiles import (
     ITEM_STATISTICS,
@@ -81,8 +82,12 @@ class _Preparation:
         self.pseudonymise: Callable[[str], str] = partial(pseudonymise, key, self.spec.product)
         with closing(EventLog(job.settings, self.spec.product)) as event_log:
             self.forgotten = {user: when.timestamp() for user, when in event_log.forgotten().items()}
-            self.collected = list(event_log.iter_all()) if self.data.collected_events else []
-        self.warnings: list[str] = []
+            limits = self.data.collected_per_user_per_day, self.data.collected_per_sender_per_day
+            received = event_log.iter_all() if self.data.collected_events else ()
+            collected = limit_collected(received, per_user=limits[0], per_sender=limits[1])
+        self.collected = collected.events
+        self.over_limits = dict(collected.dropped)
+        self.warnings = collected.describe(*limits)
 
     def run(self) -> DatasetManifest:
         """Read, clean, divide and write."""
@@ -173,7 +178,7 @@ class _Preparation:
         """Return the events without repeats, forgotten users, and what is too rare."""
         users = reader.users.texts
         pseudonyms = [self.pseudonymise(user) for user in users]
-        dropped = {"null": reader.num_null, "unknown_item": reader.num_unknown_items}
+        dropped = {"null": reader.num_null, "unknown_item": reader.num_unknown_items, **self.over_limits}
         events = reader.collect().sort()
         kept = events.drop_repeats()
         dropped["exact_duplicate"] = len(events) - len(kept)

@@ -94,6 +94,7 @@ class RecommendationResources:
             self._pseudonymise = partial(pseudonymise, records.get_signing_key(), spec.product)
         finally:
             records.close()
+        self.event_limits = spec.serve.events
         self._shelf = shelf
         sets = describe_features(spec)
         self._met = RecentlyUsed[_Met](MOST_MET)
@@ -252,13 +253,13 @@ class RecommendationResources:
             weight=1.0 if given.weight is None else given.weight,
         )
 
-    def add_events(self, events: Sequence[Event]) -> AddedEvents:
+    def add_events(self, events: Sequence[Event], *, sender: str | None = None) -> AddedEvents:
         """Keep events; they are on the disk when this returns, and the next answer knows them.
 
         Raises:
             RegistryError: the database cannot be used.
         """
-        return self._events.add(events)
+        return self._events.add(events, sender=sender)
 
 
 def _make_known(profile: Profile, items: ItemNumbers | None, notes: Sequence[str]) -> Known:
