@@ -21,17 +21,18 @@ from numpy.typing import NDArray
 
 from launchyard.atomic import new_folder, write_text
 from launchyard.bundle import EVALUATION_NAME
+from launchyard.champion import Champion, find_common_rows
 from launchyard.dataset import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
 from launchyard.drift import write_baseline
 from launchyard.errors import BundleError
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.figures import Figure
-from launchyard.gates import judge_prior, judge_rival, judge_rule
+from launchyard.gates import judge_incomparable, judge_prior, judge_rival, judge_rule
 from launchyard.kind import Better, Evaluator, ExportJob, Kind, Output, Predictor, get_kind
 from launchyard.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
 from launchyard.metrics.latency import describe_latency, measure_latency, time_calls
 from launchyard.self_test import EXAMPLES_NAME, Example, Examples
-from launchyard.spec.blocks import Comparison, Product
+from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
 CANDIDATE_FILES = ("preprocess.json", "training.json", "tune.json")
 EXAMPLE_TOLERANCE = 0.02
@@ -51,14 +52,6 @@ Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True)
-class Champion:
-    """The model that serves now."""
-
-    version: int
-    bundle_dir: Path
-
-
-@dataclass(frozen=True)
 class EvaluateJob:
     """One evaluation: where the parts are and where the bundle goes."""
 
@@ -75,12 +68,25 @@ class EvaluateJob:
 
 
 @dataclass(frozen=True)
+class _Duel:
+    """The model and the champion on the test rows that neither was trained on, with the same resamples."""
+
+    champion: Champion
+    num_rows: int
+    """0 when the two cannot be compared."""
+    problem: str
+    """Why they cannot."""
+    ours: Measured
+    theirs: Measured
+
+
+@dataclass(frozen=True)
 class _Rivals:
     """What a model is compared with, measured on the same test rows with the same resamples."""
 
     prior: Measured
     baseline: Measured
-    champion: Measured | None
+    duel: _Duel | None
 
 
 def evaluate_candidate(job: EvaluateJob, on_progress: Progress) -> Evaluation:
@@ -149,7 +155,7 @@ class _Evaluation:
         self._write_examples(predictor, chosen_on)
         self._tell("measuring")
         model = self._measure(test, outputs)
-        rivals = self._measure_rivals()
+        rivals = self._measure_rivals(outputs)
         figures = (*self.evaluator.figures(self.folder, test, outputs), *self._explain(predictor, test, outputs))
         # Last: it may set another number of threads for all of torch.
         latencies_B = self._time(predictor)
@@ -161,7 +167,7 @@ class _Evaluation:
             baseline=rivals.baseline.measures,
             prior=rivals.prior.measures,
             champion_version=self.job.champion.version if self.job.champion else None,
-            champion=rivals.champion.measures if rivals.champion else {},
+            champion=rivals.duel.theirs.measures if rivals.duel else {},
             slices=tuple(self._measure_slices(test, outputs)),
             latency=describe_latency(latencies_B, self.job.threads),
             runtimes=runtimes,
@@ -193,19 +199,35 @@ class _Evaluation:
     def _measure(self, rows: pa.Table, outputs: Sequence[Output]) -> Measured:
         return measure(self.evaluator.score(rows, outputs), self.bootstrap)
 
-    def _measure_rivals(self) -> _Rivals:
+    def _measure_rivals(self, outputs: Sequence[Output]) -> _Rivals:
         train, test = self.rows["train"], self.rows["test"]
-        champion = None
-        if self.job.champion is not None:
-            self._tell(f"answering the same rows with the champion, version {self.job.champion.version}")
-            predictor = self.kind.load_predictor(self.job.champion.bundle_dir, threads=self.job.batch_threads)
-            champion = self._measure(test, answer(predictor, test))
+        duel = None if self.job.champion is None else self._fight(self.job.champion, outputs)
         self._tell(f"training the baseline: {self.evaluator.baseline_name}")
         return _Rivals(
             prior=self._measure(test, self.evaluator.answer_prior(train, test)),
             baseline=self._measure(test, self.evaluator.answer_baseline(train, test)),
-            champion=champion,
+            duel=duel,
         )
+
+    def _fight(self, champion: Champion, outputs: Sequence[Output]) -> _Duel:
+        """Return how the model and the champion do on the rows that are new to both."""
+        self._tell(f"answering the same rows with the champion, version {champion.version}")
+        test = self.rows["test"]
+        common = find_common_rows(champion, self.spec, self.job.dataset_dir, test)
+        if common.problem:
+            self.notes.append(f"Not compared with version {champion.version}, which serves: {common.problem}.")
+            return _Duel(champion, 0, common.problem, Measured({}, {}), Measured({}, {}))
+        num_left_out = test.num_rows - len(common.places)
+        if num_left_out:
+            self.notes.append(
+                f"Version {champion.version}, which serves, was trained on {num_left_out:,} of the {test.num_rows:,} "
+                f"test rows. The two models are compared on the other {len(common.places):,}."
+            )
+        rows = test.take(pa.array(common.places)) if num_left_out else test
+        predictor = self.kind.load_predictor(champion.bundle_dir, threads=self.job.batch_threads)
+        theirs = self._measure(rows, answer(predictor, rows))
+        ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
+        return _Duel(champion, rows.num_rows, "", ours, theirs)
 
     def _time(self, predictor: Predictor) -> NDArray[np.float64]:
         self._tell("timing single predictions")
@@ -235,9 +257,18 @@ class _Evaluation:
             yield judge_prior(metric, self._better(metric), *self._compare(model, rivals.prior, metric))
         if wanted.beat_baseline:
             yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, self.evaluator.baseline_name)
-        if wanted.beat_champion and rivals.champion and self.job.champion:
-            name = f"champion v{self.job.champion.version}"
-            yield self._judge_rival(model, rivals.champion, wanted.beat_champion, name)
+        if wanted.beat_champion and rivals.duel:
+            yield self._judge_duel(rivals.duel, wanted.beat_champion, model.measures.get(wanted.beat_champion.metric))
+
+    def _judge_duel(self, duel: _Duel, wanted: ChampionComparison, value: Measure | None) -> GateResult:
+        rival = duel.champion.name
+        if duel.problem:
+            must = wanted.when_unknown == "refuse"
+            return judge_incomparable(wanted.metric, value, rival=rival, problem=duel.problem, must_compare=must)
+        judged = self._judge_rival(duel.ours, duel.theirs, wanted, rival)
+        if duel.num_rows == self.rows["test"].num_rows:
+            return judged
+        return judged.model_copy(update={"rule": f"{judged.rule} on the {duel.num_rows:,} rows new to both"})
 
     def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: str) -> GateResult:
         value, difference = self._compare(model, other, wanted.metric)

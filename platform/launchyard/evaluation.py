@@ -29,6 +29,7 @@ class GateResult(Record):
     difference: Measure | None = Field(
         None, description="Model minus the model it is compared with, on the same resamples of the same rows."
     )
+    problem: str = Field("", description="Why two models could not be compared, in words.")
 
 
 class SliceResult(Record):
@@ -121,7 +122,7 @@ class Evaluation(Record):
     baseline: dict[str, Measure]
     prior: dict[str, Measure]
     champion_version: int | None = None
-    champion: dict[str, Measure] = Field({}, description="The champion on the same test rows.")
+    champion: dict[str, Measure] = Field({}, description="The champion on the test rows that it was not trained on.")
     slices: tuple[SliceResult, ...] = ()
     latency: Latency
     runtimes: tuple[RuntimeCandidate, ...] = ()

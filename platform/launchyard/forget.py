@@ -18,6 +18,7 @@ from launchyard.release import get_spec
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.traces import Trace, count_rows, iter_traces
+from launchyard.training_rows import TrainingRows
 
 RECORDS_FILES = "records.db"
 """Start of the names of the embedded records' files, which are looked into as a database."""
@@ -32,11 +33,13 @@ class Counts:
     feedback: int
     features: int
     """Rows of published features; their online copies are not counted."""
+    training_rows: int = 0
+    """Digests of rows that versions were trained on."""
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.events + self.feedback + self.features
+        return self.events + self.feedback + self.features + self.training_rows
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def find_user(settings: Settings, product: str, user: str) -> Findings:
             events=log.count_of(pseudonym),
             feedback=records.count_feedback_of(product, pseudonym),
             features=count_rows(settings.features_dir(product), pseudonym),
+            training_rows=TrainingRows(settings, product).count_of(pseudonym),
         )
     traces = _list_files(settings, product, pseudonym)
     return Findings(pseudonym, now, _sum_up(settings, traces, versions), _find_learned(traces, versions))
@@ -104,6 +108,7 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
             with opening_store(settings, spec) as store:
                 store.delete(USER, found.user)
             remove_kept(settings, spec, found.user)
+        TrainingRows(settings, product).forget(found.user)
         log.erase_deleted()
     return found
 

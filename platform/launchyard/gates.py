@@ -66,6 +66,19 @@ def judge_rival(
     return GateResult(metric=metric, rule=rule, value=value.value, passed=gain >= -tolerance, difference=difference)
 
 
+def judge_incomparable(
+    metric: str, value: Measure | None, *, rival: str, problem: str, must_compare: bool
+) -> GateResult:
+    """Return what becomes of a comparison that cannot be made: refused where it must be, else passed and said.
+
+    >>> judge_incomparable("accuracy", None, rival="champion v3", problem="no rows", must_compare=True).rule
+    'comparable with champion v3 (no rows)'
+    """
+    rule = f"{'comparable' if must_compare else 'not compared'} with {rival} ({problem})"
+    passed = not must_compare and value is not None
+    return GateResult(metric=metric, rule=rule, value=value and value.value, passed=passed, problem=problem)
+
+
 def judge_prior(metric: str, better: Better, value: Measure | None, difference: Measure | None) -> GateResult:
     """Return whether a model beats the class prior beyond doubt; arguments as in :func:`judge_rival`."""
     if value is None or difference is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -39,6 +39,17 @@ Output = Mapping[str, Any]
 
 Better = Literal["max", "min"]
 """Whether more or less of a metric is better."""
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """What identifies some rows, whatever split they are in: a row may be several things, such as events."""
+
+    places: NDArray[np.intp]
+    """The row that each name belongs to."""
+    names: Sequence[str]
+    owners: Sequence[str] | None
+    """The pseudonym of whom each name is about; None for rows that are about nobody in particular."""
 
 
 class Recipe(Protocol):
@@ -301,6 +312,8 @@ class Kind:
     """None: rows are prepared one by one with the recipe, and divided as ``data.split`` says."""
     features: str | None = None
     """Function from a spec to its feature sets."""
+    identify: str | None = None
+    """Function from rows of a split to their names; None: a row is its content."""
     resources: str | None = None
 
     def find_direction(self, metric: str) -> Better | None:
@@ -334,6 +347,10 @@ class Kind:
     def load_prepare_function(self) -> PrepareFunction | None:
         """Return the kind's own preparation; None for a kind whose rows are prepared one by one."""
         return None if self.prepare is None else cast(PrepareFunction, load_part(self.prepare))
+
+    def load_identify_function(self) -> Callable[[pa.Table], RowNames] | None:
+        """Return the function that names rows of a split; None for a kind whose rows are their content."""
+        return None if self.identify is None else cast("Callable[[pa.Table], RowNames]", load_part(self.identify))
 
     def load_features(self, spec: Product) -> tuple[FeatureSet, ...]:
         """Return the feature sets of a product; none for a kind that has no features."""

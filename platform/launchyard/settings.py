@@ -132,6 +132,10 @@ class Settings(BaseModel):
         """Run folders of one product, one per run id."""
         return self.root / "runs" / product
 
+    def training_rows_dir(self, product: str) -> Path:
+        """Keyed digests of the rows that each version of one product was trained on."""
+        return self.root / "training_rows" / product
+
     def training_dir(self, product: str) -> Path:
         """Checkpoints of trainings that have not finished yet, one folder per training key."""
         return self.root / "training" / product

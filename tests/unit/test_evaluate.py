@@ -14,15 +14,18 @@ import pytest
 import torch
 
 from launchyard.bundle import open_bundle
+from launchyard.champion import Champion
 from launchyard.dataset import load_manifest, read_split
 from launchyard.errors import BundleError, DataError
-from launchyard.evaluate import Champion, EvaluateJob, evaluate_candidate
+from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
 from launchyard.kind import get_kind
 from launchyard.kinds.text_classification.baseline import answer_baseline
 from launchyard.kinds.text_classification.evaluate import TextEvaluator, length_thirds
 from launchyard.report import Lineage
 from launchyard.self_test import self_test
+from launchyard.settings import Settings
+from launchyard.training_rows import TrainedOn, TrainingRows
 from launchyard_pipelines.steps.evaluate import read_inputs
 from small_disk import small_files_only
 from tiny_candidate import make_spec, write_dataset
@@ -206,6 +209,65 @@ def test_a_model_that_is_worse_than_its_champion_is_refused(
     evaluation = evaluate(tmp_path, tiny_dataset, worse, Champion(3, tiny_bundle))
 
     assert failed_rules(evaluation) == ["> prior", ">= TF-IDF + logistic regression", ">= champion v3"]
+
+
+def write_leaking_dataset(folder: Path, tiny_dataset: Path, num_new: int) -> Path:
+    """Write a data set whose test rows are long training rows of ``tiny_dataset`` and short rows new to it."""
+    shutil.copytree(tiny_dataset, folder)
+    learned = [row for row in read_split(tiny_dataset, "train").to_pylist() if len(row["text"].split()) > 14]
+    new = [
+        {"text": f"{word} film {number}", "label": label, "country": "fr", "row_id": f"new-{word}-{number}"}
+        for word, label in (("great", "positive"), ("awful", "negative"))
+        for number in range(num_new // 2)
+    ]
+    pq.write_table(pa.Table.from_pylist(learned + new), folder / "test.parquet")
+    manifest = load_manifest(folder).model_copy(update={"split_hash": "another"})
+    (folder / "dataset.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    return folder
+
+
+def find_trained_on(folder: Path, tiny_dataset: Path) -> TrainedOn | None:
+    rows = TrainingRows(Settings(home=folder / "home"), "tiny-reviews")
+    rows.keep(make_spec(), tiny_dataset, "digest")
+    return rows.find("digest")
+
+
+def test_a_champion_that_knows_test_rows_by_heart_does_not_refuse_an_honest_model(
+    tiny_dataset: Path, tiny_candidate: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    dataset_dir = write_leaking_dataset(tmp_path / "rows", tiny_dataset, num_new=40)
+    honest = shutil.copytree(tiny_candidate, tmp_path / "honest")
+    read_only_the_beginning(honest, max_length=6)
+    champion = Champion(3, tiny_bundle, find_trained_on(tmp_path, tiny_dataset))
+
+    evaluation = evaluate(tmp_path, dataset_dir, honest, champion, beat_baseline=None, beat_prior=False)
+
+    gate = next(gate for gate in evaluation.gates if "champion v3" in gate.rule)
+    assert gate.passed
+    assert gate.rule.endswith("on the 40 rows new to both")
+    assert gate.difference is not None
+    assert (gate.difference.n, evaluation.champion["accuracy"].n) == (40, 40)
+    assert evaluation.metrics["test"]["accuracy"].n > 80
+    assert evaluation.metrics["test"]["accuracy"].value < evaluation.champion["accuracy"].value - 0.05
+    assert any("was trained on" in note and "on the other 40" in note for note in evaluation.notes)
+
+
+@pytest.mark.parametrize(("when_unknown", "passed"), [("skip", True), ("refuse", False)])
+def test_a_champion_that_cannot_be_compared_with_is_skipped_or_refuses_as_the_spec_says(
+    tiny_dataset: Path, tiny_candidate: Path, tiny_bundle: Path, tmp_path: Path, when_unknown: str, passed: bool
+) -> None:
+    dataset_dir = write_leaking_dataset(tmp_path / "rows", tiny_dataset, num_new=10)
+    champion = Champion(3, tiny_bundle, find_trained_on(tmp_path, tiny_dataset))
+    comparison = {"tolerance": 0.005, "when_unknown": when_unknown}
+
+    evaluation = evaluate(tmp_path, dataset_dir, tiny_candidate, champion, beat_champion=comparison)
+
+    gate = next(gate for gate in evaluation.gates if "champion v3" in gate.rule)
+    assert gate.passed == passed
+    assert "only 10 of" in gate.problem
+    assert evaluation.champion_version == 3
+    assert evaluation.champion == {}
+    assert any(note.startswith("Not compared with version 3, which serves: only 10 of") for note in evaluation.notes)
 
 
 def failed_rules(evaluation: Evaluation) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Protocol, TypeVar
 
 from launchyard.bundle import EVALUATION_NAME, GateRecord, parse_file, write_manifest
 from launchyard.bundle_store import BundleStore
+from launchyard.champion import Champion
 from launchyard.dataset import load_manifest
 from launchyard.errors import GateRefused
-from launchyard.evaluate import Champion, EvaluateJob, evaluate_candidate
+from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation, TrainingRecord, TuneRecord
 from launchyard.figures import HeatmapFigure
 from launchyard.records import Records
@@ -22,6 +23,7 @@ from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
 from launchyard.threads import count_serving_threads, share_threads
+from launchyard.training_rows import TrainingRows
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.steps import LOADED_S
@@ -115,8 +117,9 @@ def find_champion(settings: Settings, product: str) -> Champion | None:
     rollout = Records(settings).find_rollout(product)
     if rollout is None or rollout.champion is None:
         return None
-    bundle_dir, _ = BundleStore(settings).open(rollout.champion.bundle_uri)
-    return Champion(version=rollout.champion.version, bundle_dir=bundle_dir)
+    bundle_dir, manifest = BundleStore(settings).open(rollout.champion.bundle_uri)
+    trained_on = TrainingRows(settings, product).find(manifest.digest)
+    return Champion(version=rollout.champion.version, bundle_dir=bundle_dir, trained_on=trained_on)
 
 
 def read_inputs(spec: Product, bundle_dir: Path, lineage: Lineage) -> ReportInputs:

@@ -11,6 +11,7 @@ from launchyard.feature_publishing import keep_features
 from launchyard.records import Records
 from launchyard.registry import Registry
 from launchyard.settings import load_settings
+from launchyard.training_rows import TrainingRows
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact
@@ -30,8 +31,11 @@ def register(bundle: Artifact, dataset: Artifact) -> int:
         manifest = open_bundle(bundle_dir)
         evaluation = parse_file(bundle_dir, EVALUATION_NAME, Evaluation)
         check_champion_unchanged(evaluation, Records(settings), manifest.product)
+        spec = read_spec(bundle_dir)
+        # Before there is a version, so that none lacks them.
+        TrainingRows(settings, spec.product).keep(spec, Path(dataset.path), manifest.digest)
         registered = Registry(settings).register(bundle_dir)
-        keep_features(settings, read_spec(bundle_dir), Path(dataset.path), manifest.digest)
+        keep_features(settings, spec, Path(dataset.path), manifest.digest)
         report.message = f"version {registered.version}"
         report.data = {
             "version": registered.version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,8 @@ def _show(product: str, found: Findings, *, is_removed: bool, as_json: bool) -> 
 
 def _show_findings(found: Findings, *, is_removed: bool) -> None:
     now = f"{found.now.events} events, {found.now.feedback} pieces of feedback, {found.now.features} feature rows"
+    if found.now.training_rows:
+        now += f", {found.now.training_rows} digests of training rows"
     if not found.now.total:
         echo("Nothing is left that can be removed now.")
     else:
@@ -84,7 +87,7 @@ def _describe(product: str, found: Findings, *, is_removed: bool) -> dict[str, o
         "product": product,
         "user": found.user,
         "removed": is_removed,
-        "now": {"events": found.now.events, "feedback": found.now.feedback, "features": found.now.features},
+        "now": {name: count for name, count in asdict(found.now).items() if count or name != "training_rows"},
         "next_training": [
             {"place": remains.place, "files": remains.num_files, "count": remains.count} for remains in found.later
         ],

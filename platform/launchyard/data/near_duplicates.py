@@ -43,15 +43,19 @@ _ONE_CHARACTER_WORDS = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
 _END_OF_ROW = np.uint64(0)
 
 
+def normalise_texts(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Return the words of each text in lower case, a blank between them; empty for a text without words."""
+    spaced = pc.replace_substring_regex(pc.utf8_lower(texts), pattern=_NOT_A_WORD, replacement=" ")
+    spaced = pc.replace_substring_regex(spaced, pattern=_ONE_CHARACTER_WORDS, replacement=r" \1 ")
+    return pc.replace_substring_regex(pc.ascii_trim_whitespace(spaced), pattern=" +", replacement=" ")
+
+
 def hash_shingles(texts: pa.ChunkedArray | pa.Array) -> tuple[UInts, NDArray[np.int64]]:
     """Return the shingles of all texts one after the other, V, and where each text's begin and end, N + 1.
 
     A text of n words has n words and n pairs, the last pair being the last word and the end.
     """
-    spaced = pc.replace_substring_regex(pc.utf8_lower(texts), pattern=_NOT_A_WORD, replacement=" ")
-    spaced = pc.replace_substring_regex(spaced, pattern=_ONE_CHARACTER_WORDS, replacement=r" \1 ")
-    spaced = pc.replace_substring_regex(pc.ascii_trim_whitespace(spaced), pattern=" +", replacement=" ")
-    lists = pc.split_pattern(spaced, pattern=" ")
+    lists = pc.split_pattern(normalise_texts(texts), pattern=" ")
     lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     words = lists.flatten()
     bounds = np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False))])
@@ -166,7 +170,7 @@ def _has_words(texts: pa.Array) -> NDArray[np.bool_]:
 def _iter_texts(rows: RowStore, content_columns: tuple[str, ...]) -> Iterator[tuple[slice, pa.Array]]:
     """Yield the positions and texts of one batch of rows after the other."""
     for start, table in rows.walk():
-        texts = _join_columns(table, content_columns)
+        texts = join_columns(table, content_columns)
         num_batches = 1 + texts.nbytes // BATCH_BYTES
         batch_rows = max(1, len(texts) // num_batches)
         for offset in range(0, len(texts), batch_rows):
@@ -177,10 +181,11 @@ def _iter_texts(rows: RowStore, content_columns: tuple[str, ...]) -> Iterator[tu
 def _take_texts(rows: RowStore, content_columns: tuple[str, ...], positions_K: NDArray[np.int64]) -> pa.Array:
     """Return the texts at ``positions_K``, which may repeat and come in any order."""
     unique, back_K = np.unique(positions_K, return_inverse=True)
-    return _join_columns(rows.take(unique, list(content_columns)), content_columns).take(pa.array(back_K))
+    return join_columns(rows.take(unique, list(content_columns)), content_columns).take(pa.array(back_K))
 
 
-def _join_columns(table: pa.Table, content_columns: tuple[str, ...]) -> pa.Array:
+def join_columns(table: pa.Table, content_columns: tuple[str, ...]) -> pa.Array:
+    """Return the text of each row: its content columns one after the other."""
     columns = [pc.cast(table[name], pa.string()) for name in content_columns]
     texts = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, " ")
     return texts.combine_chunks()

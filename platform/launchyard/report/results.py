@@ -94,6 +94,8 @@ def find_rival(gate: GateResult, evaluation: Evaluation) -> Rival | None:
 
     The record names the rival inside the rule's text only: the baseline by its own name, the prior as such.
     """
+    if gate.problem:
+        return "champion"
     if gate.difference is None:
         return None
     if evaluation.baseline_name and evaluation.baseline_name in gate.rule:

@@ -111,7 +111,11 @@ def _describe_rivals(evaluation: Evaluation, metric: str, better: Better) -> Ite
     if baseline := evaluation.baseline.get(metric):
         yield phrase("verdict.baseline", value=show(baseline.value), name=evaluation.baseline_name)
     if champion := evaluation.champion.get(metric):
-        yield phrase("verdict.champion", value=show(champion.value), version=str(evaluation.champion_version))
+        value, version = show(champion.value), str(evaluation.champion_version)
+        if champion.n == model.n:
+            yield phrase("verdict.champion", value=value, version=version)
+        else:
+            yield phrase("verdict.champion_new_rows", value=value, version=version, n=format_number(champion.n))
 
 
 def _formatter(metric: str) -> Callable[[float], str]:
@@ -125,6 +129,8 @@ def _describe_gate(gate: GateResult, inputs: ReportInputs) -> GateLine:
 def _put_in_words(gate: GateResult, inputs: ReportInputs) -> Caption:
     metric, value = name_in("metric", gate.metric), format_score(gate.value)
     rival = find_rival(gate, inputs.evaluation)
+    if gate.problem:
+        return phrase("gates.not_compared", metric=metric, problem=gate.problem)
     if rival is None or gate.difference is None or gate.value is None:
         return phrase("gates.rule", metric=metric, rule=show_rule(gate.rule), value=value)
     limit = format_score(gate.value - gate.difference.value)

@@ -312,6 +312,15 @@ class Comparison(Block):
     tolerance: float = Field(0.0, ge=0, description="How much worse it may be and still pass.")
 
 
+class ChampionComparison(Comparison):
+    """A gate that compares with the serving model, on the test rows that it was not trained on."""
+
+    when_unknown: Literal["skip", "refuse"] = Field(
+        "skip",
+        description="What to do when too few test rows are new to the serving model, or nobody knows which are.",
+    )
+
+
 class Abstain(Block):
     """When the endpoint says that it is not sure; the threshold is chosen on the validation rows."""
 
@@ -331,8 +340,9 @@ class Evaluate(Block):
     beat_baseline: Comparison | None = Field(
         Comparison(tolerance=0.0), description="Refuse a model that a cheap baseline beats; null switches it off."
     )
-    beat_champion: Comparison | None = Field(
-        Comparison(tolerance=0.005), description="Refuse a model that the serving one beats; null switches it off."
+    beat_champion: ChampionComparison | None = Field(
+        ChampionComparison(tolerance=0.005),
+        description="Refuse a model that the serving one beats; null switches it off.",
     )
     slices: tuple[str, ...] = Field((), description="Columns whose values are measured one by one.")
     bootstrap: Annotated[int, Unit("resamples")] = Field(

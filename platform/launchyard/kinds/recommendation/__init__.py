@@ -11,6 +11,7 @@ from launchyard.kind import Kind
 from launchyard.kinds.recommendation.architectures import ARCHITECTURES, Content, LightGcn, SasRec
 from launchyard.spec.blocks import (
     Block,
+    ChampionComparison,
     Comparison,
     Data,
     EarlyStopping,
@@ -182,6 +183,12 @@ class RankingComparison(Comparison):
     metric: str = Field("ndcg@10", description="Metric that is compared.")
 
 
+class RankingChampionComparison(ChampionComparison):
+    """A gate that compares with the serving model, on the test users by whose events it was not trained."""
+
+    metric: str = Field("ndcg@10", description="Metric that is compared.")
+
+
 class RankingEvaluate(Evaluate):
     """What is measured on the held-out users, every item of the catalogue ranked, none sampled."""
 
@@ -189,8 +196,8 @@ class RankingEvaluate(Evaluate):
         RankingComparison(tolerance=0.0),
         description="Refuse a model that a cheap baseline beats; null switches it off.",
     )
-    beat_champion: RankingComparison | None = Field(
-        RankingComparison(tolerance=0.005),
+    beat_champion: RankingChampionComparison | None = Field(
+        RankingChampionComparison(tolerance=0.005),
         description="Refuse a model that the serving one beats; null switches it off.",
     )
 
@@ -295,6 +302,7 @@ KIND = Kind(
     recipe="launchyard.kinds.recommendation.recipe:EventRecipe",
     prepare="launchyard.kinds.recommendation.data:prepare_events",
     features="launchyard.kinds.recommendation.profiles:describe_features",
+    identify="launchyard.kinds.recommendation.row_names:name_events",
     resources="launchyard.kinds.recommendation.resources:RecommendationResources",
     train="launchyard.kinds.recommendation.train:train_recommender",
     evaluator="launchyard.kinds.recommendation.evaluate:RankingEvaluator",

@@ -93,11 +93,13 @@ class SplitWriter:
         offsets = pa.array(np.r_[0, np.cumsum([len(part) for part in history])].astype(np.int32))
         events = pa.StructArray.from_arrays(list(self._describe(flat).values()), fields=list(HISTORY_TYPE))
         items = [[self.items[code] for code in self.log.events.items_N[places].tolist()] for places in targets]
+        times = [self.log.events.times_N[places] for places in targets]
         table = pa.table(
             {
                 "user": pa.array([self.log.pseudonyms[code] for code in held.users_H.tolist()], pa.string()),
                 "events": pa.ListArray.from_arrays(offsets, events),
                 "items": pa.array(items, pa.list_(pa.string())),
+                "times": pa.array(times, pa.list_(pa.float64())),
                 "time": pa.array(self.log.events.times_N[firsts_H]),
                 "k": pa.array(np.full(len(targets), EVALUATED_K, dtype=np.int64)),
             }
