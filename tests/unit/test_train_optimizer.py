@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from launchyard.spec.blocks import Train
-from launchyard.training.optimizer import build_optimizer, learning_rate_at
+from launchyard.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,41 @@ def test_constant_stays_at_the_peak_after_warm_up() -> None:
     train = Train(scheduler="constant", learning_rate=1.0, warmup=4)
 
     assert [learning_rate_at(train, step, 8) for step in range(8)] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+
+
+SCHEDULERS = ("constant", "linear", "cosine", "exponential")
+
+
+@given(
+    scheduler=st.sampled_from(SCHEDULERS),
+    warmup=st.floats(0, 1) | st.integers(1, 10_000),
+    num_steps=st.integers(1, 300),
+)
+def test_every_training_reaches_its_peak_rate_and_has_one_step_at_0_at_most(
+    scheduler: str, warmup: float, num_steps: int
+) -> None:
+    train = Train.model_validate({"scheduler": scheduler, "learning_rate": 0.5, "warmup": warmup})
+
+    rates = [learning_rate_at(train, step, num_steps) for step in range(num_steps)]
+
+    assert max(rates) == 0.5
+    assert sum(rate <= 0 for rate in rates) <= 1
+    assert min(rates) >= 0
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("warmup", [0, 0.06, 0.99, 1, 500])
+def test_a_training_of_one_step_changes_the_weights(scheduler: str, warmup: float) -> None:
+    train = Train.model_validate({"scheduler": scheduler, "warmup": warmup, "weight_decay": 0.0})
+    model = nn.Linear(2, 1)
+    before = model.weight.detach().clone()
+    optimizer = build_optimizer(train, model)
+    model(torch.ones(1, 2)).sum().backward()
+
+    set_learning_rate(optimizer, learning_rate_at(train, 0, 1))
+    optimizer.step()
+
+    assert (model.weight != before).all()
 
 
 def test_vectors_do_not_decay() -> None:

@@ -37,9 +37,10 @@ def learning_rate_at(train: Train, step: int, num_steps: int) -> float:
     """Return the learning rate of step ``step``, counted from 0.
 
     Warm-up rises linearly from 0; then linear and cosine fall to 0, exponential to ``EXPONENTIAL_END`` of the
-    peak. The formulas of warm-up, linear and cosine are those of ``transformers.optimization``.
+    peak. The formulas of warm-up, linear and cosine are those of ``transformers.optimization``. Warm-up ends before
+    the last step: one that took every step would never reach the peak, and a training of one step would stay at 0.
     """
-    warmup = min(math.ceil(num_steps * train.warmup) if train.warmup < 1 else round(train.warmup), num_steps)
+    warmup = min(math.ceil(num_steps * train.warmup) if train.warmup < 1 else round(train.warmup), num_steps - 1)
     if step < warmup:
         return train.learning_rate * step / warmup
     done = (step - warmup) / max(1, num_steps - warmup)
