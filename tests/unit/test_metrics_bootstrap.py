@@ -32,6 +32,25 @@ def test_intervals_hold_the_true_accuracy_about_as_often_as_they_claim() -> None
     assert 0.83 <= covered <= 0.96
 
 
+def test_the_interval_of_the_calibration_error_lies_on_both_sides() -> None:
+    generator = np.random.default_rng(0)
+    settings = Bootstrap(resamples=200, confidence=0.9)
+
+    found = []
+    for _ in range(100):
+        logit_B = generator.normal(0, 2, 400)
+        truth_B = (generator.random(400) < 1 / (1 + np.exp(-logit_B))).astype(np.int64)
+        surer_B = 1 / (1 + np.exp(-1.5 * logit_B))
+        scores = ClassificationScores(truth_B, np.stack([1 - surer_B, surer_B], axis=1), ("a", "b"))
+        found.append(measure(scores, settings).measures["calibration_error"])
+
+    expected = np.mean([measured.value for measured in found])
+    assert 0.85 <= np.mean([measured.low <= expected <= measured.high for measured in found])
+    assert np.mean([measured.high - measured.value for measured in found]) == pytest.approx(
+        np.mean([measured.value - measured.low for measured in found]), rel=0.3
+    )
+
+
 def test_the_same_rows_give_the_same_interval() -> None:
     scores = make_scores(np.random.default_rng(1).random(100) < 0.7)
 

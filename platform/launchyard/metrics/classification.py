@@ -52,6 +52,7 @@ class ClassificationScores:
             np.clip(probabilities_BC[np.arange(self.num_rows), truth_B], np.finfo(np.float64).eps, 1.0)
         )
         self._statistics_BS = self._statistics()
+        self._gap_sign_K = np.sign(self._statistics_BS[:, -NUM_CONFIDENCE_BINS:].sum(axis=0))
 
     def metrics(self) -> dict[str, float]:
         """Return every metric over all rows; one that these rows leave undefined is absent."""
@@ -71,8 +72,17 @@ class ClassificationScores:
             "roc_auc": roc_auc_R,
             "pr_auc": pr_auc_R,
             "log_loss": (loss_R1 / rows_R1)[:, 0],
-            "calibration_error": np.abs(gap_RK).sum(axis=1) / rows_R1[:, 0],
+            "calibration_error": self._resample_calibration(gap_RK) / rows_R1[:, 0],
         }
+
+    def _resample_calibration(self, gap_RK: Floats) -> Floats:
+        """Return the calibration error of each resample, times its rows, as the signs of the measured gaps make it.
+
+        Absolute gaps of drawn rows would be no use: what chance adds to a bin it adds to its absolute value, so that
+        nearly every resample lies above the value. With the bins' measured signs the error is a mean over rows, its
+        linear part (the delta method; Efron and Tibshirani 1993, ch. 21.9), and resamples lie on both sides.
+        """
+        return np.maximum(gap_RK @ self._gap_sign_K, 0.0)
 
     def _statistics(self) -> Floats:
         """Return what is summed over rows: one column per statistic, in the order ``resample`` takes them apart."""

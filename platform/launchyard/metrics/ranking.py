@@ -1,7 +1,7 @@
 """Metrics of recommended lists: plain arrays in, plain numbers out.
 
-Shapes: B users, K places of a list, I items, G categories, T relevant items of all users, R resamples, S statistics,
-C items that somebody is recommended. Means run over the users whom a metric is defined for.
+Shapes: B users, K places of a list, I items, G categories, T relevant items of all users, R resamples, S statistics.
+Means run over the users whom a metric is defined for.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ AnyPositions = NDArray[np.integer[Any]]
 CUTOFF = 10
 """Length of list that all metrics but the two longer ones are measured at."""
 LONG_CUTOFF = 20
-MAX_COUNTS = 4_000_000
-"""Most counts held at once while coverage is resampled (32 MB)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class RankingScores:
         self.hits_BK = find_hits(self.lists_BK, truth, len(facts.num_events_I))
         self._num_relevant_B = np.array([len(np.unique(items[items >= 0])) + (items < 0).sum() for items in truth])
         self._statistics = {name: values_B.astype(np.float64) for name, values_B in self._iter_statistics()}
-        self._recommended_BC = self._collect_recommended()
+        self.coverage, self._only_here_B = self._measure_coverage()
 
     @property
     def per_user(self) -> dict[str, Floats]:
@@ -118,21 +116,26 @@ class RankingScores:
             (f"diversity@{CUTOFF}", intra_list_diversity(lists_BK, self.facts.categories_IG)),
         ]
 
-    def _collect_recommended(self) -> sparse.csc_array:
-        """Return which of the items that anybody is recommended each user is, as ones."""
+    def _measure_coverage(self) -> tuple[float, Floats]:
+        """Return the share of the catalogue that anybody is recommended, and the share that each user alone is."""
         rows_BK, places_BK = np.nonzero(self.lists_BK[:, :CUTOFF] >= 0)
-        items, columns = np.unique(self.lists_BK[rows_BK, places_BK], return_inverse=True)
-        shape = (self.num_rows, len(items))
-        return sparse.csc_array((np.ones(len(columns)), (rows_BK, columns)), shape=shape)
+        items, columns, num_users = np.unique(
+            self.lists_BK[rows_BK, places_BK], return_inverse=True, return_counts=True
+        )
+        num_alone_B = np.bincount(rows_BK[num_users[columns] == 1], minlength=self.num_rows)
+        num_items = len(self.facts.num_events_I)
+        return len(items) / num_items, num_alone_B / num_items
 
     def _resample_coverage(self, weights_RB: Floats) -> Floats:
-        """Return the share of the catalogue that is recommended to anybody (Ge et al. 2010, catalogue coverage)."""
-        covered_R = np.zeros(len(weights_RB))
-        width = max(1, MAX_COUNTS // len(weights_RB))
-        for start in range(0, self._recommended_BC.shape[1], width):
-            counts_CR = self._recommended_BC[:, start : start + width].T @ weights_RB.T
-            covered_R += (counts_CR > 0).sum(axis=0)
-        return covered_R / len(self.facts.num_events_I)
+        """Return the catalogue coverage (Ge et al. 2010) of each resample, as the jackknife linearises it.
+
+        Items counted over drawn users would be no use: a user who is left out takes items away, one who is drawn twice
+        adds none, so that every resample lies below the value. Instead each user's weight moves the value by what
+        leaving the user out changes, the items of nobody else (Efron and Tibshirani 1993, ch. 20.4). Resamples then lie
+        on both sides, users of two models stay paired, and the variance is the jackknife's, on average no less than
+        the true one (Efron and Stein 1981).
+        """
+        return np.clip(self.coverage + (weights_RB - 1) @ self._only_here_B, 0.0, 1.0)
 
 
 def find_hits(lists_BK: Positions, truth: Sequence[AnyPositions], num_items: int) -> NDArray[np.bool_]:
