@@ -8,6 +8,7 @@ import whether it may report usage, so the entry point calls ``set_process_defau
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -47,6 +48,9 @@ MAX_PARAMS = 100
 MAX_PARAM_CHARACTERS = 6000
 MAX_METRICS = 1000
 """MLflow's limits of one request, and of one parameter's value."""
+MAX_READABLE = 150
+"""Characters of a label that a metric's key keeps; MLflow takes keys of 250."""
+_UNFIT = re.compile(r"[^\w.\- ]")
 
 MIRROR_TIMEOUT_S = 30.0
 """Longest that a command waits for MLflow after it has changed what serves."""
@@ -188,24 +192,35 @@ def _iter_metrics(manifest: BundleManifest, bundle_dir: Path) -> Iterator[Metric
     """Yield the test metrics with their intervals, and the learning curves of a bundle that was trained."""
     now_ms = time.time_ns() // 1_000_000
     for name, measure in manifest.metrics.items():
-        key = f"test.{_make_key(name)}"
+        key = f"test.{make_key(name)}"
         yield Metric(key, measure.value, now_ms, 0)
         yield Metric(f"{key}.low", measure.low, now_ms, 0)
         yield Metric(f"{key}.high", measure.high, now_ms, 0)
     if TRAINING_NAME in manifest.files:
         for curve in parse_file(bundle_dir, TRAINING_NAME, TrainingRecord).curves:
             for x, y in zip(curve.x, curve.y, strict=True):
-                yield Metric(f"curve.{_make_key(curve.name)}", y, now_ms, round(x))
+                yield Metric(f"curve.{make_key(curve.name)}", y, now_ms, round(x))
 
 
-def _make_key(name: str) -> str:
-    """Return a metric's name as MLflow takes it.
+def make_key(name: str) -> str:
+    """Return the MLflow key of a metric: of characters that MLflow takes, and another for each label.
 
-    >>> _make_key("f1[can't say]")
-    'f1.can_t say'
+    MLflow refuses most punctuation, paths such as ``a//b`` and keys above 250 characters. A label with any of these keeps
+    what can be read of it, and a digest tells it from labels that would look alike.
+
+    >>> make_key("ndcg@10"), make_key("f1[negative]"), make_key("f1[can't say]")
+    ('ndcg_10', 'f1.negative', 'f1.can_t say-f0a40b7d')
     """
-    name = name.replace("[", ".").removesuffix("]")
-    return re.sub(r"[^\w.\- :/]", "_", name)
+    metric, bracket, label = name.partition("[")
+    key = _UNFIT.sub("_", metric)
+    if not bracket:
+        return key
+    label = label.removesuffix("]")
+    readable = _UNFIT.sub("_", label)[:MAX_READABLE].strip()
+    # ".low" and ".high" after a key are the bounds of its interval.
+    if readable != label or label.endswith((".low", ".high")):
+        readable += "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
+    return f"{key}.{readable}"
 
 
 def _iter_chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -370,6 +370,16 @@ def test_the_baseline_reads_chinese_by_characters() -> None:
     assert [labels[column] for column in probabilities_BC.argmax(axis=1)] == ["up", "down"]
 
 
+def test_a_baseline_without_words_to_count_is_the_prior_and_says_so(tiny_dataset: Path) -> None:
+    train = pa.table({"text": [":-)", ":(", ":'-(", ">:("], "label": ["positive"] + ["negative"] * 3})
+    evaluator = TextEvaluator(make_spec(), tiny_dataset)
+
+    outputs = evaluator.answer_baseline(train, train.slice(0, 2))
+
+    assert [output["scores"] for output in outputs] == [{"negative": 0.75, "positive": 0.25}] * 2
+    assert evaluator.baseline_name == "always the commonest label, as no training text has a word"
+
+
 def test_the_prior_answers_the_training_rows_frequencies(tiny_dataset: Path) -> None:
     train = pa.table({"text": ["a"] * 4, "label": ["negative", "positive", "positive", "positive"]})
     evaluator = TextEvaluator(make_spec(), tiny_dataset)

@@ -8,11 +8,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
-from bundle_samples import PRODUCT, write_bundle
+from bundle_samples import PRODUCT, describe_bundle, make_evaluation, make_training, write_bundle, write_content
 from launchyard.bundle import open_bundle
 from launchyard.bundle_store import BundleStore
 from launchyard.cli.main import build_app
 from launchyard.errors import BundleError, RegistryError
+from launchyard.evaluation import Measure
+from launchyard.figures import Series
 from launchyard.records import Records
 from launchyard.registry import MIRROR_TIMEOUT_S, Registry
 from launchyard.release import release
@@ -64,6 +66,53 @@ def test_a_registered_bundle_is_shown_in_mlflow_with_all_that_led_to_it(
     assert run.data.tags["launchyard.fingerprint"] == "f1" * 32
     assert run.data.tags["launchyard.code_version"] == "0.1.0+abc"
     assert run.data.tags["launchyard.base_model"] == "pypi://tiny==1.0/tiny/model"
+
+
+ODD_LABELS = (
+    "https://help.example/refund",
+    "https://help.example/login",
+    "a//b",
+    "../up",
+    "/",
+    "..",
+    "can't",
+    "can_t",
+    "x" * 300,
+    "x" * 301,
+    "好" * 260,
+    "🙂",
+    "tab\tand\nline",
+    " padded ",
+    "low",
+    "x.low",
+    "x",
+    "a[0]",
+    "100%",
+)
+
+
+def test_every_label_has_its_own_metrics_and_curves_whatever_it_is_called(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    values = {f"f1[{label}]": number / 100 for number, label in enumerate(ODD_LABELS, start=10)}
+    measures = {name: Measure(value=value, low=value / 2, high=0.9, n=9) for name, value in values.items()}
+    curves = tuple(Series(name=f"validation_{name}", x=(1.0,), y=(value,)) for name, value in values.items())
+    evaluation = make_evaluation(0.9)
+    write_content(tmp_path / "b")
+    (tmp_path / "b/evaluation.json").write_text(
+        evaluation.model_copy(update={"metrics": {"validation": {}, "test": measures}}).model_dump_json()
+    )
+    (tmp_path / "b/training.json").write_text(make_training().model_copy(update={"curves": curves}).model_dump_json())
+    describe_bundle(tmp_path / "b")
+
+    Registry(settings).register(tmp_path / "b")
+
+    (mirrored,) = client.search_model_versions(f"name = '{NAME}'")
+    found = client.get_run(mirrored.run_id).data.metrics
+    expected = [number for value in values.values() for number in (value, value / 2, 0.9, value)]
+    assert sorted(found.values()) == pytest.approx(sorted(expected))
+    assert found["test.f1.x"] == values["f1[x]"]
+    assert found["test.f1.x.low"] == values["f1[x]"] / 2
 
 
 def test_registering_again_adds_nothing(settings: Settings, client: MlflowClient, tmp_path: Path) -> None:

@@ -52,11 +52,10 @@ class TextEvaluator:
 
     def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
         """Return the answers of logistic regression on TF-IDF of words, or of characters where words have no spaces."""
+        texts, language = train["text"].to_pylist(), self.spec.data.language
+        self.baseline_name = baseline.name_baseline(texts, language=language)
         probabilities_BC, labels = baseline.answer_baseline(
-            train["text"].to_pylist(),
-            train["label"].to_pylist(),
-            rows["text"].to_pylist(),
-            language=self.spec.data.language,
+            texts, train["label"].to_pylist(), rows["text"].to_pylist(), language=language
         )
         return _make_outputs(probabilities_BC, labels)
 
