@@ -155,7 +155,7 @@ class _Evaluation:
         self._write_examples(predictor, chosen_on)
         self._tell("measuring")
         model = self._measure(test, outputs)
-        rivals = self._measure_rivals(outputs)
+        rivals = self._measure_rivals(model, outputs)
         figures = (*self.evaluator.figures(self.folder, test, outputs), *self._explain(predictor, test, outputs))
         # Last: it may set another number of threads for all of torch.
         latencies_B = self._time(predictor)
@@ -199,13 +199,12 @@ class _Evaluation:
     def _measure(self, rows: pa.Table, outputs: Sequence[Output]) -> Measured:
         return measure(self.evaluator.score(rows, outputs), self.bootstrap)
 
-    def _measure_rivals(self, outputs: Sequence[Output]) -> _Rivals:
+    def _measure_rivals(self, model: Measured, outputs: Sequence[Output]) -> _Rivals:
         train, test = self.rows["train"], self.rows["test"]
         duel = None if self.job.champion is None else self._fight(self.job.champion, outputs)
-        self._tell(f"training the baseline: {self.evaluator.baseline_name}")
         return _Rivals(
             prior=self._measure(test, self.evaluator.answer_prior(train, test)),
-            baseline=self._measure(test, self.evaluator.answer_baseline(train, test)),
+            baseline=self._measure_baseline(model),
             duel=duel,
         )
 
@@ -228,6 +227,17 @@ class _Evaluation:
         theirs = self._measure(rows, answer(predictor, rows))
         ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
         return _Duel(champion, rows.num_rows, "", ours, theirs)
+
+    def _measure_baseline(self, model: Measured) -> Measured:
+        """Return the measured baseline; the model's own figures when the two are one, whatever rounding makes of it."""
+        if self.evaluator.is_baseline(self.folder):
+            self._tell("leaving the baseline out: the model is the same")
+            self.notes.append(
+                f"The model is the cheap baseline ({self.evaluator.baseline_name}) itself: no comparison."
+            )
+            return model
+        self._tell(f"training the baseline: {self.evaluator.baseline_name}")
+        return self._measure(self.rows["test"], self.evaluator.answer_baseline(self.rows["train"], self.rows["test"]))
 
     def _time(self, predictor: Predictor) -> NDArray[np.float64]:
         self._tell("timing single predictions")
@@ -292,9 +302,10 @@ class _Evaluation:
         return self.evaluator.draw_explanations(chosen.slice(0, len(explained)), explained)
 
     def _note_undefined(self, measures: Mapping[str, Measure]) -> None:
-        missing = [name for name in self.kind.metrics if "[" not in name and name not in measures]
-        if missing:
-            self.notes.append(f"{', '.join(missing)}: undefined on these test rows, such as when they have one label.")
+        for name in self.kind.metrics:
+            if "[" not in name and name not in measures:
+                reason = self.kind.undefined.get(name, "these test rows give it no meaning")
+                self.notes.append(f"{name}: undefined, as {reason}.")
 
     def _write_baseline(self, predictor: Predictor) -> None:
         rows = [predictor.parse(raw) for raw in make_inputs(predictor, self.rows["validation"])]

@@ -4,8 +4,8 @@ Three kinds of gate, strict where a mistake would be and tolerant where rows are
 
 * a rule (``accuracy: ">= 0.80"``) holds for the measured value;
 * a rival (cheap baseline, champion) may be better by at most the tolerance, on the same rows. The measured difference
-  decides; its interval is shown beside it. Were the interval to decide, a thousand rows would hardly ever release
-  a model that is as good as its rival;
+  decides, to the four digits that are shown; its interval is shown beside it. Were the interval to decide, a thousand
+  rows would hardly ever release a model that is as good as its rival;
 * the prior must be beaten beyond doubt: the whole interval of the paired difference lies above 0. A model that has
   learned nothing is better than the prior on half of all test sets, so the difference alone proves nothing.
 """
@@ -18,6 +18,9 @@ from collections.abc import Callable, Mapping
 from launchyard.evaluation import GateResult, Measure
 from launchyard.kind import Better
 from launchyard.spec.blocks import RULE
+
+SHOWN_DIGITS = 4
+"""Digits of a difference that count: less is rounding."""
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -40,7 +43,7 @@ def judge_rule(metric: str, rule: str, measures: Mapping[str, Measure]) -> GateR
     if parts is None:
         raise ValueError(f"'{rule}' is not a rule. Write an operator and a number, such as '>= 0.80'")
     measure = measures.get(metric)
-    passed = measure is not None and COMPARE[parts[1]](measure.value, float(parts[2]))
+    passed = measure is not None and COMPARE[parts[1]](round(measure.value, 12), float(parts[2]))
     return GateResult(metric=metric, rule=rule.strip(), value=measure and measure.value, passed=passed)
 
 
@@ -59,8 +62,8 @@ def judge_rival(
     """
     if value is None or difference is None:
         return GateResult(metric=metric, rule=f"no worse than {rival}", value=None, passed=False)
-    # Rounded, so that 0.805 against 0.81 with a tolerance of 0.005 does not fail by a bit of floating point.
-    gain = round(difference.value if better == "max" else -difference.value, 12)
+    # Two computations of one model differ in the order of their sums, and so in the order of a few equal scores.
+    gain = round(difference.value if better == "max" else -difference.value, SHOWN_DIGITS)
     sign, operand = (">=", "-") if better == "max" else ("<=", "+")
     rule = f"{sign} {rival} {value.value - difference.value:.4g}" + (f" {operand} {tolerance:g}" if tolerance else "")
     return GateResult(metric=metric, rule=rule, value=value.value, passed=gain >= -tolerance, difference=difference)

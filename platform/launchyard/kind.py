@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -115,6 +115,10 @@ class Evaluator(Protocol):
 
     def answer_prior(self, train: pa.Table, rows: pa.Table) -> list[Output]:
         """Return what a model would answer that knows only the training labels' frequencies."""
+        ...
+
+    def is_baseline(self, bundle_dir: Path) -> bool:
+        """Return whether the bundle's model is the cheap baseline itself: the two are not compared then."""
         ...
 
     def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
@@ -305,6 +309,8 @@ class Kind:
     predictor: str
     metrics: Mapping[str, Better]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
+    undefined: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> which rows leave it undefined, in words that end a sentence."""
     example_input: str = "your text"
     """An input to try, as one writes it after ``launchyard predict PRODUCT``."""
     export: str | None = None

@@ -205,8 +205,8 @@ def _iter_metrics(manifest: BundleManifest, bundle_dir: Path) -> Iterator[Metric
 def make_key(name: str) -> str:
     """Return the MLflow key of a metric: of characters that MLflow takes, and another for each label.
 
-    MLflow refuses most punctuation, paths such as ``a//b`` and keys above 250 characters. A label with any of these keeps
-    what can be read of it, and a digest tells it from labels that would look alike.
+    MLflow refuses most punctuation, paths such as ``a//b`` and keys above 250 characters. A label with any of these
+    keeps what can be read of it, and a digest tells it from labels that would look alike.
 
     >>> make_key("ndcg@10"), make_key("f1[negative]"), make_key("f1[can't say]")
     ('ndcg_10', 'f1.negative', 'f1.can_t say-f0a40b7d')

@@ -63,6 +63,21 @@ def test_floating_point_does_not_fail_a_model_at_the_tolerance() -> None:
     assert judge_rival("accuracy", "max", make_measure(0.805), difference, rival="v1", tolerance=0.005).passed
 
 
+@pytest.mark.parametrize(("difference", "passed"), [(-0.000014, True), (-0.00006, False), (-0.0001, False)])
+def test_less_than_the_shown_digits_is_no_difference(difference: float, passed: bool) -> None:
+    result = judge_rival("ndcg@10", "max", make_measure(0.07), make_measure(difference), rival="kNN", tolerance=0.0)
+
+    assert result.passed is passed
+
+
+def test_a_rule_is_kept_though_floating_point_lies_a_bit_below() -> None:
+    measured = make_measure(0.1 + 0.7)
+
+    assert measured.value < 0.8
+    assert judge_rule("f1_macro", ">= 0.8", {"f1_macro": measured}).passed
+    assert not judge_rule("f1_macro", "< 0.8", {"f1_macro": measured}).passed
+
+
 def test_a_rival_that_cannot_be_compared_is_not_passed() -> None:
     assert not judge_rival("accuracy", "max", make_measure(0.8), None, rival="v1", tolerance=0.0).passed
 

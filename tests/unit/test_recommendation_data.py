@@ -18,6 +18,8 @@ from launchyard.errors import DataError
 from launchyard.event_log import Event, EventLog, ReceivedEvent
 from launchyard.features import sum_buckets
 from launchyard.identity import pseudonymise
+from launchyard.kinds.recommendation import EventChecks
+from launchyard.kinds.recommendation.checks import ADVICE, Counts, check_events
 from launchyard.kinds.recommendation.collected import limit_collected
 from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts
 from launchyard.kinds.recommendation.schemas import MAX_EVENTS
@@ -191,6 +193,31 @@ def test_an_unreadable_timestamp_is_refused_with_its_row(prepare: Prepare) -> No
 
     with pytest.raises(DataError, match=rf"timestamp: .*'last week' in row {len(events)}"):
         prepare(events)
+
+
+@pytest.mark.parametrize(
+    ("checks", "name", "advice"),
+    [
+        ({"min_users": 5000}, "users", "Add events of more users, or lower data.checks.min_users"),
+        ({"min_items": 5000}, "items", "Add events of more items, or lower data.checks.min_items"),
+        ({"min_rows": 50_000}, "rows", "Add events, or lower data.checks.min_rows"),
+    ],
+)
+def test_a_failed_check_gives_the_advice_of_event_logs(
+    prepare: Prepare, checks: dict[str, int], name: str, advice: str
+) -> None:
+    data = make_spec().data.model_copy(update={"checks": EventChecks.model_validate(checks)})
+
+    with pytest.raises(DataError, match=rf"data.checks: {name}: must be at least .*\. {advice}") as caught:
+        prepare(make_events(), data=data)
+
+    assert "data.split" not in str(caught.value)
+
+
+def test_every_check_of_events_has_its_advice() -> None:
+    counts = Counts(1, 1, 1, ["x"], 1, 0, 0, 0)
+
+    assert {result.name for result in check_events(EventChecks(), counts)} <= ADVICE.keys()
 
 
 def test_a_user_with_100_000_events_is_measured_by_the_newest_and_warned_of(prepare: Prepare) -> None:

@@ -352,6 +352,34 @@ def test_a_model_that_is_no_better_than_popularity_is_refused(tmp_path: Path) ->
     assert any("EASE" in rule for rule in failed), failed
 
 
+@pytest.mark.parametrize(
+    ("blocks", "is_same"),
+    [
+        ({"serve": {"rerank": None}}, True),
+        ({"serve": {"rerank": None, "rules": {"max_per_category": 3}}}, False),
+        ({"serve": {"rerank": None}, "model": {"architecture": "ease", "l2": 20}}, False),
+    ],
+)
+def test_a_model_that_is_the_baseline_itself_is_not_compared_with_it(
+    tmp_path: Path, blocks: dict[str, Any], is_same: bool
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    spec = make_spec(**{"model": {"architecture": "ease"}, "train": {}} | blocks)
+    prepare_dataset(spec, settings, base_dir=write_sources(tmp_path / "sources"), output_dir=tmp_path / "dataset")
+    candidate = train_candidate(tmp_path, spec, tmp_path / "dataset", write_base)
+
+    evaluation = evaluate_candidate(
+        EvaluateJob(spec, tmp_path / "dataset", candidate, tmp_path / "bundle", threads=1, batch_threads=1),
+        lambda *_: None,
+    )
+
+    (gate,) = [gate for gate in evaluation.gates if "EASE" in gate.rule]
+    assert any("itself: no comparison" in note for note in evaluation.notes) is is_same
+    assert not any("label" in note for note in evaluation.notes)
+    assert (evaluation.baseline == {name: evaluation.metrics["test"][name] for name in evaluation.baseline}) is is_same
+    assert gate.passed or not is_same
+
+
 def test_an_item_of_unknown_age_is_neither_new_nor_old() -> None:
     scores_C, ages_C = np.array([3.0, 2.0, 1.0, 0.0]), np.array([1000.0, np.nan, 0.0, 500.0])
 

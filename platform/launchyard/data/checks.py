@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from launchyard.dataset import CheckResult, SplitName
+from launchyard.dataset import SPLITS, CheckResult, SplitName
 from launchyard.errors import DataError
 from launchyard.spec.blocks import Checks
 
@@ -79,15 +79,19 @@ def check_near_duplicates(num_found: int) -> CheckResult:
     )
 
 
-def require_checks(results: Iterable[CheckResult]) -> None:
+def require_checks(results: Iterable[CheckResult], advice: Mapping[str, str]) -> None:
     """Return when all checks passed.
+
+    Args:
+        results: What was checked.
+        advice: What to do when a check fails, by its name; in the words of who made the check.
 
     Raises:
         DataError: some did not; the message lists every one of them.
     """
     failed = [result for result in results if not result.passed]
     if failed:
-        lines = [f"data.checks: {r.name}: must be {r.rule}, found {_format(r)}. {_advise(r.name)}" for r in failed]
+        lines = [f"data.checks: {r.name}: must be {r.rule}, found {_format(r)}. {advice[r.name]}" for r in failed]
         raise DataError("\n".join(lines))
 
 
@@ -108,7 +112,7 @@ def warn_of_labels(label_counts: Mapping[SplitName, Mapping[str, int]]) -> list[
     return warnings
 
 
-_ADVICE = {
+ROWS_ADVICE = {
     "null_fraction": "Fill or remove these rows, or raise data.checks.max_null_fraction.",
     "duplicate_fraction": "Remove the repeats at the source, or raise data.checks.max_duplicate_fraction.",
     "rows": "Add rows, or lower data.checks.min_rows.",
@@ -116,11 +120,9 @@ _ADVICE = {
     "rows_per_class": "Add rows of these labels, merge them, or lower data.checks.min_rows_per_class.",
     "train_rows_per_class": "Add rows of these labels to the training source, or enlarge data.split.train.",
     "near_duplicates": "Remove them at the source, or set data.checks.near_duplicates to drop.",
+    **{f"{split}_rows": "Change data.split or add rows." for split in SPLITS},
 }
-
-
-def _advise(name: str) -> str:
-    return _ADVICE.get(name, "Change data.split or add rows.")
+"""What to do when a check of rows fails."""
 
 
 def _format(result: CheckResult) -> str:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from launchyard.atomic import new_folder
 from launchyard.data.checks import (
+    ROWS_ADVICE,
     Totals,
     check_near_duplicates,
     check_rows,
@@ -155,7 +156,7 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
         label_counts=None if label_column is None else cleaned.label_counts,
     )
     cleaned.checks = check_rows(reader.data.checks, totals)
-    require_checks(cleaned.checks)
+    require_checks(cleaned.checks, ROWS_ADVICE)
     return cleaned
 
 
@@ -190,7 +191,7 @@ def _divide(cleaned: Cleaned, data: RowData, recipe: Recipe, scratch: Path) -> N
     if near_duplicates == "fail":
         num_near = mark_near_duplicates(cleaned.rows, recipe.content_columns, partition.states_N, TRAIN, scratch)
         cleaned.checks.append(check_near_duplicates(num_near))
-        require_checks(cleaned.checks)
+        require_checks(cleaned.checks, ROWS_ADVICE)
     cleaned.dropped["near_duplicate"] = num_near
     cleaned.dropped["not_selected"] = int((partition.states_N == POOL).sum())
     return partition.states_N
@@ -288,7 +289,7 @@ def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written)
     counts = {name: {label: written.label_counts[name][label] for label in labels} for name in SPLITS}
     has_labels = recipe.label_column is not None
     checks = [*cleaned.checks, *check_splits(written.num_rows, counts if has_labels else None)]
-    require_checks(checks)
+    require_checks(checks, ROWS_ADVICE)
     return DatasetManifest(
         product=spec.product,
         kind=spec.kind,

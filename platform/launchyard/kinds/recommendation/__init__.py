@@ -231,7 +231,9 @@ class RecommendationServe(Serve):
     """How the endpoint answers."""
 
     k: Annotated[int, Unit("items")] = Field(10, ge=1, le=1000, description="Items in an answer that asks for none.")
-    max_k: Annotated[int, Unit("items")] = Field(100, ge=1, le=1000, description="Most items that may be asked for.")
+    max_k: Annotated[int, Unit("items")] = Field(
+        100, ge=20, le=1000, description="Most items that may be asked for; evaluation asks for 20."
+    )
     search: Literal["auto", "exact", "approximate"] = Field(
         "auto", description="How the best items are found; auto: approximate from 200,000 items on."
     )
@@ -318,5 +320,9 @@ KIND = Kind(
         "diversity@10": "max",
         "novelty@10": "max",
         "popularity_bias@10": "min",
+    },
+    undefined={
+        "diversity@10": "no list holds two items with a category; data.items.categories names their column",
+        **dict.fromkeys(("novelty@10", "popularity_bias@10"), "nobody is recommended anything"),
     },
 )

@@ -13,6 +13,17 @@ from launchyard.kinds.recommendation import EventChecks
 from launchyard.kinds.recommendation.event_rows import Events
 
 HEAVY_USER_SHARE = 0.2
+ADVICE = {
+    "null_fraction": "Fill or remove these events, or raise data.checks.max_null_fraction.",
+    "unknown_items": "Complete the catalogue in data.items.source, or raise data.checks.max_unknown_items.",
+    "duplicate_fraction": "Remove the repeats at the source, or raise data.checks.max_duplicate_fraction.",
+    "rows": "Add events, or lower data.checks.min_rows or data.min_interactions.",
+    "users": "Add events of more users, or lower data.checks.min_users or data.min_interactions.user.",
+    "items": "Add events of more items, or lower data.checks.min_items or data.min_interactions.item.",
+    "validation_users": "Add users with longer histories, or change data.split.strategy.",
+    "test_users": "Add users with longer histories, or change data.split.strategy.",
+}
+"""What to do when a check of events fails."""
 YEAR_S = 365.25 * 86_400
 
 
@@ -63,7 +74,8 @@ def warn_of_events(events: Events, num_items: int) -> Iterator[str]:
     if per_user_U.max() > HEAVY_USER_SHARE * len(events):
         yield (
             f"data.interactions.user: one user has {per_user_U.max():,} of {len(events):,} events. "
-            "A robot or a shared account? Leave it out at the source."
+            "An id that many people share, such as that of everybody without a login? Leave it out at the source, or "
+            "check the column."
         )
     newest, now = float(events.times_N.max()), datetime.now(UTC).timestamp()
     if newest > now + YEAR_S / 365:

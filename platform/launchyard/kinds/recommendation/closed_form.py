@@ -85,12 +85,17 @@ def check_ease_fits(num_items: int, *, memory_bytes: int) -> None:
         )
 
 
-def fit_cheap_baseline(events: Events, catalogue: Catalogue) -> ItemWeightScorer:
+def choose_cheap_baseline(num_items: int) -> Ease | ItemKnn:
     """Return what a trained model has to beat: EASE, or item neighbours where EASE would take minutes."""
-    if len(catalogue.items) <= BASELINE_EASE_ITEMS:
-        weights_II: ItemWeights = solve_ease(Ease(architecture="ease"), events, catalogue)
-    else:
-        weights_II = find_neighbours(ItemKnn(architecture="item-knn"), events, catalogue)
+    return Ease(architecture="ease") if num_items <= BASELINE_EASE_ITEMS else ItemKnn(architecture="item-knn")
+
+
+def fit_cheap_baseline(events: Events, catalogue: Catalogue) -> ItemWeightScorer:
+    """Return the scorer of the cheap baseline."""
+    model = choose_cheap_baseline(len(catalogue.items))
+    weights_II: ItemWeights = (
+        solve_ease(model, events, catalogue) if isinstance(model, Ease) else find_neighbours(model, events, catalogue)
+    )
     return ItemWeightScorer(weights_II, catalogue.score_popularity())
 
 

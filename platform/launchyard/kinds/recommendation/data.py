@@ -29,7 +29,7 @@ from launchyard.identity import pseudonymise
 from launchyard.kind import PrepareJob
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
-from launchyard.kinds.recommendation.checks import Counts, check_events, warn_of_events
+from launchyard.kinds.recommendation.checks import ADVICE, Counts, check_events, warn_of_events
 from launchyard.kinds.recommendation.clean_log import CleanLog, fingerprint, profile_columns
 from launchyard.kinds.recommendation.collected import limit_collected
 from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events, concatenate
@@ -107,7 +107,7 @@ class _Preparation:
             num_rows: dict[SplitName, int] = {"train": int(division.trains_N.sum())}
             num_rows |= {name: len(found) for name, found in targets.items()}
             checks += _check_held_out(num_rows)
-            require_checks(checks)
+            require_checks(checks, ADVICE)
             manifest = DatasetManifest(
                 product=self.spec.product,
                 kind=self.spec.kind,
@@ -167,7 +167,7 @@ class _Preparation:
             num_items=len(np.unique(log.events.items_N)),
         )
         checks = check_events(self.data.checks, counts)
-        require_checks(checks)
+        require_checks(checks, ADVICE)
         if catalogue.num_repeated:
             self.warnings.append(
                 f"data.items: {catalogue.num_repeated:,} rows repeat the id of an earlier one; the last one counts."

@@ -17,7 +17,7 @@ from launchyard.evaluation import Abstention
 from launchyard.figures import Figure
 from launchyard.kind import Output
 from launchyard.kinds.recommendation import Recommendation, charts
-from launchyard.kinds.recommendation.closed_form import fit_cheap_baseline
+from launchyard.kinds.recommendation.closed_form import choose_cheap_baseline, fit_cheap_baseline
 from launchyard.kinds.recommendation.export import make_input
 from launchyard.kinds.recommendation.histories import (
     HeldOut,
@@ -25,7 +25,7 @@ from launchyard.kinds.recommendation.histories import (
     read_catalogue,
     read_events,
 )
-from launchyard.kinds.recommendation.predict import RecommendationPredictor
+from launchyard.kinds.recommendation.predict import RERANK_NAME, RecommendationPredictor
 from launchyard.kinds.recommendation.ranking import take_best
 from launchyard.kinds.recommendation.shelf import Shelf
 from launchyard.metrics.bootstrap import Bootstrap, measure, paired_difference
@@ -65,6 +65,19 @@ class RankingEvaluator:
         """Return what most people took, without what each user has."""
         popularity_I = self.catalogue.score_popularity()
         return self._list(rows, lambda held, part: np.repeat(popularity_I[None], len(part), axis=0))
+
+    def is_baseline(self, bundle_dir: Path) -> bool:
+        """Return whether the model is what the baseline would be, without a second look or rules that change its order.
+
+        ``exclude_seen`` holds for both.
+        """
+        rules = self.spec.serve.rules
+        return (
+            self.spec.model == choose_cheap_baseline(len(self.catalogue.items))
+            and rules.max_per_category is None
+            and rules.freshness_half_life_days is None
+            and not (bundle_dir / "model" / RERANK_NAME).is_file()
+        )
 
     def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
         """Return the answers of a linear model of item pairs, fitted in seconds."""

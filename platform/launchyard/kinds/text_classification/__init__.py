@@ -179,5 +179,6 @@ KIND = Kind(
         "recall[*]": "max",
         "f1[*]": "max",
     },
+    undefined=dict.fromkeys(("roc_auc", "pr_auc"), "all test rows have one label"),
     export="launchyard.kinds.text_classification.export:export_text_classifier",
 )

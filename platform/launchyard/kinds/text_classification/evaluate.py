@@ -50,6 +50,10 @@ class TextEvaluator:
         frequencies_BC = baseline.answer_prior(train["label"].to_pylist(), self.labels, rows.num_rows)
         return _make_outputs(frequencies_BC, self.labels)
 
+    def is_baseline(self, bundle_dir: Path) -> bool:
+        """Return False: the model is a transformer."""
+        return False
+
     def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
         """Return the answers of logistic regression on TF-IDF of words, or of characters where words have no spaces."""
         texts, language = train["text"].to_pylist(), self.spec.data.language
