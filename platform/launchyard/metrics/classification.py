@@ -82,7 +82,8 @@ class ClassificationScores:
         nearly every resample lies above the value. With the bins' measured signs the error is a mean over rows, its
         linear part (the delta method; Efron and Tibshirani 1993, ch. 21.9), and resamples lie on both sides.
         """
-        return np.maximum(gap_RK @ self._gap_sign_K, 0.0)
+        error_R: Floats = np.maximum(gap_RK @ self._gap_sign_K, 0.0)
+        return error_R
 
     def _statistics(self) -> Floats:
         """Return what is summed over rows: one column per statistic, in the order ``resample`` takes them apart."""
