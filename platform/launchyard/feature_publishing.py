@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from launchyard.atomic import new_folder
 from launchyard.errors import RegistryError, SpecError
 from launchyard.event_log import EventLog
+from launchyard.feature_lock import LOCK_NAME, changing_features
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet, get_set
 from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
+from launchyard.traces import erase_rows
 
 if TYPE_CHECKING:
     from launchyard.adapters.feast import FeatureStore, Materialized
@@ -67,11 +69,12 @@ def keep_features(settings: Settings, spec: Product, dataset_dir: Path, digest: 
     if not get_kind(spec.kind).load_features(spec):
         return
     versions_dir = settings.features_dir(spec.product) / VERSIONS_DIR
-    with new_folder(versions_dir / digest) as folder:
-        shutil.copytree(dataset_dir / FEATURES_DIR, folder / FEATURES_DIR)
-    newest = sorted(versions_dir.iterdir(), key=lambda path: path.stat().st_mtime)
-    for old in newest[:-KEPT_VERSIONS]:
-        shutil.rmtree(old, ignore_errors=True)
+    with changing_features(settings.features_dir(spec.product)):
+        with new_folder(versions_dir / digest) as folder:
+            shutil.copytree(dataset_dir / FEATURES_DIR, folder / FEATURES_DIR)
+        newest = sorted(versions_dir.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in newest[:-KEPT_VERSIONS]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def publish_version(settings: Settings, spec: Product, digest: str) -> None:
@@ -94,20 +97,22 @@ def publish_version(settings: Settings, spec: Product, digest: str) -> None:
         )
 
 
-def remove_kept(settings: Settings, spec: Product, user: str) -> int:
-    """Remove a user from the feature rows that are kept of versions, and return how many rows that were."""
-    num_removed = 0
-    for folder in (settings.features_dir(spec.product) / VERSIONS_DIR).glob("*"):
-        for name in [found.name for found in get_feature_sets(spec) if found.entity == USER]:
-            path = folder / FEATURES_DIR / f"{name}.parquet"
-            table = pq.read_table(path) if path.is_file() else None
-            if table is None or not (hits := pc.sum(pc.equal(table[ENTITY], user)).as_py()):
-                continue
-            num_removed += hits
-            temporary = path.with_suffix(".new")
-            pq.write_table(table.filter(pc.not_equal(table[ENTITY], user)), temporary, compression="zstd")
-            temporary.replace(path)
-    return num_removed
+def erase_user(settings: Settings, product: str, user: str) -> int:
+    """Remove a user from all feature rows in files: published, kept of a version, of sets that no spec has any more.
+
+    What a process that was killed left half written goes as a whole; nobody reads it.
+
+    Returns:
+        How many rows that were, those of remains not counted.
+    """
+    folder = settings.features_dir(product)
+    with changing_features(folder):
+        for path in sorted(folder.rglob(".*")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK_NAME:
+                path.unlink(missing_ok=True)
+        return erase_rows(folder, user)
 
 
 def find_forgotten(settings: Settings, spec: Product, features_dir: Path) -> list[str]:

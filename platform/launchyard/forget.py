@@ -10,7 +10,7 @@ from pathlib import Path
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import MANIFEST_NAME, load_manifest
 from launchyard.event_log import EventLog
-from launchyard.feature_publishing import USER, opening_store, remove_kept
+from launchyard.feature_publishing import USER, erase_user, opening_store
 from launchyard.identity import pseudonymise
 from launchyard.kind import get_kind
 from launchyard.records import Records, VersionRecord
@@ -105,9 +105,11 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
         records.forget_feedback(product, found.user)
         spec = _find_spec(settings, records, product)
         if spec is not None and settings.features_dir(product).is_dir() and get_kind(spec.kind).load_features(spec):
+            # The store first: it knows how to keep its publications in step with what is online.
             with opening_store(settings, spec) as store:
                 store.delete(USER, found.user)
-            remove_kept(settings, spec, found.user)
+        if settings.features_dir(product).is_dir():
+            erase_user(settings, product, found.user)
         TrainingRows(settings, product).forget(found.user)
         log.erase_deleted()
     return found

@@ -11,7 +11,9 @@ from operator import or_
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 PARQUET = ".parquet"
 ENCODINGS = ("utf-8", "utf-32-le")
@@ -42,6 +44,35 @@ def iter_traces(folder: Path, user: str) -> Iterator[Trace]:
 def count_rows(folder: Path, user: str) -> int:
     """Return how many rows of the parquet files below ``folder`` name a user, given as a pseudonym."""
     return sum(_count(path, user) for path in folder.rglob(f"*{PARQUET}"))
+
+
+def erase_rows(folder: Path, user: str) -> int:
+    """Remove the rows that name a user, given as a pseudonym, from the parquet files below ``folder``.
+
+    It goes by the files that are there, whoever wrote them, not by what should be there.
+
+    Returns:
+        How many rows that were.
+    """
+    return sum(_erase(path, user) for path in folder.rglob(f"*{PARQUET}"))
+
+
+def _erase(path: Path, user: str) -> int:
+    count = _count(path, user)
+    if not count:
+        return 0
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid:
+        # Damaged: nothing can be taken out of it, and nobody can read it.
+        path.unlink()
+        return count
+    names = [field.name for field in table.schema if _holds_texts(field.type)]
+    mine = reduce(pc.or_, (pc.fill_null(pc.equal(table[name], user), False) for name in names))
+    temporary = path.with_name(f".{path.name}.new")
+    pq.write_table(table.filter(pc.invert(mine)), temporary, compression="zstd")
+    temporary.replace(path)
+    return count
 
 
 def _count(path: Path, user: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from event_log_contract import wait_until
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import RegistryError
-from launchyard.feature_publishing import find_online_row, get_feature_set, remove_kept
-from launchyard.forget import forget_user
+from launchyard.feature_publishing import find_online_row, get_feature_set
+from launchyard.forget import find_user, forget_user
 from launchyard.identity import pseudonymise
 from launchyard.kinds.recommendation.request import KNOWN as KNOWN_KEY
 from launchyard.kinds.recommendation.request import Known
@@ -103,12 +104,27 @@ def test_a_version_whose_features_are_gone_is_not_released_to_an_empty_store(
 
 
 def test_a_forgotten_user_is_in_the_features_of_no_version(settings: Settings) -> None:
+    folder = settings.features_dir(PRODUCT)
+    (published,) = (folder / "offline").glob("user_profile.parquet")
+    (kept, *_) = (folder / "versions").iterdir()
+    crashed = folder / ".offline.old.x1y2" / "offline"
+    crashed.mkdir(parents=True)
+    shutil.copy(published, crashed)
+    table = pq.read_table(published)
+    rows = table.rename_columns(["entity" if name == "user" else name for name in table.column_names])
+    pq.write_table(rows, kept / "features" / "a_set_that_no_spec_has.parquet")
+    pq.write_table(pq.read_table(published), folder / "offline" / "another_such_set.parquet")
+
     found = forget_user(settings, PRODUCT, KNOWN)
 
-    paths = list(settings.features_dir(PRODUCT).rglob("user_profile.parquet"))
-    assert len(paths) == 3
+    paths = list(folder.rglob("*.parquet"))
+    assert {path.name for path in paths} >= {"a_set_that_no_spec_has.parquet", "another_such_set.parquet"}
+    assert found.now.features > 4
     assert not any(found.user in str(pq.read_table(path).to_pylist()) for path in paths)
+    assert not crashed.exists()
+    assert find_user(settings, PRODUCT, KNOWN).now.features == 0
+    old_set = folder / "offline" / "another_such_set.parquet"
+    assert pq.read_schema(old_set).metadata == table.schema.metadata
     assert count_events(settings) is None
-    assert remove_kept(settings, get_spec(settings, PRODUCT), found.user) == 0
     roll_back(settings, PRODUCT, actor="test")
     assert count_events(settings) is None

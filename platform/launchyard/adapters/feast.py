@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,7 +27,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.protos.feast.types.Value_pb2 import Value
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from launchyard import atomic
@@ -56,10 +55,10 @@ from launchyard.adapters.feast_offline import (
 from launchyard.adapters.feast_online import describe_store, explaining, read_online
 from launchyard.data.feature_rows import ARROW_TYPES
 from launchyard.errors import DataError, FeatureStoreError
+from launchyard.feature_lock import changing_features
 from launchyard.features import TIMESTAMP, FeatureSet, get_set
 from launchyard.settings import Settings
 
-LOCK_TIMEOUT_S = 600
 MAX_JOINED_ROWS = 2_000_000
 """Rows that Feast may hold in one join: it pairs each time asked for with every row of the entity."""
 
@@ -229,16 +228,8 @@ class FeatureStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         return feast.FeatureStore(config=self._config)
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self._folder / ".lock", timeout=LOCK_TIMEOUT_S):
-                yield
-        except Timeout as err:
-            raise FeatureStoreError(
-                f"{self._folder}: another process has changed the features for {LOCK_TIMEOUT_S} s. Try again later."
-            ) from err
+    def _changing(self) -> AbstractContextManager[None]:
+        return changing_features(self._folder)
 
     def _prepare_online(self) -> None:
         """Create the tables that are missing; a Redis needs none."""

@@ -14,7 +14,6 @@ from typing import Literal
 
 from feast import FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -95,12 +94,17 @@ class SharedSqliteOnlineStore(SqliteOnlineStore):
         return connection
 
     def remove_entities(self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[EntityKey]) -> None:
-        """Remove all that is kept of entities, from the file and from the log beside it."""
+        """Remove all that is kept of entities, from the file and from the log beside it.
+
+        As in a Redis, tables of views that no spec has any more are among it: a key names its kind of entity too.
+        """
         names = [(_serialize(config, key),) for key in keys]
         connection = self._get_conn(config)
         with connection, closing(connection.cursor()) as cursor:
-            for view in views:
-                table = compute_table_id(config.project, view)
+            cursor.execute(
+                "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE c.name = 'entity_key'"
+            )
+            for (table,) in cursor.fetchall():
                 cursor.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', names)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
