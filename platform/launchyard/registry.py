@@ -93,7 +93,7 @@ class Registry:
                 "Set LAUNCHYARD_NAMESPACE to the one it was made for."
             )
         version = self._records.add_version(manifest, uri)
-        with _explaining(self._settings):
+        with _explaining(self._settings, "Check that it runs, then repeat the step."):
             self._mirror_version(version)
         return RegisteredVersion(version.version, path, manifest.digest)
 
@@ -121,7 +121,7 @@ class Registry:
         if record is None or record.champion is None:
             return
         version = self._records.get_version(product, record.champion.version)
-        with _explaining(self._settings), _impatient():
+        with _explaining(self._settings, "Check that it runs."), _impatient():
             mirrored = self._mirror_version(version)
             self._client.set_registered_model_alias(self._name(product), CHAMPION, mirrored)
         self._records.note_mirrored(record)
@@ -251,11 +251,11 @@ def _impatient() -> Iterator[None]:
 
 
 @contextmanager
-def _explaining(settings: Settings) -> Iterator[None]:
+def _explaining(settings: Settings, hint: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as err:
         # No cause: its words hold the URL with its password, and a step's log prints them.
         reason = mask_text(str(err).partition("\n")[0], [settings.tracking_url])
         where = "LAUNCHYARD_TRACKING_URL" if settings.tracking_url else settings.mlflow_url
-        raise RegistryError(f"{where}: MLflow failed: {reason}. Check that it runs, then repeat the step.") from None
+        raise RegistryError(f"{where}: MLflow failed: {reason}. {hint}") from None
