@@ -21,6 +21,8 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from launchyard.normal_form import normalize
+
 UUID_BYTES = 16
 MOST_DECIMALS = 38
 """Most digits behind the point of a decimal column."""
@@ -131,7 +133,7 @@ def _list_doubles(number: int) -> list[str]:
 
 def _tidy_id(text: str) -> str | None:
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+        text = normalize(text)
     text = text.strip()
     if text.endswith("0") and (whole := _WHOLE.match(text)):
         return "0" if whole[1] == "-0" else whole[1]
