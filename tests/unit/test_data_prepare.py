@@ -275,6 +275,97 @@ def test_given_sources_keep_their_rows_and_training_loses_the_rows_they_hold(tmp
     assert set(read_texts(tmp_path)["test"]) == {row["text"] for row in rows[100:]}
 
 
+def write_sources(folder: Path, rows: Rows, **parts: slice) -> dict[str, str]:
+    """Write a source for each part of the rows; return what ``data.source`` says of them."""
+    for name, part in parts.items():
+        write_jsonl(folder / f"{name}.jsonl", rows[part])
+    return {name: f"{name}.jsonl" for name in parts}
+
+
+GIVEN = [
+    {"train": slice(0, 200), "test": slice(200, 260)},
+    {"train": slice(0, 200), "validation": slice(200, 260)},
+    {"train": slice(0, 200), "validation": slice(200, 260), "test": slice(260, 320)},
+]
+
+
+@pytest.mark.parametrize("sizes", [{}, {"train": 100, "validation": 20, "test": 20}])
+@pytest.mark.parametrize("parts", GIVEN, ids=lambda parts: "+".join(parts))
+def test_no_group_is_in_two_splits_whatever_has_a_source_of_its_own(
+    tmp_path: Path, parts: dict[str, slice], sizes: dict[str, int]
+) -> None:
+    draw = random.Random(1)
+    rows = [{**row, "user": f"u{draw.randrange(150)}"} for row in make_rows(320)]
+
+    manifest = prepare(tmp_path, make_spec(write_sources(tmp_path, rows, **parts), split={"group": "user", **sizes}))
+
+    groups = [set(read_split(tmp_path / "out", split)["user"].to_pylist()) for split in SPLITS]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert manifest.dropped["overlap"] > 0
+    warning = f"data.split.group: {manifest.dropped['overlap']} train rows were left out"
+    assert any(text.startswith(warning) for text in manifest.warnings)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"train": 100, "validation": 20, "test": 20}])
+@pytest.mark.parametrize("parts", GIVEN, ids=lambda parts: "+".join(parts))
+def test_every_split_is_newer_than_the_one_before_whatever_has_a_source_of_its_own(
+    tmp_path: Path, parts: dict[str, slice], sizes: dict[str, int]
+) -> None:
+    # Three rows share each day, and each source reaches into the days of the next.
+    days = [*range(67), *range(50, 70), *range(62, 82)]
+    rows = [{**row, "day": days[(i + (i >= 200)) // 3]} for i, row in enumerate(make_rows(320))]
+
+    manifest = prepare(tmp_path, make_spec(write_sources(tmp_path, rows, **parts), split={"time": "day", **sizes}))
+
+    train, validation, test = (read_split(tmp_path / "out", split)["day"].to_pylist() for split in SPLITS)
+    assert max(train) < min(validation) <= max(validation) < min(test)
+    assert manifest.dropped["overlap"] > 0
+
+
+def test_sources_that_the_time_does_not_divide_leave_a_warning_with_what_is_left(tmp_path: Path) -> None:
+    rows = [{**row, "day": i if i < 340 else 20} for i, row in enumerate(make_rows(400))]
+    source = write_sources(tmp_path, rows, train=slice(0, 340), validation=slice(340, 370), test=slice(370, 400))
+
+    with pytest.raises(DataError, match=r"validation_rows: must be at least 1, found 0 \(30 overlap held-out rows in"):
+        prepare(tmp_path, make_spec(source, split={"time": "day"}))
+    del source["validation"]
+    manifest = prepare(tmp_path, make_spec(source, split={"time": "day"}))
+
+    assert manifest.num_rows == {"train": 18, "validation": 2, "test": 30}
+    assert manifest.dropped == {"overlap": 320}
+    assert "320 train rows were left out, 18 are left: they are not older than the oldest" in manifest.warnings[0]
+
+
+def test_no_near_copy_of_a_test_row_validates_and_sizes_are_kept(tmp_path: Path) -> None:
+    rows = make_rows(400)
+    copies = [{**row, "text": row["text"].upper() + "!!"} for row in rows[:350]]
+    sizes = {"train": 200, "validation": 100, "test": 100}
+
+    manifest = prepare(tmp_path, make_spec(split=sizes), rows + copies)
+
+    texts = {split: {text.lower().strip("!") for text in found} for split, found in read_texts(tmp_path).items()}
+    assert manifest.dropped["near_duplicate_validation"] > 5
+    assert manifest.num_rows == sizes
+    assert not texts["test"] & texts["validation"]
+    assert not texts["train"] & (texts["test"] | texts["validation"])
+
+
+def test_given_validation_rows_lose_their_near_copies_of_test_rows(tmp_path: Path) -> None:
+    rows = make_rows(290)
+    rows[200:215] = [{**row, "text": row["text"] + "!"} for row in rows[-15:]]
+    source = write_sources(tmp_path, rows, train=slice(0, 200), validation=slice(200, 245), test=slice(245, 290))
+
+    manifest = prepare(tmp_path, make_spec(source))
+
+    assert manifest.num_rows == {"train": 200, "validation": 30, "test": 45}
+    assert manifest.dropped == {"near_duplicate_validation": 15}
+    with pytest.raises(DataError, match=r"found 15 \(0 training rows .*, 15 validation rows a test row\)"):
+        prepare(tmp_path, make_spec(source, checks={"near_duplicates": "fail"}))
+    allowed = prepare(tmp_path, make_spec(source, checks={"near_duplicates": "allow"}))
+    assert allowed.num_rows["validation"] == 45
+
+
 def test_one_file_per_class(tmp_path: Path) -> None:
     for label in "ab":
         lines = [row["text"] for row in make_rows(50, seed=ord(label))]

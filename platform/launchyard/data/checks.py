@@ -57,10 +57,18 @@ def _check_labels(checks: Checks, label_counts: Mapping[str, int]) -> list[Check
 
 
 def check_splits(
-    num_rows: Mapping[SplitName, int], label_counts: Mapping[SplitName, Mapping[str, int]] | None
+    num_rows: Mapping[SplitName, int],
+    label_counts: Mapping[SplitName, Mapping[str, int]] | None,
+    left_out: Mapping[SplitName, str],
 ) -> list[CheckResult]:
-    """Return whether every split holds rows and the training rows hold every label."""
-    results = [_at_least(f"{name}_rows", 1, rows, "") for name, rows in num_rows.items()]
+    """Return whether every split holds rows and the training rows hold every label.
+
+    Args:
+        num_rows: Rows of each split.
+        label_counts: Rows of each label in each split; None for a kind without labels.
+        left_out: What became of other rows that were given for a split, in words, where something did.
+    """
+    results = [_at_least(f"{name}_rows", 1, rows, left_out.get(name, "")) for name, rows in num_rows.items()]
     if label_counts is not None:
         unseen = [label for label, count in label_counts["train"].items() if count == 0]
         fewest = min(label_counts["train"].values(), default=0)
@@ -68,14 +76,16 @@ def check_splits(
     return results
 
 
-def check_near_duplicates(num_found: int) -> CheckResult:
-    """Return whether no training row nearly equals a held-out one."""
+def check_near_duplicates(num_train: int, num_validation: int) -> CheckResult:
+    """Return whether no training row nearly equals a held-out one, and no validation row a test row."""
+    num_found = num_train + num_validation
     return CheckResult(
         name="near_duplicates",
         rule="at most 0",
         value=num_found,
         passed=num_found == 0,
-        detail=f"{num_found:,} training rows nearly equal a held-out row",
+        detail=f"{num_train:,} training rows nearly equal a held-out row, {num_validation:,} validation rows a test "
+        "row",
     )
 
 

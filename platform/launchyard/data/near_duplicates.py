@@ -1,4 +1,4 @@
-"""Training rows that nearly equal a held-out row: copies with another punctuation, case, or a word changed.
+"""Rows that nearly equal a row of another split: copies with another punctuation, case, or a word changed.
 
 Two texts are near duplicates when the Jaccard similarity of their shingles is at least 0.8. Shingles are the words and
 the pairs of neighbouring words of the text in lower case without punctuation; in Chinese, Japanese and Thai each
@@ -37,7 +37,7 @@ PAIRS_AT_ONCE = 4_096
 PARTNERS = 16
 """Held-out rows of one band that a training row is measured against; more only where thousands of rows are alike."""
 
-_BAND_TYPE = np.dtype([("band", "<u8"), ("position", "<i8"), ("held_out", "?")])
+_BAND_TYPE = np.dtype([("band", "<u8"), ("position", "<i8")])
 _NOT_A_WORD = r"[^\pL\pN\pM]+"
 _ONE_CHARACTER_WORDS = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
 _END_OF_ROW = np.uint64(0)
@@ -114,51 +114,66 @@ def mark_near_duplicates(
         content_columns: Columns whose text is compared.
         states_N: State of each row, changed in place.
         suspects: TRAIN or POOL.
-        folder: An existing folder for the bands of all rows, 136 bytes a row.
+        folder: An existing folder for the bands of all rows, 128 bytes a row.
     """
-    num_parts = 1 + rows.num_rows * NUM_BANDS * _BAND_TYPE.itemsize // PART_BYTES
-    for records in _iter_bands(rows, content_columns, states_N, suspects):
-        _deal_bands(records, folder, num_parts)
-    for part in range(num_parts):
-        path = folder / f"{part}.bands"
-        if not path.exists():
-            continue
-        suspects_K, held_out_K = _pair_up(np.fromfile(path, _BAND_TYPE))
-        path.unlink()
-        is_open_K = states_N[suspects_K] == suspects
-        suspects_K, held_out_K = suspects_K[is_open_K], held_out_K[is_open_K]
-        for start in range(0, len(suspects_K), PAIRS_AT_ONCE):
-            pairs = slice(start, start + PAIRS_AT_ONCE)
-            left = _take_texts(rows, content_columns, suspects_K[pairs])
-            right = _take_texts(rows, content_columns, held_out_K[pairs])
-            is_copy_K = measure_similarity(left, right) >= SIMILARITY
-            states_N[suspects_K[pairs][is_copy_K]] = NEAR_DUPLICATE
-    return int(np.count_nonzero(states_N == NEAR_DUPLICATE))
+    return CopyFinder(rows, content_columns, folder).mark(states_N, suspects, (VALIDATION, TEST))
 
 
-def _iter_bands(
-    rows: RowStore, content_columns: tuple[str, ...], states_N: NDArray[np.uint8], suspects: int
-) -> Iterator[np.ndarray]:
-    """Yield the bands of held-out rows and suspects, batch by batch."""
+class CopyFinder:
+    """Finds near copies among rows, as often as asked; the bands of all rows lie on disk, 128 bytes a row."""
+
+    def __init__(self, rows: RowStore, content_columns: tuple[str, ...], folder: Path) -> None:
+        """Write the bands of all rows into an existing folder."""
+        self._rows = rows
+        self._content_columns = content_columns
+        num_parts = 1 + rows.num_rows * NUM_BANDS * _BAND_TYPE.itemsize // PART_BYTES
+        self._paths = [folder / f"{part}.bands" for part in range(num_parts)]
+        for records in _iter_bands(rows, content_columns):
+            _deal_bands(records, self._paths)
+
+    def mark(self, states_N: NDArray[np.uint8], suspects: int, held_out: tuple[int, ...]) -> int:
+        """Give the state NEAR_DUPLICATE to rows in state ``suspects`` that nearly equal one in ``held_out``.
+
+        Returns:
+            How many they are.
+        """
+        num_before = np.count_nonzero(states_N == suspects)
+        for path in filter(Path.exists, self._paths):
+            records = np.fromfile(path, _BAND_TYPE)
+            states = states_N[records["position"]]
+            suspects_K, held_out_K = _pair_up(records[states == suspects], records[np.isin(states, held_out)])
+            for start in range(0, len(suspects_K), PAIRS_AT_ONCE):
+                pairs = slice(start, start + PAIRS_AT_ONCE)
+                left, right = self._take_texts(suspects_K[pairs]), self._take_texts(held_out_K[pairs])
+                is_copy_K = measure_similarity(left, right) >= SIMILARITY
+                states_N[suspects_K[pairs][is_copy_K]] = NEAR_DUPLICATE
+        return int(num_before - np.count_nonzero(states_N == suspects))
+
+    def _take_texts(self, positions_K: NDArray[np.int64]) -> pa.Array:
+        """Return the texts at ``positions_K``, which may repeat and come in any order."""
+        unique, back_K = np.unique(positions_K, return_inverse=True)
+        table = self._rows.take(unique, list(self._content_columns))
+        return join_columns(table, self._content_columns).take(pa.array(back_K))
+
+
+def _iter_bands(rows: RowStore, content_columns: tuple[str, ...]) -> Iterator[np.ndarray]:
+    """Yield the bands of all rows that have words, batch by batch."""
     for positions, texts in _iter_texts(rows, content_columns):
-        states = states_N[positions]
-        is_held_out = (states == VALIDATION) | (states == TEST)
-        chosen = np.flatnonzero((is_held_out | (states == suspects)) & _has_words(texts))
+        chosen = np.flatnonzero(_has_words(texts))
         if len(chosen):
             records = np.empty((len(chosen), NUM_BANDS), _BAND_TYPE)
             records["band"] = hash_bands(texts.take(pa.array(chosen)))
             records["position"] = (positions.start + chosen)[:, None]
-            records["held_out"] = is_held_out[chosen][:, None]
             yield records.ravel()
 
 
-def _deal_bands(records: np.ndarray, folder: Path, num_parts: int) -> None:
+def _deal_bands(records: np.ndarray, paths: list[Path]) -> None:
     """Append bands to files by their key, so that equal keys meet in one file."""
-    parts = records["band"] % np.uint64(num_parts)
+    parts = records["band"] % np.uint64(len(paths))
     order = np.argsort(parts, kind="stable")
-    starts = np.searchsorted(parts[order], np.arange(num_parts + 1, dtype=np.uint64))
+    starts = np.searchsorted(parts[order], np.arange(len(paths) + 1, dtype=np.uint64))
     for part in np.flatnonzero(np.diff(starts)).tolist():
-        with (folder / f"{part}.bands").open("ab") as file:
+        with paths[part].open("ab") as file:
             records[order[starts[part] : starts[part + 1]]].tofile(file)
 
 
@@ -178,12 +193,6 @@ def _iter_texts(rows: RowStore, content_columns: tuple[str, ...]) -> Iterator[tu
             yield slice(start + offset, start + offset + len(batch)), batch
 
 
-def _take_texts(rows: RowStore, content_columns: tuple[str, ...], positions_K: NDArray[np.int64]) -> pa.Array:
-    """Return the texts at ``positions_K``, which may repeat and come in any order."""
-    unique, back_K = np.unique(positions_K, return_inverse=True)
-    return join_columns(rows.take(unique, list(content_columns)), content_columns).take(pa.array(back_K))
-
-
 def join_columns(table: pa.Table, content_columns: tuple[str, ...]) -> pa.Array:
     """Return the text of each row: its content columns one after the other."""
     columns = [pc.cast(table[name], pa.string()) for name in content_columns]
@@ -191,11 +200,10 @@ def join_columns(table: pa.Table, content_columns: tuple[str, ...]) -> pa.Array:
     return texts.combine_chunks()
 
 
-def _pair_up(records: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pair_up(suspects: np.ndarray, held_out: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return candidate pairs: positions of suspects and of held-out rows that share a band, K each, without repeats."""
-    records = np.sort(records, order=["band", "held_out", "position"])
-    held_out = records[records["held_out"]]
-    suspects = records[~records["held_out"]]
+    suspects = np.sort(suspects, order=["band", "position"])
+    held_out = np.sort(held_out, order=["band", "position"])
     first_M = np.searchsorted(held_out["band"], suspects["band"], side="left")
     last_M = np.minimum(np.searchsorted(held_out["band"], suspects["band"], side="right"), first_M + PARTNERS)
     counts_M = last_M - first_M

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -37,9 +38,21 @@ from launchyard.data.checks import (
 from launchyard.data.duplicates import GIVEN, drop_duplicates
 from launchyard.data.identity import ID_COLUMNS, Fingerprint, format_ids, id_halves
 from launchyard.data.intake import Intake, MapBatches, Reader, Watch, map_in_process
-from launchyard.data.near_duplicates import mark_near_duplicates
+from launchyard.data.near_duplicates import CopyFinder
 from launchyard.data.profile import ColumnProfiler
-from launchyard.data.split import POOL, TRAIN, KeyFile, Partition, make_keys
+from launchyard.data.split import (
+    NEAR_DUPLICATE,
+    NEAR_DUPLICATE_VALIDATION,
+    OVERLAP,
+    OVERLAP_VALIDATION,
+    POOL,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    KeyFile,
+    Partition,
+    make_keys,
+)
 from launchyard.data.spool import Inbox, RowStore
 from launchyard.dataset import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
 from launchyard.errors import DataError
@@ -47,6 +60,16 @@ from launchyard.kind import PrepareJob, Recipe, get_kind
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, RowData
 
+COMPARED = {"train": (TRAIN, (VALIDATION, TEST)), "validation": (VALIDATION, (TEST,))}
+"""Split -> its state, and the states of rows that none of its rows may nearly equal."""
+LEFT_OUT = {
+    "near_duplicate": NEAR_DUPLICATE,
+    "near_duplicate_validation": NEAR_DUPLICATE_VALIDATION,
+    "overlap": OVERLAP,
+    "overlap_validation": OVERLAP_VALIDATION,
+    "not_selected": POOL,
+}
+"""Reason, as the report names it -> the state of rows that are in no split for it."""
 MOST_LABELS = 10_000
 ROW_GROUP_ROWS = 8_192
 SAMPLE_ROWS = 2_000
@@ -181,20 +204,23 @@ def _encode_labels(cleaned: Cleaned, table: pa.Table, label_column: str | None) 
 
 def _divide(cleaned: Cleaned, data: RowData, recipe: Recipe, scratch: Path) -> NDArray[np.uint8]:
     """Return the state of each row: its split, or why it is in none."""
-    near_duplicates = data.checks.near_duplicates
+    policy = data.checks.near_duplicates
     partition = Partition(data.split, cleaned.keys, cleaned.given_rows, num_strata=max(1, len(cleaned.codes)))
-    partition.hold_out()
-    num_near = 0
-    if near_duplicates == "drop":
-        num_near = mark_near_duplicates(cleaned.rows, recipe.content_columns, partition.states_N, POOL, scratch)
+    states_N = partition.states_N
+    copies = None if policy == "allow" else CopyFinder(cleaned.rows, recipe.content_columns, scratch)
+    if copies is None or policy == "fail":
+        partition.hold_out()
+    else:
+        partition.hold_out(partial(copies.mark, states_N, POOL, (TEST,)))
+        copies.mark(states_N, POOL, (VALIDATION,))
     partition.choose_train()
-    if near_duplicates == "fail":
-        num_near = mark_near_duplicates(cleaned.rows, recipe.content_columns, partition.states_N, TRAIN, scratch)
-        cleaned.checks.append(check_near_duplicates(num_near))
+    if copies is not None and policy == "fail":
+        num_near = {name: copies.mark(states_N, *pair) for name, pair in COMPARED.items()}
+        cleaned.checks.append(check_near_duplicates(num_near["train"], num_near["validation"]))
         require_checks(cleaned.checks, ROWS_ADVICE)
-    cleaned.dropped["near_duplicate"] = num_near
-    cleaned.dropped["not_selected"] = int((partition.states_N == POOL).sum())
-    return partition.states_N
+    for reason, state in LEFT_OUT.items():
+        cleaned.dropped[reason] = partition.count(state)
+    return states_N
 
 
 @dataclass
@@ -288,7 +314,8 @@ def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written)
     labels = tuple(sorted(cleaned.codes))
     counts = {name: {label: written.label_counts[name][label] for label in labels} for name in SPLITS}
     has_labels = recipe.label_column is not None
-    checks = [*cleaned.checks, *check_splits(written.num_rows, counts if has_labels else None)]
+    left_out = {name: _tell_overlap(cast(RowData, spec.data), name, cleaned.dropped) for name in SPLITS}
+    checks = [*cleaned.checks, *check_splits(written.num_rows, counts if has_labels else None, left_out)]
     require_checks(checks, ROWS_ADVICE)
     return DatasetManifest(
         product=spec.product,
@@ -324,10 +351,35 @@ def _warn(
             f"data.label: {conflicts:,} rows were left out: their text appears with different labels. "
             "Decide on one label at the source."
         )
-    asked, got = data.split.train, written.num_rows["train"]
-    if asked >= 1 and got < asked:
-        warnings.append(
-            f"data.split.train: asked for {asked:,} rows, got {got:,}: {cleaned.dropped['near_duplicate']:,} were left "
-            "out because they nearly equal a held-out row. Lower the count, or add rows."
-        )
+    for name in SPLITS:
+        warnings += _warn_of_size(data, name, cleaned.dropped, written.num_rows[name])
     return [*warnings, *recipe.inspect(written.sample)]
+
+
+def _find(dropped: Counter[str], reason: str, name: SplitName) -> int:
+    """Return how many rows a split lost for a reason that is counted split by split."""
+    return dropped[reason if name == "train" else f"{reason}_{name}"]
+
+
+def _tell_overlap(data: RowData, name: SplitName, dropped: Counter[str]) -> str:
+    rule = "time" if data.split.time else "group"
+    overlap = _find(dropped, "overlap", name)
+    return f"{overlap:,} overlap held-out rows in data.split.{rule}" if overlap else ""
+
+
+def _warn_of_size(data: RowData, name: SplitName, dropped: Counter[str], num_rows: int) -> Iterator[str]:
+    """Yield why a split has fewer rows than were given or asked for."""
+    rule = "time" if data.split.time else "group"
+    if _tell_overlap(data, name, dropped):
+        shared = "are not older than the oldest" if rule == "time" else "are of the group of a"
+        yield (
+            f"data.split.{rule}: {_find(dropped, 'overlap', name):,} {name} rows were left out, {num_rows:,} are left: "
+            f"they {shared} held-out row. Divide the sources by {rule}, or remove data.split.{rule}."
+        )
+    asked = getattr(data.split, name)
+    near = _find(dropped, "near_duplicate", name)
+    if asked >= 1 and num_rows < asked and (near or name == "train"):
+        yield (
+            f"data.split.{name}: asked for {asked:,} rows, got {num_rows:,}: {near:,} were left out because they "
+            "nearly equal a held-out row. Lower the count, or add rows."
+        )

@@ -5,6 +5,9 @@ held out. A seeded digest of the row is the key of a random split (strata: the l
 that of a grouped one, the time itself, newest first, that of a split by time. Rows of equal key stay together:
 that is what keeps a group, or one moment, whole, so those two ways meet the sizes asked for as closely as it allows.
 
+Splits that have sources of their own keep the same promise: what is held out stays, and rows of another source that
+share a group with it, or are not older than it, are left out. Test rows come first, then validation rows.
+
 Array legend: N rows, S strata.
 """
 
@@ -24,8 +27,11 @@ from launchyard.spec.blocks import Split
 
 Ints = NDArray[np.int64]
 
-TRAIN, VALIDATION, TEST, POOL, NEAR_DUPLICATE = range(5)
-"""States of a row; the first three are places in ``dataset.SPLITS``, POOL is what may still become training rows."""
+TRAIN, VALIDATION, TEST, POOL, NEAR_DUPLICATE, NEAR_DUPLICATE_VALIDATION, OVERLAP, OVERLAP_VALIDATION = range(8)
+"""States of a row; the first three are places in ``dataset.SPLITS``, POOL is what may still become training rows.
+
+The others are left out. NEAR_DUPLICATE: nearly equals a held-out row; OVERLAP: is of the group of one, or not older.
+Those of VALIDATION would else validate, the others might train."""
 
 KEY_TYPE = np.dtype([("key", "<u8"), ("stratum", "<u4"), ("given", "u1")])
 CHUNK_ROWS = 65_536
@@ -87,52 +93,102 @@ class Partition:
             DataError: there are fewer rows than the counts asked for.
         """
         self.states_N = np.full(sum(given_rows.values()), POOL, dtype=np.uint8)
+        self._split = split
         self._keys = keys
         self._num_strata = num_strata
+        self._num_rows = given_rows["train"]
         self._given: dict[SplitName, int] = {
             name: given_rows[name] for name in SPLITS[VALIDATION:] if name in given_rows
         }
         self._sizes = plan_sizes(split, given_rows["train"], self._given)
 
-    def hold_out(self) -> None:
-        """Choose the test rows, then the validation rows; rows given for these and not chosen are never trained on."""
-        for place, num_later in ((TEST, 2), (VALIDATION, 1)):
-            source = place if SPLITS[place] in self._given else TRAIN
-            available_S = self._count_pool(source)
-            # As far as the sizes allow, every label keeps a row for each split that is still to be chosen.
-            limits_S = np.maximum(available_S - (num_later if source == TRAIN else 0), 0)
-            # A large group may have taken more than its share; that a split is empty is then for the checks to say.
-            size = min(self._sizes[SPLITS[place]], int(available_S.sum()))
-            ranks_S = allocate(size, available_S, limits_S if limits_S.sum() >= size else available_S)
-            self._move(source, place, ranks_S)
+    def hold_out(self, mark_copies: Callable[[], object] = bool) -> None:
+        """Choose the test rows, then the validation rows; rows given for these and not chosen are never trained on.
+
+        Args:
+            mark_copies: Called when the test rows are chosen; may give the state NEAR_DUPLICATE to rows of the pool.
+                Those of them that would validate are left out, and others of their strata take their places.
+        """
+        self._hold_out(TEST, num_later=2)
+        self._leave_out_overlap(TEST)
+        mark_copies()
+        lost_S = self._hold_out(VALIDATION, num_later=1)
+        if lost_S.any():
+            source = self._find_source(VALIDATION)
+            self._move(source, {POOL: VALIDATION}, np.minimum(lost_S, self._count(source, POOL)))
+        self._leave_out_overlap(VALIDATION)
 
     def choose_train(self) -> None:
         """Choose the training rows among what is left of the rows to divide."""
-        available_S = self._count_pool(TRAIN)
+        available_S = self._count(TRAIN, POOL)
         size = min(self._sizes["train"], int(available_S.sum()))
-        self._move(TRAIN, TRAIN, allocate(size, available_S, available_S))
+        self._move(TRAIN, {POOL: TRAIN}, allocate(size, available_S, available_S))
 
-    def _iter_pool(self, source: int) -> Iterator[tuple[slice, np.ndarray, NDArray[np.bool_]]]:
-        """Yield positions and records of each chunk, and which of them are in the pool and from ``source``."""
+    def count(self, state: int) -> int:
+        """Return how many rows are in ``state``."""
+        return int(np.count_nonzero(self.states_N == state))
+
+    def _find_source(self, place: int) -> int:
+        return place if SPLITS[place] in self._given else TRAIN
+
+    def _hold_out(self, place: int, num_later: int) -> Ints:
+        """Choose the rows of one split; return how many of each stratum are near copies and so left out."""
+        source = self._find_source(place)
+        available_S = self._count(source, POOL, NEAR_DUPLICATE)
+        # As far as the sizes allow, every label keeps a row for each split that is still to be chosen.
+        limits_S = np.maximum(available_S - (num_later if source == TRAIN else 0), 0)
+        # A large group may have taken more than its share; that a split is empty is then for the checks to say.
+        size = min(self._sizes[SPLITS[place]], int(available_S.sum()))
+        ranks_S = allocate(size, available_S, limits_S if limits_S.sum() >= size else available_S)
+        self._move(source, {POOL: place, NEAR_DUPLICATE: NEAR_DUPLICATE_VALIDATION}, ranks_S)
+        return self._count(source, NEAR_DUPLICATE_VALIDATION)
+
+    def _leave_out_overlap(self, place: int) -> None:
+        """Take out of the pool what shares a group with a row of the split ``place``, or is not older than one.
+
+        That can only be where sources are given: the rows of one source are divided without it.
+        """
+        if not self._given or not (self._split.group or self._split.time):
+            return
+        held = [np.unique(records["key"][self.states_N[at] == place]) for at, records in self._keys.walk()]
+        held_keys = np.unique(np.concatenate(held))
+        if not len(held_keys):
+            return
+        for source, state in ((TRAIN, OVERLAP), (VALIDATION, OVERLAP_VALIDATION)):
+            if source == place:
+                break
+            for positions, records, chosen in self._iter_rows(source, POOL):
+                # The newer, the smaller the key: what has the largest key is the oldest.
+                overlaps = records["key"] <= held_keys[-1] if self._split.time else np.isin(records["key"], held_keys)
+                self.states_N[positions][chosen & overlaps] = state
+        if self._split.train < 1:
+            # Fractions are of the rows that are left to divide.
+            self._sizes = plan_sizes(self._split, self._num_rows - self.count(OVERLAP), self._given)
+
+    def _iter_rows(self, source: int, *states: int) -> Iterator[tuple[slice, np.ndarray, NDArray[np.bool_]]]:
+        """Yield positions and records of each chunk, and which of them are from ``source`` and in one of ``states``."""
         for positions, records in self._keys.walk():
-            yield positions, records, (self.states_N[positions] == POOL) & (records["given"] == source)
+            yield positions, records, np.isin(self.states_N[positions], states) & (records["given"] == source)
 
-    def _count_pool(self, source: int) -> Ints:
+    def _count(self, source: int, *states: int) -> Ints:
         counts_S = np.zeros(self._num_strata, dtype=np.int64)
-        for _, records, chosen in self._iter_pool(source):
+        for _, records, chosen in self._iter_rows(source, *states):
             counts_S += np.bincount(records["stratum"][chosen], minlength=self._num_strata)
         return counts_S
 
-    def _move(self, source: int, state: int, ranks_S: Ints) -> None:
-        """Give ``state`` to the rows of the ``ranks_S`` smallest keys of each stratum in the pool."""
+    def _move(self, source: int, moves: Mapping[int, int], ranks_S: Ints) -> None:
+        """Move the rows of the ``ranks_S`` smallest keys of each stratum from each state of ``moves`` to its other."""
         cuts_S = select_ranks(
-            lambda: ((rows["stratum"][chosen], rows["key"][chosen]) for _, rows, chosen in self._iter_pool(source)),
+            lambda: (
+                (rows["stratum"][chosen], rows["key"][chosen]) for _, rows, chosen in self._iter_rows(source, *moves)
+            ),
             ranks_S,
         )
-        for positions, records, chosen in self._iter_pool(source):
-            strata = records["stratum"]
+        for positions, records, chosen in self._iter_rows(source, *moves):
+            strata, states = records["stratum"], self.states_N[positions]
             moved = chosen & (ranks_S[strata] > 0) & (records["key"] <= cuts_S[strata])
-            self.states_N[positions][moved] = state
+            after = np.array([moves.get(state, state) for state in range(OVERLAP_VALIDATION + 1)], dtype=np.uint8)
+            states[moved] = after[states[moved]]
 
 
 def select_ranks(chunks: Callable[[], Iterator[tuple[np.ndarray, UInts]]], ranks_S: Ints) -> UInts:

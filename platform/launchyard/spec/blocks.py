@@ -111,7 +111,9 @@ class Checks(Block):
         0.5, ge=0, le=1, description="Largest share of exact duplicates."
     )
     near_duplicates: Literal["drop", "fail", "allow"] = Field(
-        "drop", description="What to do with a training row that nearly equals a held-out row."
+        "drop",
+        description="What to do with a training row that nearly equals a held-out row, and with a validation row that "
+        "nearly equals a test row.",
     )
 
 
