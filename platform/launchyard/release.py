@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 
-from launchyard.bundle import read_spec
+from launchyard.bundle import EVALUATION_NAME, parse_file, read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import RegistryError
+from launchyard.evaluation import Evaluation
 from launchyard.feature_publishing import publish_version
 from launchyard.records import Records
-from launchyard.rollout import Cause, RolloutRecord, promote, rollback, start_rollout
+from launchyard.rollout import Cause, RolloutRecord, promote, promote_compared, rollback, start_rollout
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 
@@ -33,6 +34,28 @@ def release(
     cause = Cause(actor=actor, reason=reason, now=datetime.now(UTC), run_id=run_id)
     candidate = records.get_version(product, version).release
     return _change(settings, records, product, lambda record: promote(record, candidate, cause))
+
+
+def release_compared(settings: Settings, product: str, version: int, *, actor: str, run_id: str) -> RolloutRecord:
+    """Make a version serve that passed its gates, and return the record; released again, nothing changes.
+
+    What serves is looked at and changed in one transaction: of two runs that were compared with the same champion, the
+    second is refused, whenever it comes.
+
+    Raises:
+        GateRefused: a gate of the version did not pass.
+        BundleError: its bundle does not verify.
+        RegistryError: there is no such product or version.
+        RunError: something else serves by now than what it was compared with.
+    """
+    records = Records(settings)
+    cause = Cause(actor=actor, reason="passed all gates", now=datetime.now(UTC), run_id=run_id)
+    candidate = records.get_version(product, version).release
+    folder, _ = BundleStore(settings).open(candidate.bundle_uri)
+    rival = parse_file(folder, EVALUATION_NAME, Evaluation).champion_version
+    return _change(
+        settings, records, product, lambda record: promote_compared(record, candidate, cause, compared_with=rival)
+    )
 
 
 def roll_back(

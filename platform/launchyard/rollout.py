@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field
 
 from launchyard.bundle import GateRecord
 from launchyard.dataset import Record
-from launchyard.errors import GateRefused, RegistryError
+from launchyard.errors import GateRefused, RegistryError, RunError
 
 Action = Literal["promote", "rollback"]
 
@@ -84,6 +84,35 @@ def promote(record: RolloutRecord, candidate: Release, cause: Cause) -> RolloutR
     if record.champion == candidate:
         return record
     return _move(record, "promote", candidate, cause)
+
+
+def check_compared(product: str, serving: int | None, compared_with: int | None) -> None:
+    """Return when a version was compared with what serves.
+
+    Raises:
+        RunError: something else serves by now, so the comparison no longer holds.
+    """
+    if serving != compared_with:
+        raise RunError(
+            f"{product}: version {serving or 'none'} serves now, but this model was compared with version "
+            f"{compared_with or 'none'}. Run again with --from evaluate."
+        )
+
+
+def promote_compared(
+    record: RolloutRecord, candidate: Release, cause: Cause, *, compared_with: int | None
+) -> RolloutRecord:
+    """Return the record with ``candidate`` as champion, which was compared with version ``compared_with``.
+
+    The same record when it serves already.
+
+    Raises:
+        GateRefused: a gate of the candidate did not pass.
+        RunError: something else serves than what it was compared with.
+    """
+    if record.champion != candidate:
+        check_compared(record.product, record.champion.version if record.champion else None, compared_with)
+    return promote(record, candidate, cause)
 
 
 def rollback(

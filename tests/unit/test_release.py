@@ -8,9 +8,9 @@ import pytest
 from bundle_samples import PRODUCT, write_bundle
 from launchyard.bundle import open_bundle
 from launchyard.bundle_store import BundleStore
-from launchyard.errors import BundleError, GateRefused, RegistryError
+from launchyard.errors import BundleError, GateRefused, RegistryError, RunError
 from launchyard.records import Records
-from launchyard.release import release, roll_back
+from launchyard.release import release, release_compared, roll_back
 from launchyard.settings import Settings
 
 
@@ -65,6 +65,28 @@ def test_many_releases_at_once_are_all_decided_one_after_the_other(settings: Set
     history = Records(settings).history(PRODUCT)
     assert sorted(decision.after.version for decision in history) == versions
     assert [decision.before for decision in history[1:]] == [decision.after.version for decision in history[:-1]]
+
+
+def test_of_runs_that_were_compared_with_the_same_champion_one_is_deployed(settings: Settings, tmp_path: Path) -> None:
+    versions = [register(settings, tmp_path, weights) for weights in ("one", "two", "three", "four")]
+
+    def deploy(version: int) -> str | None:
+        try:
+            release_compared(settings, PRODUCT, version, actor="pipeline", run_id=f"run-{version}")
+        except RunError as err:
+            return str(err)
+        return None
+
+    with ThreadPoolExecutor(4) as pool:
+        problems = list(pool.map(deploy, versions))
+
+    (decision,) = Records(settings).history(PRODUCT)
+    assert [version for version, problem in zip(versions, problems, strict=True) if problem is None] == [
+        decision.after.version
+    ]
+    told = f"version {decision.after.version} serves now, but this model was compared with version none"
+    assert sum(told in str(problem) for problem in problems) == 3
+    assert deploy(decision.after.version) is None
 
 
 def test_a_version_whose_bundle_was_damaged_does_not_serve(settings: Settings, tmp_path: Path) -> None:

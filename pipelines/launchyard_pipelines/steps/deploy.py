@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launchyard.registry import Registry
-from launchyard.release import release
+from launchyard.release import release_compared
 from launchyard.settings import load_settings
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.steps import LOADED_S
@@ -16,11 +16,14 @@ def deploy(product: str, version: int, run_id: str) -> None:
     """Make ``version`` the champion with its features, and mirror that into the registry; repeated, nothing changes.
 
     An MLflow that is away does not fail the step: what serves has changed by then, and the step says what is behind.
+
+    Raises:
+        RunError: the champion changed since the version was compared with it.
     """
     settings = load_settings()
     with reported_step("deploy", settings, started_s=LOADED_S) as report:
         found_id = find_run_id(settings, run_id)
-        release(settings, product, version, actor=ACTOR, run_id=found_id, reason="passed all gates")
+        release_compared(settings, product, version, actor=ACTOR, run_id=found_id)
         behind = Registry(settings).mirror_aliases(product)
         report.message = f"version {version} is the champion"
         report.data = {"aliases": {"champion": version}, "warnings": [behind] if behind else []}

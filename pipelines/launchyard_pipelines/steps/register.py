@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from launchyard.bundle import EVALUATION_NAME, open_bundle, parse_file, read_spec
-from launchyard.errors import RunError
 from launchyard.evaluation import Evaluation
 from launchyard.feature_publishing import keep_features
 from launchyard.records import Records
 from launchyard.registry import Registry
+from launchyard.rollout import check_compared
 from launchyard.settings import load_settings
 from launchyard.training_rows import TrainingRows
 from launchyard_pipelines.events import reported_step
@@ -47,15 +47,11 @@ def register(bundle: Artifact, dataset: Artifact) -> int:
 
 
 def check_champion_unchanged(evaluation: Evaluation, records: Records, product: str) -> None:
-    """Return when the bundle was measured against what serves now.
+    """Return when the bundle was measured against what serves now; that still holds when it is deployed, or it is not.
 
     Raises:
         RunError: something else serves by now, so the comparison no longer holds.
     """
     rollout = records.find_rollout(product)
     serving = rollout.champion.version if rollout is not None and rollout.champion is not None else None
-    if serving != evaluation.champion_version:
-        raise RunError(
-            f"{product}: version {serving or 'none'} serves now, but this model was compared with version "
-            f"{evaluation.champion_version or 'none'}. Run again with --from evaluate."
-        )
+    check_compared(product, serving, evaluation.champion_version)
