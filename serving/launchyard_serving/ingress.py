@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -19,7 +18,6 @@ from starlette.routing import Route
 
 from launchyard.errors import RequestError
 from launchyard.event_log import AddedEvents
-from launchyard.foreign_text import make_printable
 from launchyard.identity import IdentitySigner
 from launchyard.kind import Output, Resources, Row
 from launchyard.records import Feedback, Records
@@ -329,9 +327,7 @@ def _explain_failed_row(failed: RowFailed) -> Problem:
     if isinstance(failed.__cause__, RequestError):
         status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, str(failed.__cause__)
     else:
-        # Its words may be those of the input, and the log is read on a terminal.
-        trace = "".join(traceback.format_exception(failed.__cause__))
-        logger.error("the model failed on a row:\n%s", make_printable(trace))
+        logger.error("the model failed on a row", exc_info=failed.__cause__)
         status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the model failed on this input. The server's log has why."
     return Problem(
         status, f"inputs/{position}: {detail}", errors=[{"pointer": f"/inputs/{position}", "detail": detail}]

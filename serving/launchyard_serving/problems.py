@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from launchyard.errors import RegistryError, RequestError
-from launchyard.foreign_text import make_printable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -70,7 +69,7 @@ async def answer_request_error(_request: Request, error: Exception) -> Response:
 
 async def answer_records_error(_request: Request, error: Exception) -> Response:
     """Return the response to a request that the records could not take; the cause goes to the server's log alone."""
-    logger.warning("%s", make_printable(str(error)))
+    logger.warning("%s", error)
     detail = "what was sent could not be kept: the database cannot be used at present. Send it again."
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RECORDS_RETRY_S).response()
 

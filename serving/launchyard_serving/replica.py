@@ -18,6 +18,7 @@ from launchyard.rollout import Release
 from launchyard.settings import Settings
 from launchyard_serving.follow import Follower
 from launchyard_serving.ingress import ProductEndpoint
+from launchyard_serving.logs import make_logs_printable
 from launchyard_serving.model import ModelLoader
 
 LABELS_TO_KEEP = 64
@@ -32,6 +33,7 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         product: The product, whose routes are relative to where the application is mounted.
         threads: CPU threads that one forward pass computes on.
     """
+    make_logs_printable()
     records = Records(settings, wait_s=SERVING_WAIT_S)
     store = BundleStore(settings)
     loader = ModelLoader(
