@@ -23,7 +23,7 @@ from launchyard.bundle_store import BundleStore
 from launchyard.data.intake import number_rows
 from launchyard.errors import DataError, RegistryError, SpecError
 from launchyard.event_log import EventLog
-from launchyard.identity import pseudonymise
+from launchyard.identity import USER, list_pseudonyms
 from launchyard.kind import Predictor, get_kind, load_part
 from launchyard.records import Records
 from launchyard.rollout import Release
@@ -36,7 +36,6 @@ from launchyard.threads import count_cores, share_threads
 from launchyard.uri import show_uri
 from launchyard_pipelines.batch_model import (
     ERROR,
-    USER,
     BatchModel,
     BatchTask,
     describe_answers,
@@ -272,7 +271,7 @@ def iter_users(settings: Settings, spec: Product, source: str) -> Iterator[pa.Ta
         for user in pc.unique(recipe.convert(table)[USER]).to_pylist():
             if user is not None and user not in seen:
                 seen.add(user)
-                if not forgotten or pseudonymise(key, spec.product, user) not in forgotten:
+                if not forgotten or forgotten.keys().isdisjoint(list_pseudonyms(key, spec.product, user)):
                     new.append(user)
         while len(new) >= BATCH_ROWS:
             yield pa.table({USER: new[:BATCH_ROWS]})

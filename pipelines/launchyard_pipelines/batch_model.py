@@ -18,8 +18,9 @@ from pydantic_core import to_jsonable_python
 
 from launchyard.bundle import read_spec
 from launchyard.bundle_store import BundleStore
+from launchyard.data.canonical import format_column
 from launchyard.errors import RequestError
-from launchyard.identity import pseudonymise
+from launchyard.identity import FORMER_USERS, USER, list_pseudonyms
 from launchyard.isolation import RowFault, compute_each
 from launchyard.kind import Output, Row, get_kind
 from launchyard.records import Records
@@ -29,7 +30,6 @@ from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.spec.features import Features
 
-USER = "user"
 """Field of an input, and column of its row, that says who is asked for."""
 ERROR = "error"
 """Column that says why a row has no answer."""
@@ -119,12 +119,15 @@ class BatchModel:
     def _name_user(self, row: Row) -> Row:
         """Return the row with a pseudonym in place of the user's own id, as an endpoint does before all else."""
         user = row.get(USER)
-        return row if user is None else {**row, USER: pseudonymise(self._key, self._task.product, user)}
+        if user is None:
+            return row
+        pseudonym, *formers = list_pseudonyms(self._key, self._task.product, user)
+        return {**row, USER: pseudonym, FORMER_USERS: formers}
 
     def _make_inputs(self, table: pa.Table) -> Iterator[dict[str, Any]]:
         """Yield each row as a request would say it; what is null is left out."""
         fields = self._task.fields
-        chosen = pa.table({field: table[column] for field, column in fields.items()})
+        chosen = pa.table({field: _spell_bytes(table[column]) for field, column in fields.items()})
         for row in chosen.to_pylist(maps_as_pydicts="lossy"):
             said = _leave_out_nulls(to_jsonable_python(row, bytes_mode="base64"))
             yield {field: self._read_json(field, value) for field, value in said.items()}
@@ -135,6 +138,13 @@ class BatchModel:
             with suppress(ValueError):
                 return json.loads(value)
         return value
+
+
+def _spell_bytes(values: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Return a column of bytes as the texts that training reads in it; any other as it is."""
+    kind = values.type
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return format_column(values) if is_bytes else values
 
 
 def describe_answers(output_schema: type[BaseModel]) -> pa.Schema:

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from launchyard.atomic import new_folder
+from launchyard.data.canonical import format_id
 from launchyard.errors import RegistryError, SpecError
 from launchyard.event_log import EventLog
 from launchyard.feature_lock import LOCK_NAME, changing_features
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet, get_set
-from launchyard.identity import pseudonymise
+from launchyard.identity import USER, list_pseudonyms
 from launchyard.kind import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings
@@ -33,8 +34,6 @@ FEATURES_DIR = "features"
 VERSIONS_DIR = "versions"
 """Below the folder of a product's features: what each of its last versions was made with, by the bundle's digest."""
 KEPT_VERSIONS = 5
-USER = "user"
-"""The entity whose ids are pseudonymised."""
 
 
 def publish_features(settings: Settings, spec: Product, dataset_dir: Path) -> tuple[Materialized, ...]:
@@ -184,11 +183,12 @@ def find_online_row(settings: Settings, spec: Product, feature_set: FeatureSet, 
     """
     from launchyard.adapters.feast_online import OnlineReader
 
-    key = entity_id
+    keys: tuple[str, ...] = (format_id(entity_id) or entity_id, entity_id)
     if feature_set.entity == USER:
-        key = pseudonymise(Records(settings).get_signing_key(), spec.product, entity_id)
+        keys = list_pseudonyms(Records(settings).get_signing_key(), spec.product, entity_id)
     reader = OnlineReader(settings, spec.product, get_feature_sets(spec), timeout_ms=settings.timeout_s * 1000)
     try:
-        return reader.read_rows(feature_set.name, [key])[0]
+        rows = reader.read_rows(feature_set.name, keys)
+        return next((row for row in rows if row is not None), None)
     finally:
         reader.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,14 @@ from pathlib import Path
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import MANIFEST_NAME, load_manifest
 from launchyard.event_log import EventLog
-from launchyard.feature_publishing import USER, erase_user, opening_store
-from launchyard.identity import pseudonymise
+from launchyard.feature_publishing import erase_user, opening_store
+from launchyard.identity import USER, list_pseudonyms
 from launchyard.kind import get_kind
 from launchyard.records import Records, VersionRecord
 from launchyard.release import get_spec
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
-from launchyard.traces import Trace, count_rows, iter_traces
+from launchyard.traces import Trace, count_rows, find_in_tables, iter_traces
 from launchyard.training_rows import TrainingRows
 
 RECORDS_FILES = "records.db"
@@ -62,6 +63,8 @@ class Findings:
     later: tuple[Remains, ...]
     learned: tuple[int, ...]
     """Versions whose model learned from rows of this user, as far as their data sets are still there."""
+    formers: tuple[str, ...] = ()
+    """Pseudonyms of other forms of the id, under which older code kept something of the user."""
 
     @property
     def is_empty(self) -> bool:
@@ -77,15 +80,24 @@ def find_user(settings: Settings, product: str, user: str) -> Findings:
     """
     with closing(Records(settings)) as records, closing(EventLog(settings, product)) as log:
         versions = _list_versions(settings, records, product)
-        pseudonym = pseudonymise(records.get_signing_key(), product, user)
+        pseudonym, *others = list_pseudonyms(records.get_signing_key(), product, user)
+        in_tables = find_in_tables(settings.root, others)
+        formers = [
+            other
+            for other in others
+            if other in in_tables or log.count_of(other) or records.count_feedback_of(product, other)
+        ]
+        known = (pseudonym, *formers)
         now = Counts(
-            events=log.count_of(pseudonym),
-            feedback=records.count_feedback_of(product, pseudonym),
-            features=count_rows(settings.features_dir(product), pseudonym),
-            training_rows=TrainingRows(settings, product).count_of(pseudonym),
+            events=sum(map(log.count_of, known)),
+            feedback=sum(records.count_feedback_of(product, name) for name in known),
+            features=sum(count_rows(settings.features_dir(product), name) for name in known),
+            training_rows=sum(map(TrainingRows(settings, product).count_of, known)),
         )
-    traces = _list_files(settings, product, pseudonym)
-    return Findings(pseudonym, now, _sum_up(settings, traces, versions), _find_learned(traces, versions))
+    traces = _list_files(settings, product, known)
+    return Findings(
+        pseudonym, now, _sum_up(settings, traces, versions), _find_learned(traces, versions), tuple(formers)
+    )
 
 
 def forget_user(settings: Settings, product: str, user: str) -> Findings:
@@ -101,16 +113,20 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
     """
     found = find_user(settings, product, user)
     with closing(Records(settings)) as records, closing(EventLog(settings, product)) as log:
-        log.forget(found.user)
-        records.forget_feedback(product, found.user)
+        known = (found.user, *found.formers)
+        for name in known:
+            log.forget(name)
+            records.forget_feedback(product, name)
         spec = _find_spec(settings, records, product)
         if spec is not None and settings.features_dir(product).is_dir() and get_kind(spec.kind).load_features(spec):
             # The store first: it knows how to keep its publications in step with what is online.
             with opening_store(settings, spec) as store:
-                store.delete(USER, found.user)
-        if settings.features_dir(product).is_dir():
-            erase_user(settings, product, found.user)
-        TrainingRows(settings, product).forget(found.user)
+                for name in known:
+                    store.delete(USER, name)
+        for name in known:
+            if settings.features_dir(product).is_dir():
+                erase_user(settings, product, name)
+            TrainingRows(settings, product).forget(name)
         log.erase_deleted()
     return found
 
@@ -127,17 +143,17 @@ def _find_spec(settings: Settings, records: Records, product: str) -> Product | 
     return get_spec(settings, product) if _list_versions(settings, records, product) else None
 
 
-def _list_files(settings: Settings, product: str, pseudonym: str) -> list[Trace]:
+def _list_files(settings: Settings, product: str, pseudonyms: Sequence[str]) -> list[Trace]:
     """Return the files of the namespace that name a user, but for the published features and the records.
 
     A pseudonym belongs to one product, so those of all products may be looked into.
     """
     features_dir = settings.features_dir(product)
-    return [
-        trace
-        for trace in iter_traces(settings.root, pseudonym)
-        if not (trace.path.is_relative_to(features_dir) or trace.path.name.startswith(RECORDS_FILES))
-    ]
+    counts: Counter[Path] = Counter()
+    for trace in (trace for pseudonym in pseudonyms for trace in iter_traces(settings.root, pseudonym)):
+        if not (trace.path.is_relative_to(features_dir) or trace.path.name.startswith(RECORDS_FILES)):
+            counts[trace.path] += trace.count
+    return [Trace(path, count) for path, count in sorted(counts.items())]
 
 
 def _sum_up(settings: Settings, traces: list[Trace], versions: list[VersionRecord]) -> tuple[Remains, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
@@ -67,12 +67,25 @@ def _erase(path: Path, user: str) -> int:
         # Damaged: nothing can be taken out of it, and nobody can read it.
         path.unlink()
         return count
-    names = [field.name for field in table.schema if _holds_texts(field.type)]
+    names = _list_texts(table.schema)
     mine = reduce(pc.or_, (pc.fill_null(pc.equal(table[name], user), False) for name in names))
     temporary = path.with_name(f".{path.name}.new")
     pq.write_table(table.filter(pc.invert(mine)), temporary, compression="zstd")
     temporary.replace(path)
     return count
+
+
+def find_in_tables(folder: Path, users: Collection[str]) -> set[str]:
+    """Return which of these users, given as pseudonyms, the parquet files below ``folder`` name."""
+    found: set[str] = set()
+    for path in folder.rglob(f"*{PARQUET}") if users else ():
+        # Half written, or removed while we look: searched by its bytes for those that are found elsewhere.
+        with suppress(FileNotFoundError, pa.ArrowInvalid):
+            rows = ds.dataset(path, format="parquet")
+            for name in _list_texts(rows.schema):
+                texts = rows.to_table(columns=[name], filter=ds.field(name).isin(list(users)))[name]
+                found.update(pc.unique(pc.cast(texts, pa.string())).to_pylist())
+    return found
 
 
 def _count(path: Path, user: str) -> int:
@@ -85,8 +98,12 @@ def _count(path: Path, user: str) -> int:
 
 def _count_rows(path: Path, user: str) -> int:
     rows = ds.dataset(path, format="parquet")
-    names = [field.name for field in rows.schema if _holds_texts(field.type)]
+    names = _list_texts(rows.schema)
     return int(rows.count_rows(filter=reduce(or_, (ds.field(name) == user for name in names)))) if names else 0
+
+
+def _list_texts(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if _holds_texts(field.type)]
 
 
 def _holds_texts(column: pa.DataType) -> bool:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from launchyard.errors import RequestError
 from launchyard.event_log import AddedEvents
-from launchyard.identity import IdentitySigner
+from launchyard.identity import USER, IdentitySigner
 from launchyard.kind import Output, Resources, Row
 from launchyard.records import Feedback, Records
 from launchyard.spec.blocks import Serve
@@ -57,7 +57,6 @@ WRITES_RETRY_S = 1
 SENDER_PREFIX = "\0sender\0"
 """Before what is made a pseudonym of: no id of a user begins so."""
 
-USER = "user"
 """Column of a row whose input says who is asking."""
 
 INPUTS_EXAMPLE = '{"inputs": [...]}'
@@ -158,7 +157,7 @@ class ProductEndpoint:
 
     def _name_users(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows with a pseudonym in place of each user's own id, which goes no further than here."""
-        return [row if row.get(USER) is None else {**row, USER: self._signer.pseudonymise(row[USER])} for row in rows]
+        return [self._signer.name_user(row) for row in rows]
 
     def _sign(self, rows: Sequence[Row], outputs: Sequence[Output], version: int) -> list[dict[str, Any]]:
         return [

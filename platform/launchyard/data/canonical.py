@@ -24,8 +24,10 @@ import pyarrow.compute as pc
 from launchyard.normal_form import normalize
 
 UUID_BYTES = 16
-MOST_DECIMALS = 38
-"""Most digits behind the point of a decimal column."""
+USUAL_SCALES = (*range(1, 11), 12, 18, 38)
+"""Digits behind the point that decimal columns have in practice."""
+
+LONGEST_NUMBER = 40
 
 Value = TypeVar("Value")
 
@@ -113,12 +115,12 @@ def list_former_ids(given: str) -> tuple[str, ...]:
     if found is None:
         return ()
     forms = [found, given.strip(), unicodedata.normalize("NFD", found)]
-    if re.fullmatch(r"-?[0-9]+", found):
-        forms += [f"{found}.{'0' * scale}" for scale in range(1, MOST_DECIMALS + 1)]
+    if len(found) < LONGEST_NUMBER and re.fullmatch(r"-?[0-9]+", found):
+        forms += [f"{found}.{'0' * scale}" for scale in USUAL_SCALES]
         forms += _list_doubles(int(found))
-        forms += [f"0E-{scale}" for scale in range(7, MOST_DECIMALS + 1) if found == "0"]
+        forms += [f"0E-{scale}" for scale in USUAL_SCALES if found == "0" and scale > 6]
     elif decimals := re.fullmatch(r"-?[0-9]+\.([0-9]+)", found):
-        forms += [found + "0" * more for more in range(1, MOST_DECIMALS + 1 - len(decimals[1]))]
+        forms += [found + "0" * (scale - len(decimals[1])) for scale in USUAL_SCALES if scale > len(decimals[1])]
     return tuple(dict.fromkeys(forms))
 
 

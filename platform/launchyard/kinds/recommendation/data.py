@@ -25,7 +25,7 @@ from launchyard.dataset import MANIFEST_NAME, CheckResult, DatasetManifest, Sour
 from launchyard.errors import DataError
 from launchyard.event_log import EventLog
 from launchyard.features import ENTITY, TIMESTAMP
-from launchyard.identity import pseudonymise
+from launchyard.identity import list_pseudonyms, pseudonymise
 from launchyard.kind import PrepareJob
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
@@ -79,7 +79,8 @@ class _Preparation:
         records = Records(job.settings)
         key = records.get_signing_key()
         records.close()
-        self.pseudonymise: Callable[[str], str] = partial(pseudonymise, key, self.spec.product)
+        self.list_pseudonyms: Callable[[str], tuple[str, ...]] = partial(list_pseudonyms, key, self.spec.product)
+        self.make_pseudonym: Callable[[str], str] = partial(pseudonymise, key, self.spec.product)
         with closing(EventLog(job.settings, self.spec.product)) as event_log:
             self.forgotten = {user: when.timestamp() for user, when in event_log.forgotten().items()}
             limits = self.data.collected_per_user_per_day, self.data.collected_per_sender_per_day
@@ -122,6 +123,15 @@ class _Preparation:
             )
             (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
         return manifest
+
+    def pseudonymise(self, user: str) -> str:
+        """Return a user's pseudonym; who was forgotten under another form of the id is forgotten under this."""
+        pseudonym = self.make_pseudonym(user)
+        if self.forgotten and pseudonym not in self.forgotten:
+            moments = [self.forgotten[name] for name in self.list_pseudonyms(user) if name in self.forgotten]
+            if moments:
+                self.forgotten[pseudonym] = max(moments)
+        return pseudonym
 
     def _fetch(self, uri: str) -> Fetched:
         fetched = fetch(uri, self.job.settings, base_dir=self.job.base_dir, on_progress=self.job.watch.on_download)
@@ -200,6 +210,9 @@ class _Preparation:
     def _add_collected(self, events: Events, reader: EventLogReader, users: list[str], pseudonyms: list[str]) -> Events:
         """Return the events with those that the endpoint was sent; ``users`` and ``pseudonyms`` get the new ones."""
         codes = {pseudonym: code for code, pseudonym in enumerate(pseudonyms)}
+        if any(event.user not in codes for event in self.collected):
+            # Older code kept events under the form of the id that the request had.
+            codes = {name: code for code, user in enumerate(users) for name in self.list_pseudonyms(user)} | codes
         for event in self.collected:
             if event.user not in codes:
                 codes[event.user] = len(users)

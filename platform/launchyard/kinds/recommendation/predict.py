@@ -19,6 +19,7 @@ from launchyard.bundle import parse_file
 from launchyard.data.keyed_columns import read_moment
 from launchyard.errors import RequestError
 from launchyard.features import number_day
+from launchyard.identity import FORMER_USERS, USER
 from launchyard.kind import Output, Row
 from launchyard.kinds.recommendation.candidates import (
     SCORE_DIGITS,
@@ -122,7 +123,7 @@ class RecommendationPredictor:
         ]
         events.sort(key=lambda event: float(str(event["timestamp"])))
         return {
-            "user": given.user,
+            **_name_user(raw, given.user),
             "events": events,
             "k": given.k or self.config.k,
             "time": now,
@@ -379,6 +380,13 @@ def _look_up(memory: RecentlyUsed[Output], requests: Sequence[Request]) -> dict[
 
 def _add_notes(requests: Sequence[Request], answers: Mapping[int, Output]) -> list[Output]:
     return [{**answers[row], "notes": list(request.notes)} for row, request in enumerate(requests)]
+
+
+def _name_user(raw: object, user: str | None) -> Row:
+    """Return the user's id and, where the request wrote it in another form, that one: older code knew it by it."""
+    given = raw.get(USER) if isinstance(raw, Mapping) else None
+    written = given.strip() if isinstance(given, str) else user
+    return {USER: user} if written in (user, None) else {USER: user, FORMER_USERS: (written,)}
 
 
 def _read_moment(value: float | str, where: str) -> float:

@@ -27,7 +27,7 @@ from launchyard.errors import FeatureStoreError, LaunchyardError, RegistryError,
 from launchyard.event_log import AddedEvents, Event, EventLog, StoredEvent
 from launchyard.feature_publishing import refill_features
 from launchyard.features import FeatureSet
-from launchyard.identity import pseudonymise
+from launchyard.identity import FORMER_USERS, pseudonymise
 from launchyard.kind import Output, Row
 from launchyard.kinds.recommendation import Recommendation
 from launchyard.kinds.recommendation.candidates import RecentlyUsed
@@ -127,6 +127,8 @@ class RecommendationResources:
         stored = {user: met.stored for user in users if (met := self._find_met(user, state)) is not None}
         read, problem = self._read_profiles(sorted(users - stored.keys()))
         stored |= read
+        former = self._find_former(rows, stored)
+        stored |= {user: profile for user, (_, profile) in former.items()}
         deadline = time.monotonic() + EVENTS_TIMEOUT_S
         items, note = self._statistics.get()
         enriched: list[Row] = []
@@ -141,8 +143,10 @@ class RecommendationResources:
                     notes.append(f"{problem} Only events that this endpoint was sent are known of the user.")
                 try:
                     events = self._read_events(user, deadline)
+                    if user in former:
+                        self._add_events(profile, self._read_events(former[user][0], deadline))
                     self._add_events(profile, events)
-                    if state is not None and user in stored:
+                    if state is not None and user in stored and user not in former:
                         self._met.put(user, _Met(state, stored[user], events, profile))
                 except RegistryError as err:
                     notes.append(f"events: {err} The answer is made without the newest ones.")
@@ -160,7 +164,8 @@ class RecommendationResources:
         enriched: list[Row] = []
         for row in rows:
             user = row["user"]
-            met = None if user is None or row["events"] else self._find_met(user, state)
+            is_new = user is None or row["events"] or row.get(FORMER_USERS)
+            met = None if is_new else self._find_met(user, state)
             if met is None or self._events.recall(user) is not met.events:
                 return None
             enriched.append({**row, KNOWN: _make_known(met.profile, items, notes)})
@@ -182,6 +187,17 @@ class RecommendationResources:
             return {}, f"user features: {err}"
         profiles = (Profile.start() if row is None else Profile.read(row) for row in found)
         return dict(zip(users, profiles, strict=True)), None
+
+    def _find_former(self, rows: Sequence[Row], stored: Mapping[str, Profile]) -> dict[str, tuple[str, Profile]]:
+        """Return the users of whom nothing is stored, and under which other form of the id older code kept what."""
+        asked = {row["user"]: row[FORMER_USERS] for row in rows if row.get(FORMER_USERS)}
+        lost = {user: names for user, names in asked.items() if user in stored and not stored[user].num_events}
+        if not lost:
+            return {}
+        found, _ = self._read_profiles(sorted({name for names in lost.values() for name in names}))
+        known = {name: profile for name, profile in found.items() if profile.num_events}
+        names_of = {user: next((name for name in names if name in known), names[0]) for user, names in lost.items()}
+        return {user: (name, known.get(name, stored[user])) for user, name in names_of.items()}
 
     def _is_filled(self) -> bool:
         """Return whether the store holds what was published; asked only while nobody looked at it lately.
