@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
         sys.stdout.write(trial.model_dump_json() + "\n")
         sys.stdout.flush()
 
-    search(make_job(folder, trials=6), storage_dir=folder / "killed", on_trial=show)
+    search(make_job(folder, trials=6), bases={"base": folder / "base"}, storage_dir=folder / "killed", on_trial=show)
 
 
 if __name__ == "__main__":

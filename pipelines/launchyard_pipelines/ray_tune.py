@@ -25,7 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 from launchyard.errors import RunError, SpecError
 from launchyard.evaluation import TrialResult, TuneRecord
 from launchyard.kind import get_kind
-from launchyard.search import Value, apply_trial, make_record, takes_integers
+from launchyard.search import Value, apply_trial, count_longest_epochs, make_record, takes_integers
 from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
@@ -34,7 +34,7 @@ from launchyard_pipelines.ray_train import check_gpus
 
 EXPERIMENT = "search"
 EPOCH = "epoch"
-BEST = "best"
+KEPT = "kept"
 FINISHED = "finished"
 PLANNED = "planned_epochs"
 UNBOUNDED_TRIALS = 10_000
@@ -54,34 +54,37 @@ class TrialContext:
     rank: int = 0
     world_size: int = 1
     evaluations: int = 0
-    best: float | None = None
-    """The best value of the search's metric so far: training keeps the weights that reached it."""
+    kept: float | None = None
+    """The search's metric of the weights that training would keep now: what training the trial again gives."""
 
     def latest_checkpoint(self) -> Path | None:
         """Return None: a trial that was cut off starts anew."""
         return None
 
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
-        """Give this evaluation's metrics to the search, which may end the trial here.
+        """Give this evaluation's metrics to the search, which may end the trial here."""
+        if checkpoint_dir is not None:
+            shutil.rmtree(checkpoint_dir)
+        self.keep(metrics)
+        self.tell(finished=False)
+
+    def keep(self, metrics: Mapping[str, float]) -> None:
+        """Count an evaluation, and take its value of the search's metric when its weights are the ones to keep.
 
         Raises:
             SpecError: the search's metric is none that training validates by.
         """
-        if checkpoint_dir is not None:
-            shutil.rmtree(checkpoint_dir)
         if self.settings.metric not in metrics:
-            known = ", ".join(name for name in metrics if name != "step")
+            known = ", ".join(name for name in metrics if name not in ("step", "best_step"))
             raise SpecError(f"tune.metric: training does not measure '{self.settings.metric}'. It measures: {known}.")
-        value = metrics[self.settings.metric]
-        better = max if self.settings.mode == "max" else min
-        self.best = value if self.best is None else better(self.best, value)
+        if metrics["best_step"] == metrics["step"]:
+            self.kept = metrics[self.settings.metric]
         self.evaluations += 1
-        self.tell(finished=False)
 
     def tell(self, *, finished: bool) -> None:
-        """Report how far the trial is and the best it reached."""
+        """Report how far the trial is and how good its model is."""
         epoch = self.evaluations / self.evaluations_per_epoch
-        tune.report({EPOCH: epoch, PLANNED: self.epochs, BEST: self.best, FINISHED: finished})
+        tune.report({EPOCH: epoch, PLANNED: self.epochs, KEPT: self.kept, FINISHED: finished})
 
     def progress(self, progress: TrainProgress) -> None:
         """Leave the steps within a trial untold: the search's table has a line per trial."""
@@ -119,17 +122,23 @@ def describe_trial(
     return TrialResult(
         number=number,
         parameters=dict(config or {}),
-        metric=result.get(BEST),
+        metric=result.get(KEPT),
         epochs=result.get(EPOCH, 0.0),
         status="failed" if failed else ended,
         seconds=round(result.get("time_total_s", 0.0), 2),
     )
 
 
-def search(job: TrainJob, *, storage_dir: Path, on_trial: Callable[[TrialResult], None]) -> TuneRecord:
+def search(
+    job: TrainJob, *, bases: Mapping[str, Path], storage_dir: Path, on_trial: Callable[[TrialResult], None]
+) -> TuneRecord:
     """Search ``job.spec.tune`` and return all trials with the best of them.
 
-    The search is saved in ``storage_dir`` after each trial; called again with the same folder it goes on there.
+    Args:
+        job: What a trial trains, but for the searched values and the base model.
+        bases: Where each base model is that a trial may start from, by its URI.
+        storage_dir: The search is saved here after each trial; called again with the same folder it goes on.
+        on_trial: Told of each trial when it ends.
 
     Raises:
         TrainError: the GPUs are not there, or no trial came as far as a validation.
@@ -141,7 +150,7 @@ def search(job: TrainJob, *, storage_dir: Path, on_trial: Callable[[TrialResult]
     threads = share_threads(resource.cpus, count=settings.concurrent)
     TrialWatch.listener = on_trial
     with local_ray(num_cpus=threads * settings.concurrent, num_gpus=resource.gpus * settings.concurrent):
-        results = _make_tuner(job, storage_dir, threads).fit()
+        results = _make_tuner(job, bases, storage_dir, threads).fit()
         trials = [
             describe_trial(number, result.config, result.metrics, failed=result.error is not None)
             for number, result in enumerate(results, start=1)
@@ -160,27 +169,27 @@ def require_tune(spec: Product) -> Tune:
     return spec.tune
 
 
-def _make_tuner(job: TrainJob, storage_dir: Path, threads: int) -> tune.Tuner:
+def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, threads: int) -> tune.Tuner:
     """Return the tuner of a new search, or the one that continues what ``storage_dir`` holds."""
     settings = require_tune(job.spec)
     trainable = tune.with_resources(
-        tune.with_parameters(_run_trial, job=job, threads=threads),
+        tune.with_parameters(_run_trial, job=job, bases=dict(bases), threads=threads),
         {"CPU": threads, "GPU": job.spec.resources.tune.gpus},
     )
     saved = storage_dir / EXPERIMENT
     if tune.Tuner.can_restore(str(saved)):
         return tune.Tuner.restore(str(saved), trainable, resume_unfinished=True, restart_errored=False)
-    sampler = OptunaSearch(metric=BEST, mode=settings.mode, sampler=TPESampler(seed=settings.seed))
+    sampler = OptunaSearch(metric=KEPT, mode=settings.mode, sampler=TPESampler(seed=settings.seed))
     return tune.Tuner(
         trainable,
         param_space={key: _make_domain(job.spec, key) for key in settings.parameters},
         tune_config=tune.TuneConfig(
-            metric=BEST,
+            metric=KEPT,
             mode=settings.mode,
             num_samples=settings.trials or UNBOUNDED_TRIALS,
             time_budget_s=None if settings.minutes is None else settings.minutes * 60,
             search_alg=ConcurrencyLimiter(sampler, max_concurrent=settings.concurrent),
-            scheduler=make_scheduler(settings, job.spec.train.epochs),
+            scheduler=make_scheduler(settings, count_longest_epochs(job.spec)),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=EXPERIMENT, storage_path=str(storage_dir), callbacks=[TrialWatch()], verbose=0),
@@ -197,7 +206,7 @@ def make_scheduler(settings: Tune, epochs: int) -> ASHAScheduler:
     )
 
 
-def _run_trial(config: dict[str, Value], job: TrainJob, threads: int) -> None:
+def _run_trial(config: dict[str, Value], job: TrainJob, bases: dict[str, Path], threads: int) -> None:
     """Train one trial from the start to where the search ends it."""
     spec = apply_trial(job.spec, config)
     train = get_kind(spec.kind).load_train_function()
@@ -212,7 +221,9 @@ def _run_trial(config: dict[str, Value], job: TrainJob, threads: int) -> None:
             epochs=spec.train.epochs,
             evaluations_per_epoch=spec.train.evaluations_per_epoch,
         )
-        train(context, replace(job, spec=spec, output_dir=Path(folder) / "output"))
+        base_uri = spec.model.base_uri
+        base_dir = None if base_uri is None else bases[base_uri]
+        train(context, replace(job, spec=spec, base_dir=base_dir, output_dir=Path(folder) / "output"))
         context.tell(finished=True)
 
 

@@ -309,6 +309,8 @@ class Kind:
     predictor: str
     metrics: Mapping[str, Better]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
+    measured_late: frozenset[str] = frozenset()
+    """Metrics that evaluation measures and training does not, so that a search cannot go by them."""
     undefined: Mapping[str, str] = field(default_factory=dict)
     """Metric -> which rows leave it undefined, in words that end a sentence."""
     example_input: str = "your text"

@@ -34,7 +34,7 @@ from launchyard.bundle import BundleManifest, parse_file, read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.credentials import mask_text
 from launchyard.errors import LaunchyardError, RegistryError
-from launchyard.evaluation import TrainingRecord
+from launchyard.evaluation import TrainingRecord, TuneRecord
 from launchyard.records import Records, VersionRecord
 from launchyard.settings import Settings
 
@@ -44,6 +44,7 @@ CHAMPION = "champion"
 DIGEST_TAG = "launchyard.digest"
 VERSION_TAG = "launchyard.version"
 TRAINING_NAME = "training.json"
+TUNE_NAME = "tune.json"
 MAX_PARAMS = 100
 MAX_PARAM_CHARACTERS = 6000
 MAX_METRICS = 1000
@@ -158,6 +159,8 @@ class Registry:
             "launchyard.code_version": manifest.code_version,
             "launchyard.base_model": manifest.base_model.uri if manifest.base_model else "",
         }
+        if TUNE_NAME in manifest.files:
+            tags["launchyard.tuned"] = ", ".join(parse_file(path, TUNE_NAME, TuneRecord).best)
         run_name = f"{version.product} {version.version}"
         run_id: str = self._client.create_run(self._get_experiment(name), tags=tags, run_name=run_name).info.run_id
         for params in _iter_chunks(_iter_params(read_spec(path)), MAX_PARAMS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation import TrialResult, TuneRecord
 from launchyard.kind import get_kind
-from launchyard.spec.blocks import Product, Tune
+from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.spec.keys import join_path
 from launchyard.spec.problems import find_problems
 
@@ -38,6 +39,35 @@ def apply_trial(spec: Product, parameters: Mapping[str, Value]) -> Product:
         found = find_problems(err, document, form)
         problems = "; ".join(f"{join_path(problem.path)}: {problem.text}" for problem in found)
         raise SpecError(f"tune.parameters: a trial does not fit the spec: {problems}. Narrow the search.") from err
+
+
+def apply_best(spec: Product, record_path: Path) -> Product:
+    """Return what was trained: ``spec`` with the winner's values of a search's record; ``spec`` itself without one."""
+    if not record_path.is_file():
+        return spec
+    return apply_trial(spec, TuneRecord.model_validate_json(record_path.read_bytes()).best)
+
+
+def list_bases(spec: Product) -> list[str]:
+    """Return every base model that a trial may start from."""
+    candidates = spec.tune.parameters.items() if spec.tune else ()
+    trials = [
+        apply_trial(spec, {key: value})
+        for key, found in candidates
+        if isinstance(found, Choice)
+        for value in found.values
+    ]
+    return list(dict.fromkeys(uri for uri in (trial.model.base_uri for trial in (spec, *trials)) if uri is not None))
+
+
+def count_longest_epochs(spec: Product) -> int:
+    """Return the most epochs that a trial may take."""
+    candidates = spec.tune.parameters.get("train.epochs") if spec.tune else None
+    if candidates is None:
+        return spec.train.epochs
+    if isinstance(candidates, Range):
+        return int(candidates.max)
+    return max(value for value in candidates.values if isinstance(value, int))
 
 
 def takes_integers(spec: Product, key: str) -> bool:

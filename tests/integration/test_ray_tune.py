@@ -53,7 +53,12 @@ def record(folder: Path, shown: list[TrialResult]) -> TuneRecord:
     killed.kill()
     killed.communicate(timeout=60)
     shown.append(TrialResult.model_validate_json(line))
-    return search(make_job(folder, trials=TRIALS), storage_dir=folder / "killed", on_trial=shown.append)
+    return search(
+        make_job(folder, trials=TRIALS),
+        bases={"base": folder / "base"},
+        storage_dir=folder / "killed",
+        on_trial=shown.append,
+    )
 
 
 def test_a_search_that_was_killed_goes_on_with_its_finished_trials(
@@ -93,4 +98,4 @@ def test_a_spec_without_a_search_is_refused(tmp_path: Path) -> None:
     job = TrainJob(spec=make_spec(), dataset_dir=tmp_path, base_dir=tmp_path, output_dir=tmp_path)
 
     with pytest.raises(RunError, match="no tune block"):
-        search(job, storage_dir=tmp_path, on_trial=lambda _: None)
+        search(job, bases={}, storage_dir=tmp_path, on_trial=lambda _: None)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation import TrialResult
 from launchyard.kinds.text_classification import TextClassification
-from launchyard.search import apply_trial, choose_best, make_record, takes_integers
+from launchyard.search import (
+    apply_best,
+    apply_trial,
+    choose_best,
+    count_longest_epochs,
+    list_bases,
+    make_record,
+    takes_integers,
+)
 from launchyard.spec.blocks import Product
+from launchyard.spec.uris import locate_uris, map_uris
 
 DOCUMENT = {
     "api": "launchyard/v1",
@@ -62,6 +73,43 @@ def test_a_trial_that_does_not_fit_is_refused_in_the_words_of_the_spec(
 )
 def test_whole_number_keys_are_known(spec: Product, key: str, expected: bool) -> None:
     assert takes_integers(spec, key) is expected
+
+
+def test_the_bases_of_all_trials_are_fetched_and_absolute(spec: Product) -> None:
+    tune = {"trials": 2, "parameters": {"model.base": {"values": ["one", "file:///other/two"]}}}
+    searched = TextClassification.model_validate(DOCUMENT | {"tune": tune})
+
+    moved = map_uris(searched, lambda uri: f"{uri}-moved")
+
+    assert list_bases(searched) == ["model", "one", "file:///other/two"]
+    assert list_bases(moved) == ["model-moved", "one-moved", "file:///other/two-moved"]
+    assert [path for path, _ in locate_uris(searched)][-1] == ("tune", "parameters", "model.base")
+    assert list_bases(spec) == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"train.epochs": {"values": [2, 9, 5]}}, 9),
+        ({"train.epochs": {"min": 1, "max": 7}}, 7),
+        ({"train.learning_rate": {"min": 1e-5, "max": 1e-3}}, 3),
+    ],
+)
+def test_a_trial_may_take_all_the_epochs_that_it_was_given(parameters: dict[str, Any], expected: int) -> None:
+    tune = {"trials": 2, "parameters": parameters}
+
+    assert count_longest_epochs(TextClassification.model_validate(DOCUMENT | {"tune": tune})) == expected
+
+
+def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: Product, tmp_path: Path) -> None:
+    assert spec.tune is not None
+    record = make_record(spec.tune, [trial(1, 0.8), trial(2, 0.9)])
+    (tmp_path / "tune.json").write_text(record.model_dump_json())
+
+    trained = apply_best(spec, tmp_path / "tune.json")
+
+    assert (trained.train.learning_rate, trained.tune) == (2 / 1e5, None)
+    assert apply_best(spec, tmp_path / "absent.json") == spec
 
 
 def test_a_completed_trial_wins_over_a_better_one_that_was_stopped(spec: Product) -> None:

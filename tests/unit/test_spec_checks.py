@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,40 @@ def test_a_search_that_some_trial_would_fail_in_is_refused(
     tmp_path: Path, name: str, candidates: dict[str, Any], problem: str
 ) -> None:
     assert problems_of(tmp_path, tune=search(name, candidates)) == [f"tune.parameters.{name}: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "problem"),
+    [
+        ({"values": [2, 2]}, "all values are alike, so every trial would be the same. Give two or more."),
+        ({"min": 1, "max": 3, "step": 5}, "step 5 is more than max - min, so there is one candidate. Lower it."),
+    ],
+)
+def test_a_search_of_one_candidate_is_refused(tmp_path: Path, candidates: dict[str, Any], problem: str) -> None:
+    (found,) = problems_of(tmp_path, tune=search("train.epochs", candidates))
+
+    assert found.endswith(problem)
+
+
+def test_a_searched_key_that_nothing_reads_is_refused(tmp_path: Path) -> None:
+    document = {
+        "api": "launchyard/v1",
+        "product": "films",
+        "kind": "recommendation",
+        "data": {"source": "events.csv"},
+        "model": {"architecture": "ease"},
+        "tune": search("train.learning_rate", {"min": 1e-4, "max": 1e-2}, metric="diversity@10"),
+    }
+    (tmp_path / "product.yaml").write_text(json.dumps(document))
+
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path)
+
+    assert (
+        "tune.parameters.train.learning_rate: has no effect: model.architecture ease has a closed form. Remove it."
+        in str(caught.value)
+    )
+    assert "tune.metric: 'diversity@10' is measured after training only. Take one of: ndcg@10, " in str(caught.value)
 
 
 def test_a_key_inside_a_block_can_be_searched_when_the_block_is_there(tmp_path: Path) -> None:

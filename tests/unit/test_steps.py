@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from bundle_samples import PRODUCT, make_evaluation, write_bundle
-from launchyard.bundle import open_bundle
+from launchyard.bundle import open_bundle, read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import SPLITS
 from launchyard.errors import RunError, SourceError, SpecError, TrainError
@@ -25,16 +26,18 @@ from launchyard.figures import Caption, HeatmapFigure
 from launchyard.records import Records
 from launchyard.release import release
 from launchyard.settings import Settings
-from launchyard.spec.load import dump_spec
+from launchyard.spec.blocks import Tune
+from launchyard.spec.load import dump_spec, spec_sha256
 from launchyard.training.context import TrainJob
 from launchyard_pipelines.events import EventReader
-from launchyard_pipelines.ray_tune import search
-from launchyard_pipelines.steps.evaluate import EvaluateOutputs, show_in_kfp
+from launchyard_pipelines.ray_tune import TrialContext, search
+from launchyard_pipelines.steps.evaluate import EvaluateOutputs, evaluate, show_in_kfp
 from launchyard_pipelines.steps.finish import finish, remove_abandoned, remove_old_runs
 from launchyard_pipelines.steps.prepare import prepare
 from launchyard_pipelines.steps.reference import SpecReference, write_whole_numbers
 from launchyard_pipelines.steps.register import check_champion_unchanged
 from launchyard_pipelines.steps.train import apply_search, fetch_base, find_storage, name_inputs
+from tiny_base import write_base
 from tiny_candidate import make_spec
 from web_server import Page, WebServer, serve_web
 
@@ -282,6 +285,43 @@ def test_training_takes_the_values_of_the_best_trial(tmp_path: Path) -> None:
     assert apply_search(spec, File(str(tmp_path / "tune.json"))).train.learning_rate == 2e-4
 
 
+def test_a_trial_counts_as_good_as_the_weights_that_training_keeps(tmp_path: Path) -> None:
+    tune = Tune.model_validate({"trials": 1, "parameters": {"train.learning_rate": {"min": 1e-5, "max": 1e-3}}})
+    context = TrialContext(tune, 1, "cpu", tmp_path, epochs=3, evaluations_per_epoch=1)
+
+    # Kept by f1_macro: the second evaluation, though the third has more accuracy.
+    for step, best_step, accuracy in ((7, 7, 0.5), (14, 14, 0.7), (21, 14, 0.9)):
+        context.keep({"accuracy": accuracy, "step": step, "best_step": best_step})
+
+    assert (context.kept, context.evaluations) == (0.7, 3)
+
+
+def test_the_bundle_and_the_report_of_a_tuned_model_tell_what_was_trained(
+    tmp_path: Path, settings: Settings, tiny_dataset: Path, tiny_candidate: Path
+) -> None:
+    shutil.copytree(tiny_candidate, tmp_path / "candidate")
+    found = {"train.learning_rate": 0.00234, "model.base": str(write_base(tmp_path / "other"))}
+    trial = TrialResult(number=1, parameters=found, metric=0.9, epochs=4, status="completed", seconds=1)
+    record = TuneRecord(metric="accuracy", mode="max", best=found, best_metric=0.9, trials=(trial,))
+    (tmp_path / "candidate/tune.json").write_text(record.model_dump_json())
+    (tmp_path / "base").mkdir()
+    tune = {"trials": 1, "parameters": {"train.learning_rate": {"min": 1e-5, "max": 1e-2}}}
+    reference = refer_to(
+        tmp_path, model={"base": str(tmp_path / "base"), "max_length": 32}, tune=tune, serve={"runtime": "torch"}
+    )
+    bundle = tmp_path / "bundle"
+    outputs = EvaluateOutputs(File(str(bundle)), Metrics(""), Confusion(""), File(str(tmp_path / "shown.html")))
+
+    evaluate(reference, "run-1", File(str(tiny_dataset)), File(str(tmp_path / "candidate")), outputs)
+
+    spec, manifest = read_spec(bundle), open_bundle(bundle)
+    assert (spec.train.learning_rate, spec.model.base_uri, spec.tune) == (0.00234, str(tmp_path / "other"), None)
+    assert manifest.spec_sha256 == spec_sha256(spec)
+    assert manifest.base_model is not None
+    assert manifest.base_model.uri.endswith("/other")
+    assert "train.learning_rate = 0.00234" in (bundle / "report.html").read_text(encoding="utf-8")
+
+
 def test_gpus_for_trials_that_are_not_there_are_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +335,7 @@ def test_gpus_for_trials_that_are_not_there_are_refused_before_anything_starts(
     )
 
     with pytest.raises(TrainError, match=r"resources\.tune\.gpus: 2 asked for .*2 at the same time.* 1 found"):
-        search(job, storage_dir=tmp_path / "search", on_trial=lambda _: None)
+        search(job, bases={}, storage_dir=tmp_path / "search", on_trial=lambda _: None)
 
     assert list(tmp_path.iterdir()) == []
 

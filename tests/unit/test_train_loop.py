@@ -138,6 +138,19 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(tm
     assert largest_difference(task.model.state_dict(), weights[-1]) > 0
 
 
+def test_each_report_says_which_weights_would_be_kept(tmp_path: Path) -> None:
+    class Uneven(TinyTask):
+        scores = iter([0.5, 0.8, 0.6])
+
+        def measure(self, answers_VK: Any) -> dict[str, float]:
+            return {"accuracy": next(self.scores), "loss": 1.0}
+
+    reported: list[Mapping[str, float]] = []
+    run(tmp_path, make_train(epochs=3), Uneven(), on_report=reported.append)
+
+    assert [(metrics["step"], metrics["best_step"]) for metrics in reported] == [(7, 7), (14, 14), (21, 14)]
+
+
 def test_between_equal_scores_the_lower_loss_is_better(tmp_path: Path) -> None:
     class Plateau(TinyTask):
         losses = iter([1.0, 0.9, 0.95])

@@ -18,6 +18,7 @@ from launchyard.evaluation import Evaluation, TrainingRecord, TuneRecord
 from launchyard.figures import HeatmapFigure
 from launchyard.records import Records
 from launchyard.report import Lineage, ReportInputs, write_report
+from launchyard.search import apply_best
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
@@ -71,7 +72,8 @@ def evaluate(
     """
     settings = load_settings()
     with reported_step("evaluate", settings, started_s=LOADED_S) as report:
-        spec = reference.load()
+        # What was trained, not what was searched: the bundle's spec, its lineage and MLflow's parameters.
+        spec = apply_best(reference.load(), Path(candidate.path) / TUNE_NAME)
         bundle_dir = Path(outputs.bundle.path)
         job = EvaluateJob(
             spec=spec,

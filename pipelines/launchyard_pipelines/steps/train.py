@@ -6,8 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from launchyard.evaluation import TuneRecord
-from launchyard.search import apply_trial
+from launchyard.search import apply_best
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import Fetched, fetch
 from launchyard.sources.request import Progress
@@ -53,17 +52,13 @@ def train(
 
 def apply_search(spec: Product, search: Artifact | None) -> Product:
     """Return the spec with the best trial's values in place."""
-    if search is None:
-        return spec
-    record = TuneRecord.model_validate_json(Path(search.path).read_text(encoding="utf-8"))
-    return apply_trial(spec, record.best)
+    return spec if search is None else apply_best(spec, Path(search.path))
 
 
 def fetch_base(spec: Product, settings: Settings, on_download: Progress) -> Fetched | None:
     """Return the base model, if the spec has one; ``on_download`` is told how far it is."""
-    if spec.model.base_uri is None:
-        return None
-    return fetch(spec.model.base_uri, settings, base_dir=Path.cwd(), on_progress=on_download)
+    uri = spec.model.base_uri
+    return None if uri is None else fetch(uri, settings, base_dir=Path.cwd(), on_progress=on_download)
 
 
 def make_job(spec: Product, dataset: Artifact, output_dir: Path, base: Fetched | None) -> TrainJob:
@@ -72,9 +67,9 @@ def make_job(spec: Product, dataset: Artifact, output_dir: Path, base: Fetched |
     return TrainJob(spec=spec, dataset_dir=Path(dataset.path), base_dir=base_dir, output_dir=output_dir)
 
 
-def name_inputs(fingerprint: str, base: Fetched | None) -> str:
-    """Return a text that differs when the rows or the content of the base model do, whatever the base is called."""
-    return fingerprint if base is None else f"{fingerprint}\0{base.record.sha256}"
+def name_inputs(fingerprint: str, *bases: Fetched | None) -> str:
+    """Return a text that differs when the rows or the content of a base model do, whatever the base is called."""
+    return "\0".join((fingerprint, *(base.record.sha256 for base in bases if base is not None)))
 
 
 def find_storage(settings: Settings, spec: Product, inputs: str, code_version: str) -> Path:

@@ -8,13 +8,15 @@ from pathlib import Path
 from launchyard.atomic import write_text
 from launchyard.errors import RunError
 from launchyard.evaluation import TrialResult
+from launchyard.search import list_bases
 from launchyard.settings import load_settings
+from launchyard.sources import fetch
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.events import reported_step
 from launchyard_pipelines.ray_tune import search as run_search
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
-from launchyard_pipelines.steps.train import fetch_base, find_storage, make_job, name_inputs
+from launchyard_pipelines.steps.train import find_storage, make_job, name_inputs
 
 
 def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: Artifact) -> None:
@@ -25,16 +27,20 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
         if spec.tune is None:
             raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
         budget = spec.tune.trials or 0
-        base = fetch_base(spec, settings, report.download)
-        storage_dir = find_storage(settings, spec, f"{name_inputs(fingerprint, base)}-tune", compute_code_version())
-        job = make_job(spec, dataset, storage_dir / "best", base)
+        bases = {
+            uri: fetch(uri, settings, base_dir=Path.cwd(), on_progress=report.download) for uri in list_bases(spec)
+        }
+        inputs = f"{name_inputs(fingerprint, *bases.values())}-tune"
+        storage_dir = find_storage(settings, spec, inputs, compute_code_version())
+        job = make_job(spec, dataset, storage_dir / "best", None)
+        base_dirs = {uri: base.path for uri, base in bases.items()}
         finished: list[TrialResult] = []
 
         def show(trial: TrialResult) -> None:
             finished.append(trial)
             report.progress(len(finished), max(budget, len(finished)), describe_trial(trial), lasting=True)
 
-        record = run_search(job, storage_dir=storage_dir, on_trial=show)
+        record = run_search(job, bases=base_dirs, storage_dir=storage_dir, on_trial=show)
         write_text(Path(search.path), record.model_dump_json(indent=2))
         # A search that is done must not be taken for an interrupted one: `--from tune` searches anew.
         shutil.rmtree(storage_dir, ignore_errors=True)

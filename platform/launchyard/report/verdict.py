@@ -202,7 +202,7 @@ def _steps_after_refusal(inputs: ReportInputs) -> tuple[Step, ...]:
     if rarest is not None:
         label, count = rarest
         steps.append(Step(phrase("next.more_rows", label=label, count=format_number(count))))
-    if inputs.spec.tune is None:
+    if inputs.tuning is None:
         steps.append(Step(phrase("next.tune")))
     return tuple(steps)
 

@@ -256,6 +256,8 @@ class Range(Block):
             raise ValueError(f"min must be below max, got {self.min:g} and {self.max:g}")
         if self.log and (self.min <= 0 or self.step is not None):
             raise ValueError("log needs min above 0 and no step")
+        if self.step is not None and self.step > self.max - self.min:
+            raise ValueError(f"step {self.step:g} is more than max - min, so there is one candidate. Lower it")
         return self
 
 
@@ -263,6 +265,12 @@ class Choice(Block):
     """Values to choose from."""
 
     values: tuple[bool | int | float | str | None, ...] = Field(min_length=2, description="Candidates.")
+
+    @model_validator(mode="after")
+    def _is_a_choice(self) -> Self:
+        if len({(type(value), value) for value in self.values}) < 2:
+            raise ValueError("all values are alike, so every trial would be the same. Give two or more")
+        return self
 
 
 class Tune(Block):

@@ -69,6 +69,9 @@ def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
     if tune is None:
         return
     yield from _check_metric(tune.metric, ("tune", "metric"), kind)
+    if tune.metric in kind.measured_late:
+        known = ", ".join(name for name in kind.metrics if name not in kind.measured_late)
+        yield Problem(("tune", "metric"), f"'{tune.metric}' is measured after training only. Take one of: {known}")
     direction = kind.find_direction(tune.metric)
     if direction not in (None, tune.mode):
         better = "more" if direction == "max" else "less"
@@ -91,8 +94,8 @@ def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> It
     if problem is not None:
         yield problem
         return
-    for value in _list_extremes(candidates, is_whole=float not in types_):
-        yield from _check_candidate(spec, path, value)
+    extremes = _list_extremes(candidates, is_whole=float not in types_)
+    yield from dict.fromkeys(text for value in extremes for text in _check_candidate(spec, path, value))
 
 
 def _tell_unsearchable(spec: Product, path: tuple[str, ...], types_: set[type]) -> str | None:
@@ -127,17 +130,19 @@ def _list_extremes(candidates: Range | Choice, *, is_whole: bool) -> tuple[Any, 
 
 
 def _check_candidate(spec: Product, path: tuple[str, ...], value: Any) -> Iterator[str]:
-    """Yield why the spec would be wrong with ``value`` at the searched key."""
+    """Yield why the spec would be wrong with ``value`` at the searched key, or no other than without it."""
     document: dict[str, Any] = spec.model_dump(mode="json")
     node = document
     for parent in path[:-1]:
         node = node[parent]
     node[path[-1]] = value
     try:
-        type(spec).from_document(document)
+        trial = type(spec).from_document(document)
     except ValidationError as err:
         for problem in find_problems(err, document, type(spec)):
             yield f"a candidate {problem.text}"
+    else:
+        yield from (_ineffective(path, reason).text for given, reason in trial.iter_ineffective() if given == path)
 
 
 def _value_at(spec: Product, path: tuple[str, ...]) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
-from launchyard.spec.blocks import Block, check_uri
+from launchyard.spec.blocks import Block, Choice, Range, Tune, check_uri
+from launchyard.spec.keys import find_key, split_path
 
 Path = tuple[str, ...]
 Change = Callable[[Path, str], str]
@@ -34,13 +35,32 @@ def locate_uris(block: Block) -> list[tuple[Path, str]]:
         found.append((path, uri))
         return uri
 
-    _map_block(block, collect, ())
+    _map_spec(block, collect)
     return found
 
 
 def map_uris(block: AnyBlock, change: Callable[[str], str]) -> AnyBlock:
     """Return ``block`` with each source URI below it replaced by what ``change`` makes of it."""
-    return _map_block(block, lambda _, uri: change(uri), ())
+    return _map_spec(block, lambda _, uri: change(uri))
+
+
+def _map_spec(block: AnyBlock, change: Change) -> AnyBlock:
+    """Return ``block`` with its URIs changed, those too that a search chooses from."""
+    mapped = _map_block(block, change, ())
+    tune = getattr(mapped, "tune", None)
+    if not isinstance(tune, Tune):
+        return mapped
+    parameters = {name: _map_candidates(type(block), name, found, change) for name, found in tune.parameters.items()}
+    return mapped.model_copy(update={"tune": tune.model_copy(update={"parameters": parameters})})
+
+
+def _map_candidates(spec: type[Block], name: str, candidates: Range | Choice, change: Change) -> Range | Choice:
+    key = find_key(spec, split_path(spec, name))
+    if key is None or not _takes_uri(key.field) or not isinstance(candidates, Choice):
+        return candidates
+    path = ("tune", "parameters", name)
+    values = tuple(change(path, value) if isinstance(value, str) else value for value in candidates.values)
+    return candidates.model_copy(update={"values": values})
 
 
 def _map_block(block: AnyBlock, change: Change, path: Path) -> AnyBlock:

@@ -64,6 +64,7 @@ class TrainContext(Protocol):
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
         """Publish this evaluation's metrics and, from rank 0, a checkpoint folder; all ranks call it alike.
 
+        Among the metrics are ``step`` and ``best_step``, the step whose weights would be kept if training ended now.
         Returns once the checkpoint is safe; not at all in a trial that its search stops here.
         """
         ...

@@ -224,7 +224,8 @@ class TrainingLoop:
         if self.context.rank == 0 and not self.is_finished:
             folder = self.context.scratch_dir / f"step-{self.history.step}"
             save_checkpoint(folder, self.history, weights, self.best, self.optimizer.state_dict())
-        self.context.report({**metrics, "step": self.history.step}, folder)
+        steps = {"step": self.history.step, "best_step": self.history.best_step}
+        self.context.report({**metrics, **steps}, folder)
 
     def _validate(self) -> dict[str, float]:
         context = self.context

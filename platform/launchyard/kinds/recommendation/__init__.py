@@ -321,6 +321,7 @@ KIND = Kind(
         "novelty@10": "max",
         "popularity_bias@10": "min",
     },
+    measured_late=frozenset({"diversity@10"}),
     undefined={
         "diversity@10": "no list holds two items with a category; data.items.categories names their column",
         **dict.fromkeys(("novelty@10", "popularity_bias@10"), "nobody is recommended anything"),

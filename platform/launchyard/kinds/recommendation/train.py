@@ -178,7 +178,7 @@ def _compute(rows: _Rows, model: Popularity | ItemKnn | Ease) -> None:
         scorer = load_scorer(rows.job.output_dir / "model", threads=rows.context.threads)
         metrics = measure_scorer(scorer, rows.validation, rows.catalogue, exclude_seen=rows.exclude_seen)
         _write_record(rows, _describe_computation(rows, arrays, metrics, seconds))
-    rows.context.report({**metrics, "step": 1})
+    rows.context.report({**metrics, "step": 1, "best_step": 1})
 
 
 def _compute_arrays(rows: _Rows, model: Popularity | ItemKnn | Ease) -> Arrays:
