@@ -517,3 +517,14 @@ def test_a_failure_leaves_the_older_data_set_alone(tmp_path: Path) -> None:
 
     assert load_manifest(tmp_path / "out") == manifest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["_id_high", "source_row", "row", "_given", "a.b", 'q"', "日本", "split"])
+def test_a_column_may_have_any_name(tmp_path: Path, name: str) -> None:
+    rows = [{"text": f"text number {n}", "label": "ab"[n % 2], name: "xy"[n % 3 == 0]} for n in range(60)]
+
+    spec = TextClassification.model_validate(make_spec().model_dump(mode="json") | {"evaluate": {"slices": [name]}})
+
+    prepare(tmp_path, spec, rows)
+
+    assert set(read_split(tmp_path / "out", "train")[name].to_pylist()) == {"x", "y"}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from launchyard.data.columns import ROW_NUMBER
 from launchyard.data.intake import REDACTED
 from launchyard.data.redact import clean_text
-from launchyard.errors import DataError, SpecError
+from launchyard.errors import DataError
 from launchyard.kinds.text_classification import TextClassification
 from launchyard.kinds.text_classification.data import TextRecipe
 
@@ -202,11 +202,6 @@ def test_dates_become_seconds() -> None:
 def test_a_time_that_is_none_is_an_error_with_value_and_row() -> None:
     with pytest.raises(DataError, match=r"data\.split\.time: is neither .*, found 'yesterday' in row 1"):
         _recipe(split={"time": "at"}).convert(_batch(text=["a"], label=["a"], at=["yesterday"]))
-
-
-def test_a_slice_named_like_an_example_column_is_refused() -> None:
-    with pytest.raises(SpecError, match="'label' is a column that every example has"):
-        _recipe(slices=("label",), label={"column": "sentiment"})
 
 
 def test_where_a_batch_ends_makes_no_difference() -> None:

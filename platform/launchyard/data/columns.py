@@ -16,7 +16,7 @@ from launchyard.data.identity import hash_values
 from launchyard.data.redact import quote_value
 from launchyard.errors import DataError
 
-ROW_NUMBER = "source_row"
+ROW_NUMBER = "launchyard:row"
 """Column that reading adds to every batch of a source: the number of the row in it, from 1, for messages."""
 
 MOST_NAMED = 5

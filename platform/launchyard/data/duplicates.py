@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from launchyard.data.identity import ID_COLUMNS, id_halves
 
-GIVEN = "_given"
+GIVEN = "launchyard:given"
 """Column of the split that a row's source was given for: its place in ``dataset.SPLITS``, train when none was."""
 
 

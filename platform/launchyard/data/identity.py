@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 UInts = NDArray[np.uint64]
 
-ID_HIGH = "_id_high"
-ID_LOW = "_id_low"
+ID_HIGH = "launchyard:id_high"
+ID_LOW = "launchyard:id_low"
 ID_COLUMNS = (ID_HIGH, ID_LOW)
 """The two halves of a row's identity while rows are being prepared; ``row_id`` is their hex form on disk."""
 

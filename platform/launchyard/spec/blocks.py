@@ -461,6 +461,13 @@ class Product(Block):
         """Yield each key that was changed from its default although nothing reads it in this spec."""
         yield from self.data.iter_ineffective()
 
+    def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield each key, by its path, that names what the kind keeps for itself, and what is wrong.
+
+        These are problems of a spec that is to be run; a version that was made of one answers all the same.
+        """
+        yield from ()
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return the spec that plain values describe, read strictly: ``'3'`` is not 3, and true is not 1.

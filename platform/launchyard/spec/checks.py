@@ -27,7 +27,13 @@ SCALARS = (bool, int, float, str, types.NoneType)
 
 def check_product(spec: Product, kind: Kind) -> list[Problem]:
     """Return every problem of a spec whose keys are right one by one."""
-    return [*_check_secrets(spec), *_check_metrics(spec, kind), *_check_search(spec, kind), *_find_ineffective(spec)]
+    return [
+        *_check_secrets(spec),
+        *_check_metrics(spec, kind),
+        *_check_search(spec, kind),
+        *_check_names(spec),
+        *_find_ineffective(spec),
+    ]
 
 
 def _check_secrets(spec: Product) -> Iterator[Problem]:
@@ -39,6 +45,11 @@ def _check_secrets(spec: Product) -> Iterator[Problem]:
                 f"holds {found} as it is, and a spec is kept and shown. Write ${{NAME}} in its place, and set the "
                 "environment variable NAME",
             )
+
+
+def _check_names(spec: Product) -> Iterator[Problem]:
+    """Yield each name that the kind keeps for itself."""
+    yield from (Problem(path, problem) for path, problem in spec.iter_conflicts())
 
 
 def _check_metrics(spec: Product, kind: Kind) -> Iterator[Problem]:

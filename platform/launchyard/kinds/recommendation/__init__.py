@@ -33,6 +33,14 @@ LEARNED = (Content, LightGcn, SasRec)
 """Architectures that learn by gradient descent; the others have a closed form."""
 
 
+EVENT_COLUMNS = ("user", "item", "timestamp", "weight")
+"""Columns that every event has, whatever the source calls them."""
+USER_PROFILE, ITEM_STATISTICS = "user_profile", "item_statistics"
+"""The feature sets that the kind computes by itself."""
+OWN_PREFIX = "launchyard_"
+"""Of sets that the platform keeps beside those of a product."""
+
+
 class Interactions(Block):
     """Columns of the interaction log."""
 
@@ -277,6 +285,22 @@ class Recommendation(Product):
         """Return the circumstances and attributes that a request may give."""
         users = () if self.data.users is None else self.data.users.attributes
         return tuple(dict.fromkeys((*self.data.interactions.context, *users)))
+
+    def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield each name of a column or set that the kind has for itself."""
+        yield from super().iter_conflicts()
+        for name in self.data.interactions.context:
+            if name in EVENT_COLUMNS:
+                columns = ", ".join(EVENT_COLUMNS)
+                problem = (
+                    f"'{name}' is a column that every event has, as {columns} are. Rename the circumstance's column"
+                )
+                yield ("data", "interactions", "context"), problem
+        if self.data.users is not None and "user" in self.data.users.attributes:
+            yield ("data", "users", "attributes"), "'user' is the column of the id. Rename the attribute's column"
+        for name in self.features.sets:
+            if name in (USER_PROFILE, ITEM_STATISTICS) or name.startswith(OWN_PREFIX):
+                yield ("features", "sets", name), "is the name of a set that the platform keeps. Rename yours"
 
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""

@@ -27,15 +27,13 @@ from launchyard.event_log import EventLog
 from launchyard.features import ENTITY, TIMESTAMP
 from launchyard.identity import list_pseudonyms, pseudonymise
 from launchyard.kind import PrepareJob
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation import ITEM_STATISTICS, USER_PROFILE, Recommendation
 from launchyard.kinds.recommendation.catalogue import Catalogue, read_catalogue, read_users
 from launchyard.kinds.recommendation.checks import ADVICE, Counts, check_events, warn_of_events
 from launchyard.kinds.recommendation.clean_log import CleanLog, fingerprint, profile_columns
 from launchyard.kinds.recommendation.collected import limit_collected
 from launchyard.kinds.recommendation.event_rows import Codebook, EventLogReader, Events, concatenate
 from launchyard.kinds.recommendation.profiles import (
-    ITEM_STATISTICS,
-    USER_PROFILE,
     VECTOR_SIZE,
     iter_item_statistics,
     iter_profiles,

@@ -89,9 +89,11 @@ class RankingEvaluator:
         held = self._read(rows)
         lengths_B = held.events.count_events()
         known = [rows[name].to_pylist() for name in ("context", "attributes") if name in rows.column_names]
+        # What is both a circumstance and an attribute is told by the event itself.
         columns = {
-            name: [str(value[name]) for values in known if name in values[0] for value in values]
+            name: next([str(value[name]) for value in values] for values in known if values and name in values[0])
             for name in self.spec.evaluate.slices
+            if rows.num_rows
         }
         return {
             "events of the user": [_name_length(int(length)) for length in lengths_B],

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from launchyard.atomic import write_text
 from launchyard.evaluation import RuntimeCandidate
 from launchyard.kind import ExportJob, Row
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation import ITEM_STATISTICS, Recommendation
 from launchyard.kinds.recommendation.context import learn_lifts
 from launchyard.kinds.recommendation.data import FEATURES_FOLDER, USERS_NAME
 from launchyard.kinds.recommendation.day_counts import read_day_counts, save_day_counts
@@ -28,7 +28,6 @@ from launchyard.kinds.recommendation.predict import (
     RERANK_NAME,
     RecommendationPredictor,
 )
-from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS
 from launchyard.kinds.recommendation.request import RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
 from launchyard.kinds.recommendation.scorers import load_scorer

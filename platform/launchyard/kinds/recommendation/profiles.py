@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from launchyard.data.feature_rows import make_schema
 from launchyard.features import DAY_S, ENTITY, TIMESTAMP, Feature, FeatureSet
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation import ITEM_STATISTICS, USER_PROFILE, Recommendation
 from launchyard.kinds.recommendation.event_rows import Events
 from launchyard.spec.blocks import Product
 
-USER_PROFILE, ITEM_STATISTICS = "user_profile", "item_statistics"
 BUCKET_DAYS = 60
 """Days of activity that are kept, one number each; windows reach no further back."""
 VECTOR_SIZE = 16

@@ -29,12 +29,12 @@ from launchyard.feature_publishing import refill_features
 from launchyard.features import FeatureSet
 from launchyard.identity import FORMER_USERS, pseudonymise
 from launchyard.kind import Output, Row
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation import ITEM_STATISTICS, USER_PROFILE, Recommendation
 from launchyard.kinds.recommendation.candidates import RecentlyUsed
 from launchyard.kinds.recommendation.day_counts import DayCounts, read_online
 from launchyard.kinds.recommendation.declared import DeclaredSet, list_numeric, read_rows
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
-from launchyard.kinds.recommendation.profiles import ITEM_STATISTICS, USER_PROFILE, Profile, describe_features
+from launchyard.kinds.recommendation.profiles import Profile, describe_features
 from launchyard.kinds.recommendation.request import KNOWN, Known
 from launchyard.kinds.recommendation.schemas import UserEventInput
 from launchyard.kinds.recommendation.shelf import Shelf

@@ -123,6 +123,10 @@ class TextServe(Serve):
     runtime_tolerance: float = Field(0.002, ge=0, description="How much validation accuracy a faster runtime may cost.")
 
 
+OWN_COLUMNS = ("text", "label", "row_id")
+"""Columns that every example has, whatever the source calls them."""
+
+
 class TextClassification(Product):
     """A text classification product."""
 
@@ -132,6 +136,19 @@ class TextClassification(Product):
     train: TextTrain = Field(TextTrain(), description="Optimisation.")
     evaluate: TextEvaluate = Field(TextEvaluate(), description="Measures and gates.")
     serve: TextServe = Field(TextServe(), description="How the endpoint answers.")
+
+    def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield each column of a slice, group or time that has the name of one that every example has."""
+        yield from super().iter_conflicts()
+        split = self.data.split
+        named = [(("evaluate", "slices"), name) for name in self.evaluate.slices]
+        named += [
+            (("data", "split", key), name) for key in ("group", "time") if (name := getattr(split, key)) is not None
+        ]
+        for path, name in named:
+            if name in OWN_COLUMNS:
+                columns = ", ".join(OWN_COLUMNS)
+                yield path, f"'{name}' is a column that every example has, as {columns} are. Rename it in the source"
 
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""

@@ -18,7 +18,6 @@ from launchyard.errors import DataError, SpecError
 from launchyard.kinds.text_classification import Bin, LabelRule, TextClassification
 from launchyard.spec.blocks import ClassSources, Product
 
-OWN_COLUMNS = ("text", "label", "row_id")
 LEAK_SHARE = 0.9
 SHORTEST_LEAK = 3
 _FRACTION = re.compile(r"-?[0-9]+\.[0-9]*[1-9]0*")
@@ -40,12 +39,6 @@ class TextRecipe:
             raise SpecError(f"kind: text-classification was asked for, found '{spec.kind}'. Use that kind's recipe.")
         self._data = spec.data
         self._slices = tuple(dict.fromkeys(spec.evaluate.slices))
-        taken = {*self._slices, spec.data.split.group, spec.data.split.time} & {*OWN_COLUMNS}
-        if taken:
-            raise SpecError(
-                f"evaluate.slices, data.split: '{', '.join(sorted(map(str, taken)))}' is a column that every example "
-                "has. Rename the column in the source."
-            )
 
     def source_columns(self) -> tuple[str, ...]:
         """Return the columns of text, label, slices, group and time."""
