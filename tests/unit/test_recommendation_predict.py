@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from contract_recommendation import write_base
@@ -15,6 +17,7 @@ from launchyard.errors import RequestError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
 from launchyard.kinds.recommendation.candidates import favour_fresh, take_best
+from launchyard.kinds.recommendation.evaluate import RankingEvaluator
 from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.request import KNOWN, Known, RecommenderConfig
@@ -86,6 +89,20 @@ def test_a_measured_profile_counts_all_events_as_the_published_one_does(load: Lo
     assert measured.write(3) == published.write(3)
     assert (measured.num_events, len(measured.recent_items)) == (7, 3)
     assert len(predictor._make_history(measured, row).items_L) == 3
+
+
+def test_a_slice_may_be_both_a_circumstance_and_an_attribute(bundle: tuple[Path, Evaluation]) -> None:
+    spec = make_spec(model={"architecture": "ease"}, train={}, evaluate={"slices": ["country"]})
+    dataset_dir = bundle[0].parent / "dataset"
+    rows = pq.read_table(dataset_dir / "test.parquet")
+    here = pa.array(["here"] * rows.num_rows)
+    rows = rows.drop_columns(["context"]).append_column(
+        "context", pa.StructArray.from_arrays([here], names=["country"])
+    )
+
+    found = RankingEvaluator(spec, dataset_dir).slices(rows)
+
+    assert found["country"] == ["here"] * rows.num_rows
 
 
 def test_another_event_changes_the_answer(load: Load) -> None:

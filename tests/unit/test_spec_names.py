@@ -23,29 +23,19 @@ def check(folder: Path, blocks: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "expected"),
+    ("data", "sets", "expected"),
     [
-        (
-            {"data": {"source": "l.csv", "interactions": {"context": ["weight"]}}},
-            "data.interactions.context: 'weight' is",
-        ),
-        (
-            {"data": {"source": "l.csv", "users": {"source": "u.csv", "attributes": ["user"]}}},
-            "data.users.attributes: 'us",
-        ),
-        (
-            {"data": {"source": "l.csv"}, "features": {"sets": {"user_profile": PRICES}}},
-            "features.sets.user_profile: is",
-        ),
-        (
-            {"data": {"source": "l.csv"}, "features": {"sets": {"launchyard_x": PRICES}}},
-            "features.sets.launchyard_x: is",
-        ),
+        ({"interactions": {"context": ["weight"]}}, {}, r"data\.interactions\.context: 'weight' is"),
+        ({"users": {"source": "u.csv", "attributes": ["user"]}}, {}, r"data\.users\.attributes: 'user' is"),
+        ({}, {"user_profile": PRICES}, r"features\.sets\.user_profile: is"),
+        ({}, {"launchyard_x": PRICES}, r"features\.sets\.launchyard_x: is"),
     ],
 )
-def test_names_of_the_recommenders_own_are_refused(tmp_path: Path, blocks: dict[str, Any], expected: str) -> None:
+def test_names_of_the_recommenders_own_are_refused(
+    tmp_path: Path, data: dict[str, Any], sets: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(SpecError, match=expected):
-        check(tmp_path, RECOMMENDER | blocks)
+        check(tmp_path, RECOMMENDER | {"data": {"source": "l.csv", **data}, "features": {"sets": sets}})
 
 
 @pytest.mark.parametrize(

@@ -141,11 +141,9 @@ class TextClassification(Product):
         """Yield each column of a slice, group or time that has the name of one that every example has."""
         yield from super().iter_conflicts()
         split = self.data.split
-        named = [(("evaluate", "slices"), name) for name in self.evaluate.slices]
-        named += [
-            (("data", "split", key), name) for key in ("group", "time") if (name := getattr(split, key)) is not None
-        ]
-        for path, name in named:
+        slices = [(("evaluate", "slices"), name) for name in self.evaluate.slices]
+        rules = [(("data", "split", "group"), split.group), (("data", "split", "time"), split.time)]
+        for path, name in (*slices, *rules):
             if name in OWN_COLUMNS:
                 columns = ", ".join(OWN_COLUMNS)
                 yield path, f"'{name}' is a column that every example has, as {columns} are. Rename it in the source"
