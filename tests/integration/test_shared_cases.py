@@ -88,6 +88,12 @@ def test_days_without_separators_are_days(shared_dir: Path, tmp_path: Path) -> N
     assert any("the newest event is of 2023-11-22" in warning for warning in manifest.warnings)
 
 
+def test_labels_that_end_in_what_nobody_sees_are_named(shared_dir: Path, tmp_path: Path) -> None:
+    manifest = prepare_case(shared_dir, tmp_path, "labels-zero-width")
+
+    assert any(r"'positive' (15 rows) and 'positive\u200b' (15 rows)" in warning for warning in manifest.warnings)
+
+
 def test_a_file_in_the_users_folder_is_found(shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(shared_dir / "cases" / "path-tilde" / "bugs-reviews.csv", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from launchyard.data.lookalikes import warn_of_lookalikes
 from launchyard.dataset import SPLITS, CheckResult, SplitName
 from launchyard.errors import DataError
 from launchyard.spec.blocks import Checks
@@ -108,7 +109,7 @@ def require_checks(results: Iterable[CheckResult], advice: Mapping[str, str]) ->
 def warn_of_labels(label_counts: Mapping[SplitName, Mapping[str, int]]) -> list[str]:
     """Return what is odd about the labels of prepared rows, though a model can be trained on them."""
     train = label_counts["train"]
-    warnings = []
+    warnings = warn_of_lookalikes({label: sum(label_counts[split][label] for split in SPLITS) for label in train})
     most, fewest = max(train, key=lambda x: train[x]), min(train, key=lambda x: train[x])
     if train[most] > HEAVY_IMBALANCE * max(1, train[fewest]):
         warnings.append(
