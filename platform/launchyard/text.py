@@ -64,6 +64,11 @@ class TextPreprocessor:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._truncate(encoding.ids) or [self.config.pad_id] for encoding in encodings]
 
+    def has_content(self, tokens: Sequence[int]) -> bool:
+        """Return whether an encoded row holds a token of its text, not only those that every row has."""
+        num_added = len(self._prefix) + len(self._suffix)
+        return len(tokens) > num_added if num_added else list(tokens) != [self.config.pad_id]
+
     def find_spans(self, text: str) -> list[tuple[int, int]]:
         """Return where each token of ``encode([text])[0]`` stands in a cleaned ``text``, as (start, end) characters.
 

@@ -135,6 +135,35 @@ def test_a_text_in_another_script_is_seen_and_not_answered_surely(predictor: Tex
     assert predictor.predict([row])[0]["abstained"]
 
 
+NOTHING_TO_READ = ("\u200b", "\0", "\u200b\ufeff\u2060 \x07", "\ufe0f", "\u0301", "\u202a\u202c")
+
+
+@pytest.mark.parametrize("text", NOTHING_TO_READ)
+def test_a_text_with_nothing_to_read_is_abstained_from_whatever_the_threshold(
+    predictor: TextPredictor, tiny_bundle: Path, tmp_path: Path, text: str
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    predictor.config.model_copy(update={"min_confidence": None}).save(tmp_path / "bundle")
+    never = TextPredictor.load(tmp_path / "bundle", threads=1)
+
+    for loaded in (predictor, never):
+        alone = loaded.predict([loaded.parse(text)])[0]
+        among = loaded.predict([loaded.parse(TEXTS[0]), loaded.parse(text)])
+
+        assert alone["abstained"]
+        assert among[1]["abstained"]
+    assert not never.predict([never.parse("\u200bgood\u200b")])[0]["abstained"]
+
+
+def test_a_text_without_any_token_is_told_from_one_with(predictor: TextPredictor) -> None:
+    bare = TextPreprocessor(Tokenizer(BPE(vocab={"a": 1}, merges=[])), TextConfig(max_length=8, pad_id=0))
+
+    for preprocessor in (predictor.preprocessor, bare):
+        nothing, something = preprocessor.encode(["\u200b", "a"])
+        assert not preprocessor.has_content(nothing)
+        assert preprocessor.has_content(something)
+
+
 def test_a_sure_answer_to_a_text_like_those_trained_on_is_not_abstained_from(
     predictor: TextPredictor, tiny_dataset: Path
 ) -> None:

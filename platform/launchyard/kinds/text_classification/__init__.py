@@ -111,7 +111,9 @@ class TextTrain(Train):
 class TextEvaluate(Evaluate):
     """What is measured, and when an answer is marked as not sure."""
 
-    abstain: Abstain | None = Field(Abstain(), description="When answers are marked as not sure; null: they never are.")
+    abstain: Abstain | None = Field(
+        Abstain(), description="When answers are marked as not sure; null: only where a text has nothing to read."
+    )
 
 
 class TextServe(Serve):

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal, Self, cast
+from unicodedata import category
 from unicodedata import name as unicode_name
 
 import numpy as np
@@ -36,6 +37,8 @@ MIN_FILL = 0.75
 """Rows share a forward pass when the shortest has at least this share of the longest's tokens..."""
 FREE_PADDING = 8
 """... or is at most this many tokens shorter: below that, a pass of its own costs more than padding."""
+GLYPHS = "LNPS"
+"""First letters of the Unicode categories whose characters can be seen: letters, numbers, punctuation, symbols."""
 SCRIPT_SAMPLE = 200
 """Letters that a text's script is read from."""
 
@@ -130,7 +133,10 @@ class TextPredictor:
             return []
         ids = self._encode(rows)
         probabilities_BC = softmax(self._logits(ids) / self.config.temperature)
-        return [self._answer(row, tokens) for row, tokens in zip(probabilities_BC, ids, strict=True)]
+        return [
+            self._answer(probability_C, tokens, row["text"])
+            for probability_C, tokens, row in zip(probabilities_BC, ids, rows, strict=True)
+        ]
 
     def explain(self, rows: Sequence[Row]) -> list[Output]:
         """Return each row's output together with what every word adds to the label's logit.
@@ -170,17 +176,20 @@ class TextPredictor:
             logits_BC[group] = self._runtime.compute(*self.preprocessor.pad([ids[index] for index in group]))
         return logits_BC
 
-    def _answer(self, probability_C: NDArray[np.float64], tokens: Sequence[int]) -> Output:
+    def _answer(self, probability_C: NDArray[np.float64], tokens: Sequence[int], text: str) -> Output:
         best = int(probability_C.argmax())
         confidence = float(probability_C[best])
         return {
             "label": self.config.labels[best],
             "scores": dict(zip(self.config.labels, probability_C.tolist(), strict=True)),
             "confidence": confidence,
-            "abstained": self._is_unsure(confidence, tokens),
+            "abstained": self._is_unsure(confidence, tokens, text),
         }
 
-    def _is_unsure(self, confidence: float, tokens: Sequence[int]) -> bool:
+    def _is_unsure(self, confidence: float, tokens: Sequence[int], text: str) -> bool:
+        if not (self.preprocessor.has_content(tokens) and has_glyph(text)):
+            # The model saw nothing: its answer is the same whatever was sent.
+            return True
         if self.config.min_confidence is None:
             return False
         unknown = share_unknown(tokens, self._unknown_id)
@@ -222,6 +231,15 @@ def find_script(text: str) -> str:
     """
     scripts = [_letter_script(letter) for letter in islice(filter(str.isalpha, text), SCRIPT_SAMPLE)]
     return max(sorted(set(scripts)), key=scripts.count, default="none")
+
+
+def has_glyph(text: str) -> bool:
+    r"""Return whether a text has a character that can be seen by itself: a letter, digit, sign or symbol.
+
+    >>> has_glyph("\u200b!"), has_glyph("\u200b\ufe0f\0 ")
+    (True, False)
+    """
+    return any(category(character)[0] in GLYPHS for character in text)
 
 
 def _share(text: str, has_property: Callable[[str], bool]) -> float:

@@ -48,5 +48,7 @@ class TextOutput(BaseModel):
     label: str = Field(description="The most probable label.")
     scores: dict[str, float] = Field(description="Calibrated probability of each label; they add up to 1.")
     confidence: float = Field(ge=0, le=1, description="Probability of `label`.")
-    abstained: bool = Field(description="True: the model is not sure, or the text is unlike what it was trained on.")
+    abstained: bool = Field(
+        description="True: the model is not sure, or the text has nothing to read or is unlike what was trained on."
+    )
     explanation: TextExplanation | None = Field(None, description="Only in answers of explain.")
