@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import from_json
@@ -16,15 +17,23 @@ from launchyard.event_log import Event
 from launchyard.foreign_text import StorableText
 from launchyard.kind import Predictor, Resources, Row
 from launchyard_serving.problems import Problem
+from launchyard_serving.slices import Slice, TooMany, TooMuch, slice_body
 
 MEDIA_TYPE = "application/json"
 MAX_COMMENT_CHARACTERS = 2000
 MAX_ID_CHARACTERS = 200
 MAX_LABEL_CHARACTERS = 512
+MAX_LENGTH_DIGITS = 18
 MAX_FEEDBACK_BYTES = 16 * 2**10
 READ_TIMEOUT_S = 30.0
 """Longest time for a body to come in; a slow line is the client's, so serve.timeout_s begins after it."""
 
+SMALL_BODY_BYTES = 2 * 2**10
+"""Bodies up to this size are read in one go on the event loop, for the way to a thread and back takes longer."""
+MAX_LISTED = 100
+"""Most wrong places that one answer lists."""
+
+INPUTS_EXAMPLE = '{"inputs": [...]}'
 EVENTS_EXAMPLE = '{"events": [...]}, or one event'
 SCHEMA_HINT = "GET schema shows a right one."
 
@@ -71,8 +80,8 @@ class FeedbackBody(BaseModel):
         return self
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Return the body of ``request``.
+async def read_body(request: Request, max_bytes: int, hold: Callable[[int], None]) -> bytes:
+    """Return the body of ``request``; ``hold`` is told how many bytes come in, and may refuse them.
 
     Raises:
         Problem: it is not declared as JSON (415), is larger than ``max_bytes`` (413, found out by its declared
@@ -82,14 +91,14 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     if declared.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"header content-type: must be {MEDIA_TYPE}, got '{declared}'. Send it with every body.",
+            f"header content-type: must be {MEDIA_TYPE}, got '{declared[:60]}'. Send it with every body.",
         )
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes:
-        _refuse_size(int(length), max_bytes)
+    if length.isascii() and length.isdigit() and (len(length) > MAX_LENGTH_DIGITS or int(length) > max_bytes):
+        _refuse_size(length, max_bytes)
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
-            return await _read_at_most(request, max_bytes)
+            return await _read_at_most(request, max_bytes, hold)
     except TimeoutError as err:
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"body: not complete after {READ_TIMEOUT_S:g} s. Send it.") from err
     except ClientDisconnect as err:
@@ -98,93 +107,156 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         ) from err
 
 
-async def _read_at_most(request: Request, max_bytes: int) -> bytes:
+async def _read_at_most(request: Request, max_bytes: int, hold: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size_bytes = 0
     async for chunk in request.stream():
         size_bytes += len(chunk)
         if size_bytes > max_bytes:
-            _refuse_size(size_bytes, max_bytes)
+            _refuse_size(str(size_bytes), max_bytes)
+        hold(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _refuse_size(size_bytes: int, max_bytes: int) -> NoReturn:
+def _refuse_size(size_bytes: str, max_bytes: int) -> NoReturn:
     raise Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"body: larger than the {max_bytes} bytes that serve.max_body_bytes allows, got {size_bytes} or more. "
-        "Split the inputs over several requests.",
+        f"body: larger than the {max_bytes} bytes that serve.max_body_bytes allows, got "
+        f"{size_bytes[:MAX_LENGTH_DIGITS]} or more. Split the inputs over several requests.",
     )
 
 
 def parse_body(body: bytes, model: type[AnyBody], example: str) -> AnyBody:
-    """Return ``body`` as a ``model``; ``example`` shows a right one in the message.
+    """Return ``body``, a small one, as a ``model``; ``example`` shows a right one in the message.
 
     Raises:
         Problem: it is not JSON (400) or not of this form (422, with every wrong position).
     """
-    return _check_form(_parse_json(body, example), model, example)
-
-
-def _parse_json(body: bytes, example: str) -> Any:
     try:
-        return from_json(body, allow_inf_nan=False)
+        content = from_json(body, allow_inf_nan=False)
     except ValueError as err:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"body: not valid JSON: {err}. Send {example}.") from err
+        raise _refuse_json(err, example) from err
+    return _check_form(content, model, example)
+
+
+def _refuse_json(error: ValueError, example: str, place: str = "body") -> Problem:
+    if isinstance(error, TooMuch):
+        return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{place}: {error}. Send {example}.")
+    return Problem(HTTPStatus.BAD_REQUEST, f"{place}: not valid JSON: {error}. Send {example}.")
 
 
 def _check_form(content: object, model: type[AnyBody], example: str) -> AnyBody:
+    if isinstance(content, dict):
+        # Pydantic makes an error of each unknown key, and this is told of the first of them alone.
+        known = [key for key in content if key in model.model_fields]
+        unknown = itertools.islice((key for key in content if key not in model.model_fields), MAX_LISTED)
+        num_left = max(0, len(content) - len(known) - MAX_LISTED)
+        content = {key: content[key] for key in (*known, *unknown)}
+    else:
+        num_left = 0
     try:
         return model.model_validate(content)
     except ValidationError as err:
-        errors = [{"pointer": _point_at(*found["loc"]), "detail": found["msg"]} for found in err.errors()]
-        raise _refuse_form(errors, f"Send {example}.") from err
+        errors = [
+            {"pointer": _point_at(*found["loc"]), "detail": found["msg"]} for found in err.errors(include_url=False)
+        ]
+        raise _refuse_form(errors, len(errors) + num_left, f"Send {example}.") from err
 
 
-def parse_rows(inputs: Sequence[object], predictor: Predictor, max_inputs: int) -> list[Row]:
-    """Return the row of each input, in order.
+def parse_rows(body: bytes, predictor: Predictor, max_inputs: int) -> list[Row]:
+    """Return the row of each input of a body, in order.
 
     Raises:
-        Problem: there are none or some are wrong (422, with every wrong position), or too many (413).
+        Problem: it is not JSON (400); there are no inputs or some are wrong (422, with the wrong positions), or too
+            many (413).
     """
-    return _parse_each(inputs, predictor.parse, "inputs", max_inputs)
+    members = _open(body, INPUTS_EXAMPLE, max_inputs)
+    return _parse_each(_read_list(members, "inputs", InputsBody, INPUTS_EXAMPLE), predictor.parse, "inputs", max_inputs)
 
 
 def parse_events(body: bytes, resources: Resources, max_events: int) -> list[Event]:
     """Return the events of a body that holds a list of them, or just one.
 
     Raises:
-        Problem: it is not JSON (400); there are no events or some are wrong (422, with every wrong position), or too
+        Problem: it is not JSON (400); there are no events or some are wrong (422, with the wrong positions), or too
             many (413).
     """
-    content = _parse_json(body, EVENTS_EXAMPLE)
-    if not isinstance(content, dict) or "events" in content:
-        events = _check_form(content, EventsBody, EVENTS_EXAMPLE).events
+    members = _open(body, EVENTS_EXAMPLE, max_events)
+    if not isinstance(members, dict) or "events" in members:
+        events = _read_list(members, "events", EventsBody, EVENTS_EXAMPLE)
         return _parse_each(events, resources.parse_event, "events", max_events)
     try:
-        return [resources.parse_event(content)]
+        event = {name: _parse_value(value) for name, value in members.items()}
+    except ValueError as err:
+        raise _refuse_json(err, EVENTS_EXAMPLE) from err
+    try:
+        return [resources.parse_event(event)]
     except RequestError as err:
-        raise _refuse_form([{"pointer": _point_at(), "detail": str(err)}], SCHEMA_HINT) from err
+        raise _refuse_form([{"pointer": _point_at(), "detail": str(err)}], 1, SCHEMA_HINT) from err
+
+
+def _open(body: bytes, example: str, most: int) -> object:
+    """Return what a body holds: a large one's members are slices, and lists of slices."""
+    try:
+        if len(body) <= SMALL_BODY_BYTES:
+            return from_json(body, allow_inf_nan=False)
+        return slice_body(body, most)
+    except ValueError as err:
+        raise _refuse_json(err, example) from err
+    except TooMany as err:
+        raise _refuse_many(err.name, most, f"more than {most}") from err
+
+
+def _parse_value(value: object) -> object:
+    if isinstance(value, Slice):
+        return value.parse()
+    return [_parse_value(part) for part in value] if isinstance(value, list) else value
+
+
+def _read_list(members: object, name: str, model: type[BaseModel], example: str) -> list[object]:
+    """Return the list ``name`` of a body, its elements perhaps as slices, once the body has the form of ``model``."""
+    form: object = members
+    try:
+        if isinstance(members, dict):
+            form = {key: [] if isinstance(value, list) else _parse_value(value) for key, value in members.items()}
+        elif isinstance(members, Slice):
+            form = members.parse()
+    except ValueError as err:
+        raise _refuse_json(err, example) from err
+    _check_form(form, model, example)
+    elements: list[object] = cast(dict[str, Any], members)[name]
+    return elements
+
+
+def _refuse_many(name: str, limit: int, got: str) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"{name}: at most {limit} in one request (serve.max_inputs), got {got}. Split them over several requests.",
+    )
 
 
 def _parse_each(raws: Sequence[object], parse: Callable[[object], Parsed], name: str, limit: int) -> list[Parsed]:
     if len(raws) > limit:
-        raise Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"{name}: at most {limit} in one request (serve.max_inputs), got {len(raws)}. "
-            "Split them over several requests.",
-        )
+        raise _refuse_many(name, limit, str(len(raws)))
     parsed: list[Parsed] = []
     errors: list[dict[str, str]] = []
+    num_wrong = 0
     for position, raw in enumerate(raws):
         try:
-            parsed.append(parse(raw))
+            value = raw.parse() if isinstance(raw, Slice) else raw
+        except ValueError as err:
+            raise _refuse_json(err, "what schema shows", f"{name}/{position}") from err
+        try:
+            parsed.append(parse(value))
         except RequestError as err:
-            errors.append({"pointer": _point_at(name, position), "detail": str(err)})
+            num_wrong += 1
+            if len(errors) < MAX_LISTED:
+                errors.append({"pointer": _point_at(name, position), "detail": str(err)})
     if not raws:
         errors.append({"pointer": _point_at(name), "detail": "is empty"})
     if errors:
-        raise _refuse_form(errors, SCHEMA_HINT)
+        raise _refuse_form(errors, max(num_wrong, 1), SCHEMA_HINT)
     return parsed
 
 
@@ -193,9 +265,12 @@ def _point_at(*path: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def _refuse_form(errors: Sequence[dict[str, str]], hint: str) -> Problem:
+def _refuse_form(errors: Sequence[dict[str, str]], num_wrong: int, hint: str) -> Problem:
+    """Return the problem of a body with ``num_wrong`` wrong places, of which ``errors`` are the first."""
     first = errors[0]
-    more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+    more = f" And {num_wrong - 1} more." if num_wrong > 1 else ""
     place = first["pointer"].lstrip("/") or "body"
-    detail = f"{place}: {first['detail']}.{more} {hint}".replace("..", ".")
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+    end = "" if first["detail"].endswith(".") else "."
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, f"{place}: {first['detail']}{end}{more} {hint}", errors=tuple(errors)
+    )

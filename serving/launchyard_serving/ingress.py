@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -27,14 +26,15 @@ from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
 from launchyard_serving.body import (
     MAX_FEEDBACK_BYTES,
     MEDIA_TYPE,
+    SMALL_BODY_BYTES,
     FeedbackBody,
-    InputsBody,
     parse_body,
     parse_events,
     parse_rows,
     read_body,
 )
 from launchyard_serving.follow import Follower
+from launchyard_serving.held_bytes import HELD_BODIES, HeldBytes
 from launchyard_serving.lanes import Lane, LaneFull
 from launchyard_serving.model import ServedModel
 from launchyard_serving.openapi import describe_product
@@ -42,11 +42,12 @@ from launchyard_serving.page import read_page
 from launchyard_serving.problems import EXCEPTION_HANDLERS, METHODS_HINT, Problem
 from launchyard_serving.rates import EventRates, TooFast, name_sender
 
-SMALL_BODY_BYTES = 16 * 2**10
-"""Bodies up to this size are parsed on the event loop: that takes less time than the way to a thread and back."""
-
 WAITING_BODIES = 64
 """Larger bodies that may wait to be parsed."""
+FEW_OUTPUTS = 32
+"""Outputs up to which an answer is written on the event loop."""
+WAITING_ANSWERS = 1024
+"""Larger answers that may wait to be written; each has been computed, so none is refused before that many."""
 
 WRITERS = 2
 """Threads that write feedback, and as many that write events: the database takes one writer at a time anyway."""
@@ -59,7 +60,6 @@ SENDER_PREFIX = "\0sender\0"
 
 """Column of a row whose input says who is asking."""
 
-INPUTS_EXAMPLE = '{"inputs": [...]}'
 logger = logging.getLogger(__name__)
 
 FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comment")'
@@ -84,7 +84,9 @@ class ProductEndpoint:
         self._follower = follower
         self._signer = signer
         self._records = records
+        self._held = HeldBytes()
         self._parsing = Lane("parse", num_threads=1, max_waiting=WAITING_BODIES)
+        self._writing = Lane("write", num_threads=1, max_waiting=WAITING_ANSWERS)
         self._feedback = Lane("keep-feedback", num_threads=WRITERS, max_waiting=WAITING_WRITES)
         self._rates = EventRates()
         self._events = Lane("keep-events", num_threads=WRITERS, max_waiting=WAITING_WRITES)
@@ -112,7 +114,7 @@ class ProductEndpoint:
         finally:
             following.cancel()
             self._follower.stop()
-            for lane in (self._parsing, self._feedback, self._events):
+            for lane in (self._parsing, self._writing, self._feedback, self._events):
                 lane.close()
 
     async def predict(self, request: Request) -> Response:
@@ -127,12 +129,13 @@ class ProductEndpoint:
 
     async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher) -> Response:
         serve = model.spec.serve
-        with model.used():
-            body = await read_body(request, serve.max_body_bytes)
+        with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
+            body = await read_body(request, serve.max_body_bytes, hold)
             deadline = _find_deadline(serve.timeout_s)
             try:
-                rows = self._name_users(await self._parse_inputs(body, model, deadline))
+                rows = await self._parse_inputs(body, model, deadline)
                 outputs = await queue.submit(rows, deadline=deadline)
+                content = await self._write_answer(model, rows, outputs, deadline)
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send fewer inputs, or raise it.") from err
             except QueueFull as err:
@@ -146,24 +149,31 @@ class ProductEndpoint:
                 raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=WRITES_RETRY_S) from err
             except RowFailed as err:
                 raise _explain_failed_row(err) from err
-        return _json({"model": model.identity, "outputs": self._sign(rows, outputs, model.release.version)})
+        return Response(content, media_type=MEDIA_TYPE)
 
     async def _parse_inputs(self, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
         def parse() -> list[Row]:
-            inputs = parse_body(body, InputsBody, INPUTS_EXAMPLE).inputs
-            return parse_rows(inputs, model.predictor, model.spec.serve.max_inputs)
+            return self._name_users(parse_rows(body, model.predictor, model.spec.serve.max_inputs))
 
         return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
+
+    async def _write_answer(
+        self, model: ServedModel, rows: Sequence[Row], outputs: Sequence[Output], deadline: float
+    ) -> bytes:
+        def write() -> bytes:
+            version = model.release.version
+            # One by one, so that other threads run in between.
+            written = b",".join(
+                to_json({"id": self._signer.sign(version, row.get(USER)), **output})
+                for row, output in zip(rows, outputs, strict=True)
+            )
+            return b'{"model":%b,"outputs":[%b]}' % (to_json(model.identity), written)
+
+        return write() if len(rows) <= FEW_OUTPUTS else await self._writing.run(write, deadline=deadline)
 
     def _name_users(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows with a pseudonym in place of each user's own id, which goes no further than here."""
         return [self._signer.name_user(row) for row in rows]
-
-    def _sign(self, rows: Sequence[Row], outputs: Sequence[Output], version: int) -> list[dict[str, Any]]:
-        return [
-            {"id": self._signer.sign(version, row.get(USER)), **output}
-            for row, output in zip(rows, outputs, strict=True)
-        ]
 
     async def events(self, request: Request) -> Response:
         """Answer ``POST events``; when it answers 200, the events are on disk, and the next answers know them."""
@@ -171,8 +181,8 @@ class ProductEndpoint:
         resources, serve = model.resources, model.spec.serve
         if resources is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"{self._product}: this product takes no events. {METHODS_HINT}")
-        with model.used():
-            body = await read_body(request, serve.max_body_bytes)
+        with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
+            body = await read_body(request, serve.max_body_bytes, hold)
             sender = self._find_sender(request, resources.event_limits)
             keep = partial(self._keep_events, body, model, resources, sender)
             try:
@@ -210,7 +220,8 @@ class ProductEndpoint:
 
     async def feedback(self, request: Request) -> Response:
         """Answer ``POST feedback``; when it answers 200, the feedback is on disk."""
-        body = await read_body(request, MAX_FEEDBACK_BYTES)
+        with self._held.room(MAX_FEEDBACK_BYTES) as hold:
+            body = await read_body(request, MAX_FEEDBACK_BYTES, hold)
         said = parse_body(body, FeedbackBody, FEEDBACK_EXAMPLE)
         try:
             output = self._signer.verify(said.id)

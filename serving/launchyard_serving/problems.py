@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from launchyard.errors import RegistryError, RequestError
+from launchyard_serving.held_bytes import BytesFull
 
 MEDIA_TYPE = "application/problem+json"
 
 RECORDS_RETRY_S = 1
+BODIES_RETRY_S = 1
 METHODS_HINT = "Use the method and path that openapi.json lists."
 
 
@@ -90,7 +92,14 @@ async def answer_fault(request: Request, _error: Exception) -> Response:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail).response()
 
 
+async def answer_full(_request: Request, _error: Exception) -> Response:
+    """Return the response to a large body that there is no room for."""
+    detail = f"body: too many large bodies are held already. Try again in {BODIES_RETRY_S} s, or send it in parts."
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=BODIES_RETRY_S).response()
+
+
 EXCEPTION_HANDLERS = {
+    BytesFull: answer_full,
     Problem: answer_problem,
     RequestError: answer_request_error,
     RegistryError: answer_records_error,

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,9 @@ from launchyard.records import MAX_PIECES, Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings
 from launchyard_serving.batching import MicroBatcher
+from launchyard_serving.body import MAX_LISTED
 from launchyard_serving.follow import Follower
+from launchyard_serving.held_bytes import HELD_BODIES
 from launchyard_serving.ingress import ProductEndpoint
 from launchyard_serving.model import ServedModel
 from launchyard_serving.page import describe_policy
@@ -474,3 +476,76 @@ def test_the_products_address_without_a_slash_leads_to_its_page(client: TestClie
 
     assert response.status_code == 307
     assert response.headers["location"].endswith(f"/{PRODUCT}/")
+
+
+def test_dots_in_an_advice_stay_as_they_are(client: TestClient) -> None:
+    document = problem(post(client, "predict", {"input": ["a"]}), 422)
+
+    assert document["detail"].endswith('Send {"inputs": [...]}.')
+    assert ".." not in document["detail"].replace("[...]", "")
+
+
+def test_an_answer_lists_the_first_wrong_places_and_counts_the_others(
+    records: Records, predictor: EchoPredictor
+) -> None:
+    with make_client(records, make_model(predictor, max_inputs=1000)) as client:
+        keys = problem(post(client, "predict", {"inputs": ["a"]} | dict.fromkeys(map(str, range(99)))), 422)
+        inputs = problem(post(client, "predict", {"inputs": [0] * 1000}), 422)
+
+    assert len(keys["errors"]) == 99
+    assert "And 98 more." in keys["detail"]
+    assert len(inputs["errors"]) == MAX_LISTED
+    assert inputs["errors"][-1]["pointer"] == f"/inputs/{MAX_LISTED - 1}"
+    assert "And 999 more." in inputs["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b'{"inputs": [' + b"[" * 2000 + b"]" * 2000 + b"]}", 413, "levels"),
+        (b"{" + b",".join(b'"%d":0' % key for key in range(2000)) + b"}", 413, "more than 100 keys"),
+        (b'{"inputs": [' + b"1" * 3000 + b"]}", 400, "more than 400 digits"),
+        (b'{"inputs": ["' + b"a" * 3000 + b'", }', 400, "expected ',' or ']' at byte 3016"),
+        (b'{"inputs": ["' + b"a" * 3000 + b'", tru]}', 400, "inputs/1: not valid JSON"),
+        (b'{"inputs": ["' + b"a" * 3000, 400, "does not end"),
+        (b"[" + b"1," * 1500 + b"1]", 422, "valid dictionary"),
+        (b'{"inputs": {"a": "' + b"a" * 3000 + b'"}}', 422, "valid list"),
+        (b'{"inputs": [' + b"1," * 1500 + b"1]}", 413, "at most 1000"),
+    ],
+)
+def test_large_bodies_are_refused_in_the_words_of_small_ones(
+    records: Records, predictor: EchoPredictor, body: bytes, status: int, words: str
+) -> None:
+    with make_client(records, make_model(predictor, max_inputs=1000)) as client:
+        response = client.post(f"/{PRODUCT}/predict", content=body, headers={"content-type": "application/json"})
+
+    assert words in problem(response, status)["detail"]
+
+
+def test_a_large_body_with_many_outputs_is_answered_as_a_small_one_is(
+    records: Records, predictor: EchoPredictor
+) -> None:
+    with make_client(records, make_model(predictor, waiting=1000)) as client:
+        outputs = post(client, "predict", {"inputs": ["é" * number for number in range(1, 101)]}).json()["outputs"]
+
+    assert [output["length"] for output in outputs] == list(range(1, 101))
+    assert len({output["id"] for output in outputs}) == 100
+
+
+def test_large_bodies_that_wait_hold_a_bounded_number_of_bytes(records: Records, predictor: EchoPredictor) -> None:
+    predictor.gate.clear()
+    # Of 16 times 20,000 bytes, 16 of these bodies leave 240.
+    body = {"inputs": ["a" * 19_970]}
+    with (
+        make_client(records, make_model(predictor, max_body_bytes=20_000)) as client,
+        ThreadPoolExecutor(HELD_BODIES + 2) as senders,
+    ):
+        large = [senders.submit(post, client, "predict", body) for _ in range(HELD_BODIES + 1)]
+        done, waiting = wait(large, timeout=10, return_when=FIRST_COMPLETED)
+        small = senders.submit(post, client, "predict", {"inputs": ["a"]})
+        predictor.gate.set()
+
+    (refused,) = (response.result() for response in done)
+    assert problem(refused, 429)["detail"].startswith("body: too many large bodies")
+    assert refused.headers["retry-after"] == "1"
+    assert [response.result().status_code for response in [*waiting, small]] == [200] * (HELD_BODIES + 1)

@@ -33,7 +33,8 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=PR
 """An id as text; numbers are taken as well."""
 Circumstance = Annotated[str, BeforeValidator(read_id)]
 """A value of a context column, which is read as ids are."""
-Moment = Annotated[float | str, Field(union_mode="left_to_right")]
+MAX_MOMENT_CHARACTERS = 100
+Moment = Annotated[float | Annotated[str, Field(max_length=MAX_MOMENT_CHARACTERS)], Field(union_mode="left_to_right")]
 """Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
 
 
@@ -61,9 +62,15 @@ class UserEventInput(EventInput):
 class Filters(Strict):
     """What an answer may hold."""
 
-    categories: list[str] | None = Field(None, min_length=1, description="Only items of one of these categories.")
-    items: list[Id] | None = Field(None, min_length=1, max_length=MAX_FILTER_ITEMS, description="Only these items.")
-    exclude: list[Id] | None = Field(None, max_length=MAX_FILTER_ITEMS, description="None of these items.")
+    categories: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None, min_length=1, description="Only items of one of these categories."
+    )
+    items: Annotated[list[Id], Field(fail_fast=True)] | None = Field(
+        None, min_length=1, max_length=MAX_FILTER_ITEMS, description="Only these items."
+    )
+    exclude: Annotated[list[Id], Field(fail_fast=True)] | None = Field(
+        None, max_length=MAX_FILTER_ITEMS, description="None of these items."
+    )
     min_price: float | None = Field(None, description="Only items that cost at least this.")
     max_price: float | None = Field(None, description="Only items that cost at most this.")
 
@@ -79,7 +86,7 @@ class RecommendationInput(Strict):
     )
 
     user: Id | None = Field(None, description="The user's id; what the user did before is looked up.")
-    events: list[EventInput] | None = Field(
+    events: Annotated[list[EventInput], Field(fail_fast=True)] | None = Field(
         None, max_length=MAX_EVENTS, description="What was done in this session, oldest first or with timestamps."
     )
     k: int | None = Field(None, ge=1, description="How many items; default: serve.k.")
