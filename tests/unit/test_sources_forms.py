@@ -16,7 +16,7 @@ import pytest
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
 from launchyard.sources import fetch
-from launchyard.sources.layout import Layout, find_stray_quote
+from launchyard.sources.layout import Layout, SampleValues, find_stray_quote
 from launchyard.sources.tables import iter_tables
 from launchyard_pipelines.batch_output import open_output
 
@@ -77,6 +77,21 @@ def test_options_say_how_a_table_is_written(tmp_path: Path, options: str, conten
     assert [list(row.values()) for row in rows] == [list(row.values()) for row in ROWS]
 
 
+def test_names_given_for_a_file_that_has_them_are_no_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,good\n")
+
+    with pytest.raises(SourceError, match="Remove #header= from the source"):
+        read(path, options="#header=text,label")
+
+
+@pytest.mark.parametrize("content", ["text:label\na:good\n", "text label\na good\n", "text;label\na;good\nb;bad;x\n"])
+def test_a_header_that_is_split_at_another_character_asks_for_the_delimiter(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path, "a.csv", content)
+
+    with pytest.raises(SourceError, match=r"split at ',', though the name stands in it. .*#delimiter=semicolon"):
+        read(path, ("text", "label"))
+
+
 def test_columns_without_names_are_numbered(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "c,bad\nd,bad\n")
 
@@ -124,6 +139,13 @@ def test_a_quotation_mark_that_would_swallow_rows_of_a_csv_is_an_error_with_its_
         ('a,b\n"x,1\ny,2\n"z,3\n', (2, 2)),
         ('a,b\nk,1\n"x,1\ny,2\nz,3\n', (3, 3)),
         ('a,b,c,d,e\n1,2,3,4,"x\n1,2,3,4,y\n1,2,3,4,z"\n', (2, 2)),
+        # It ends by chance at a right place: the label shows that it holds a row, or two.
+        ('a,b\n"x,good\n20",bad\nk,good\nl,good\n', (2, 1)),
+        ('a,b\r\ngood,"x\r\nbad,k\r\ngood,20"\r\ngood,l\r\nbad,m\r\ngood,m\r\nbad,k\r\n', (2, 2)),
+        ('a,b\n101,"x\n102,20"\n103,k\n104,l\n', (2, 1)),
+        ('a,b\n"Dear Bob, hello\nyours",good\nk,good\nl,bad\n', None),
+        ('a,b\n"eggs, 3\nmilk, 1\ntea",good\nk,good\nl,bad\n', None),
+        ('a,b\n7,"1, eggs\n2, milk"\n8,k\n9,l\n', None),
     ],
 )
 def test_a_stray_quotation_mark_is_told_from_a_quoted_field(
@@ -131,7 +153,9 @@ def test_a_stray_quotation_mark_is_told_from_a_quoted_field(
 ) -> None:
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
 
-    found = find_stray_quote(pieces, Layout(","), text.partition("\n")[0].count(",") + 1, in_line=False)
+    found = find_stray_quote(
+        pieces, Layout(","), text.partition("\n")[0].count(",") + 1, SampleValues(text, Layout(",")), in_line=False
+    )
 
     assert (found and (found.line, found.num_lines)) == expected
 
@@ -142,6 +166,9 @@ def test_a_stray_quotation_mark_is_told_from_a_quoted_field(
         "The film was far better than anybody who had read the book would have thought.\tgood\nBad.\tbad\n",
         "0\ttcp\tftp\n1\tudp\tprivate\n",
         "Sport\tA win\nSport\tA loss\nBusiness\tShares\n",
+        "u17\ti3\nu4\ti90\nu230\ti1\n",
+        "a@example.com\ti\nb@example.com\tk\n",
+        "Sports\tRed Sox win!\nWorld\tPeace\n",
         "体育\t马晓旭意外受伤让国奥警惕无奈大雨格外青睐殷家军\n财经\t好\n",
     ],
 )

@@ -10,6 +10,7 @@ and such a mark in a comma separated file is an error if rows would be lost.
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,12 +23,23 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from launchyard.errors import SourceError
-from launchyard.sources.layout import SAMPLE_CHARACTERS, Layout, find_layout, find_stray_quote, is_row, iter_rows
-from launchyard.sources.text import is_compressed, iter_text, open_bytes
+from launchyard.sources.layout import (
+    QUOTE,
+    SAMPLE_CHARACTERS,
+    Layout,
+    SampleValues,
+    find_layout,
+    find_stray_quote,
+    is_row,
+    iter_rows,
+)
+from launchyard.sources.text import is_compressed, iter_bytes, iter_text, open_bytes
 from launchyard.uri_options import TableOptions
 
 BLOCK_BYTES = 2 << 20
 """Longest row; the reader holds about forty blocks at a time."""
+_MARKS = re.compile(r"[,;|:^~\t\x01]")
+"""What separates fields somewhere, recognised or not."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +61,13 @@ class DelimitedFile:
             SourceError: a quotation mark would swallow rows, or the file is not of its encoding.
         """
         layout = find_layout(self._start, self.ending_delimiter, self.options)
-        if self.options.quote is not None:
+        if self.options.quote is not None or not self._may_hold_quotes():
             return layout
-        num_columns = len(layout.names or next(iter_rows([self._start], layout), []))
+        body = _skip_lines(self._start, layout)
+        num_columns = len(layout.names or next(iter_rows([body], layout), []))
         texts = iter_text(self.path, self.encoding, self.shown)
-        stray = find_stray_quote(texts, layout, num_columns, in_line=layout.delimiter == "\t")
+        values = SampleValues(body, layout)
+        stray = find_stray_quote(texts, layout, num_columns, values, in_line=layout.delimiter == "\t")
         if stray is None:
             return layout
         if layout.delimiter == "\t":
@@ -64,6 +78,10 @@ class DelimitedFile:
             "add #quote=none to the source. If not, write each inside a quoted field twice, and close every quote; a "
             'file that is right as it is can be read with #quote=".'
         )
+
+    def _may_hold_quotes(self) -> bool:
+        """Return False when there is no byte of a quotation mark, which is quick to tell."""
+        return self.encoding != "utf-8" or any(QUOTE.encode() in chunk for chunk in iter_bytes(self.path, self.shown))
 
     @cached_property
     def _start(self) -> str:
@@ -86,19 +104,40 @@ class DelimitedFile:
         if repeated:
             raise SourceError(f"{self.shown}: the header names column '{repeated[0]}' twice. Rename one.")
         missing = [name for name in columns or () if name not in names]
-        if missing and self.layout.names is None and is_row(names, self._body, self.layout):
+        if missing and self.layout.names is None:
+            self._explain_missing(missing[0], names)
+        return pa.schema([(name, pa.string()) for name in dict.fromkeys(names)])
+
+    def _explain_missing(self, missing: str, names: list[str]) -> None:
+        """Return when there is nothing to say but which columns there are.
+
+        Raises:
+            SourceError: the first line is a row, or is split at the wrong character.
+        """
+        if is_row(names, self._body, self.layout):
             raise SourceError(
-                f"{self.shown}: no column '{missing[0]}': the first line of {self.path.name} reads like a row of "
+                f"{self.shown}: no column '{missing}': the first line of {self.path.name} reads like a row of "
                 f"{len(names)} fields, not like names of columns. Put a header line before it, or add "
                 "#header=<name>,<name>,... to the source, with a name for each field in order."
             )
-        return pa.schema([(name, pa.string()) for name in dict.fromkeys(names)])
+        parts = _MARKS.split(self.layout.delimiter.join(names))
+        if missing in (part.strip(" \"'") for part in parts) or (len(names) == 1 and missing in names[0].split()):
+            raise SourceError(
+                f"{self.shown}: no column '{missing}' where the header line of {self.path.name} is split at "
+                f"'{self.layout.delimiter}', though the name stands in it. Name what its fields are separated by: add "
+                "#delimiter=semicolon to the source, or tab, pipe, space, or the character itself."
+            )
 
     def _read_names(self) -> list[str]:
         if not self._body.strip():
             raise SourceError(f"{self.shown}: {self.path.name} is empty. A header line and rows are needed.")
-        if self.layout.names is not None:
-            return list(self.layout.names)
+        if (names := self.layout.names) is not None:
+            if names == self.options.header and next(iter_rows([self._body], self.layout), None) == [*names]:
+                raise SourceError(
+                    f"{self.shown}: the first line of {self.path.name} is the names that #header= gives, and would be "
+                    "read as a row. Remove #header= from the source: the file has a header line."
+                )
+            return list(names)
         try:
             return next(iter_rows([self._body], self.layout))
         except csv.Error as err:
@@ -107,8 +146,7 @@ class DelimitedFile:
     @property
     def _body(self) -> str:
         """The start of the file from its header line on."""
-        skipped = self.layout.num_skipped_lines
-        return self._start if not skipped else self._start.split("\n", skipped)[skipped]
+        return _skip_lines(self._start, self.layout)
 
     def iter_tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield the columns of ``schema``, block by block.
@@ -163,6 +201,11 @@ class DelimitedFile:
             for _ in iter_text(self.path, self.encoding, self.shown):
                 pass
             raise SourceError(f"{self.shown}: {self.path.name}: {_describe(err, bad_rows)}") from err
+
+
+def _skip_lines(start: str, layout: Layout) -> str:
+    skipped = layout.num_skipped_lines
+    return start if not skipped else start.split("\n", skipped)[skipped]
 
 
 def _keep(bad_rows: list[pa_csv.InvalidRow]) -> Callable[[pa_csv.InvalidRow], str]:

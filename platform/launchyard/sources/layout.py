@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 from launchyard.uri_options import TableOptions
@@ -25,11 +27,18 @@ MAX_WIDE_CHARACTERS = 12
 """Length from which a name in a script without spaces reads like a text."""
 MANY_LINES = 3
 FEW_COLUMNS = 4
+REPEATED = 2
+"""Rows with one value from which it is a value of its column, not a piece of a text."""
+LONG_NUMBER = 3
+"""Digits of a number that does not count the lines of a text."""
+VALUE_ROWS = 2_000
 MAX_FIELD_CHARACTERS = 2 << 20
 """Length from which a quoted field counts as never closed; the reader takes no longer row."""
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?(?:\n|\Z)', re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?[\d.,:/% -]+")
+_ADDRESS = re.compile(r"\S@\S|://")
+_DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,31 @@ class StrayQuote:
     """Where it stands, from 1."""
     num_lines: int
     """How many lines after it would be taken for a part of the field."""
+
+
+class SampleValues:
+    """What the fields of a file's first rows hold, read when it is first asked for."""
+
+    def __init__(self, body: str, layout: Layout) -> None:
+        """Keep the start of a file, from its header line on."""
+        self._body = body
+        self._layout = layout
+
+    def has(self, place: int, field: str) -> bool:
+        """Return whether a field looks like one of its column: a value of several rows, or a number among numbers."""
+        counts = self._columns[place] if place < len(self._columns) else Counter()
+        if counts[field] >= REPEATED:
+            return field != ""
+        is_number = len(field) >= LONG_NUMBER and _NUMBER.fullmatch(field) is not None
+        return is_number and counts.total() >= REPEATED and all(_NUMBER.fullmatch(value) for value in counts)
+
+    @cached_property
+    def _columns(self) -> list[Counter[str]]:
+        try:
+            _, *rows = islice(iter_rows([_whole_lines(self._body)], self._layout), 1 + VALUE_ROWS)
+        except (csv.Error, ValueError):
+            return []
+        return [Counter(fields) for fields in zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)]
 
 
 def find_layout(start: str, ending_delimiter: str, options: TableOptions) -> Layout:
@@ -114,68 +148,108 @@ def _whole_lines(text: str) -> str:
 def is_row(header: list[str], start: str, layout: Layout) -> bool:
     """Return whether a first line reads like a row instead of like the names of columns.
 
-    It does when a field is a number, a long text, or a value that later rows have in the same place.
+    It does when a field is a number, an address, a sentence or a long text, or when later rows have its value in the
+    same place, or have nothing there but what is made alike: ``u17`` above ``u4`` and ``u230``.
     """
     if any(_reads_like_a_value(name.strip()) for name in header):
         return True
     rows = list(islice(iter_rows([_whole_lines(start)], layout), 1 + SAMPLE_ROWS))[1:]
-    return any(name in {row[place] for row in rows if place < len(row)} for place, name in enumerate(header) if name)
+    for place, name in enumerate(header):
+        below = {row[place] for row in rows if place < len(row)}
+        if name and (name in below or _are_alike(name, below)):
+            return True
+    return False
+
+
+def _are_alike(name: str, values: set[str]) -> bool:
+    """Return whether a name has digits and differs from each of the values in its digits alone."""
+    form = _DIGITS.sub("0", name)
+    return (
+        _DIGITS.search(name) is not None and bool(values) and all(_DIGITS.sub("0", value) == form for value in values)
+    )
 
 
 def _reads_like_a_value(name: str) -> bool:
     is_wide = any(ord(character) >= 0x2E80 for character in name)
     return (
         _NUMBER.fullmatch(name) is not None
+        or _ADDRESS.search(name) is not None
+        or (name.endswith(("!", "?", ".")) and " " in name)
         or len(name) > (MAX_WIDE_CHARACTERS if is_wide else MAX_NAME_CHARACTERS)
         or len(name.split()) > MAX_NAME_WORDS
     )
 
 
-def find_stray_quote(texts: Iterable[str], layout: Layout, num_columns: int, *, in_line: bool) -> StrayQuote | None:
+def find_stray_quote(
+    texts: Iterable[str], layout: Layout, num_columns: int, values: SampleValues, *, in_line: bool
+) -> StrayQuote | None:
     """Return the first quotation mark that begins a field but not a quoted one, in a file of which nothing is known.
 
     A field's quote opens right after a delimiter or a line's end, and closes right before one (RFC 4180). A text that
     begins with a quotation mark, and no more, ends at some later one instead: in the middle of another text, at no
-    place at all, or by chance at a right one. The last is told by lines inside that are whole rows, each of them.
+    place at all, or by chance at a right one. The last is told by its lines, which are whole rows, each of them.
 
     Args:
         texts: The file's characters, in pieces of any size.
         layout: Its delimiter; its quote is taken to be the usual one.
         num_columns: Fields of a row.
+        values: What fields hold elsewhere in the file.
         in_line: Whether one counts too that ends on its own line, and so swallows no row.
     """
-    pattern = re.compile(
-        rf"(?<=[\n\r{re.escape(layout.delimiter)}]){QUOTE}([^{QUOTE}]*+(?:{QUOTE}{QUOTE}[^{QUOTE}]*+)*+)"
-        rf"({QUOTE}|\Z)"
+    delimiter = re.escape(layout.delimiter)
+    # Most files have no other fields than these; they are passed over without a step of this function.
+    plain = re.compile(
+        rf"(?:[^{QUOTE}]++|(?<![\n\r{delimiter}]){QUOTE}"
+        rf"|{QUOTE}[^{QUOTE}\n]*+(?:{QUOTE}{QUOTE}[^{QUOTE}\n]*+)*+{QUOTE}(?=[\n\r{delimiter}]))*+"
     )
+    quoted = re.compile(rf"{QUOTE}([^{QUOTE}]*+(?:{QUOTE}{QUOTE}[^{QUOTE}]*+)*+)({QUOTE}|\Z)")
     # One character before the piece tells whether a quote at its start opens a field.
     pending, line = "\n", 0
     for text, is_last in _mark_last(texts):
         pending += text
-        position = max(len(pending) - 1, 0)
-        for match in pattern.finditer(pending) if QUOTE in pending else ():
+        position = 1
+        while match := quoted.match(pending, _end(plain.match(pending, position))):
             if not is_last and match.end() >= len(pending) - 1:
                 # It may go on, or what follows it is not known yet.
                 if len(pending) - match.start() > MAX_FIELD_CHARACTERS:
                     return StrayQuote(line + pending.count("\n", 0, match.start()), match[0].count("\n"))
-                position = match.start() - 1
+                position = match.start()
                 break
             content, end = match.groups()
             is_whole = end == QUOTE and pending[match.end() : match.end() + 1] in ("", "\r", "\n", layout.delimiter)
-            if (not is_whole and (in_line or "\n" in content)) or _holds_rows(content, layout, num_columns):
+            if (not is_whole and (in_line or "\n" in content)) or _holds_rows(content, layout, num_columns, values):
                 return StrayQuote(line + pending.count("\n", 0, match.start()), content.count("\n"))
-        line += pending.count("\n", 0, position)
-        pending = pending[position:]
+            position = match.end()
+        else:
+            position = len(pending)
+        line += pending.count("\n", 0, position - 1)
+        pending = pending[position - 1 :]
     return None
 
 
-def _holds_rows(content: str, layout: Layout, num_columns: int) -> bool:
-    if num_columns < 2 or "\n" not in content:
+def _end(match: re.Match[str] | None) -> int:
+    return match.end() if match else 0
+
+
+def _holds_rows(content: str, layout: Layout, num_columns: int, values: SampleValues) -> bool:
+    """Return whether a quoted field of several lines is rather that many rows."""
+    num_delimiters = num_columns - 1
+    if not num_delimiters or "\n" not in content or content.count(layout.delimiter) < num_delimiters:
         return False
-    inside = content.split("\n")[1:-1]
-    # Two or three commas a line are common in texts too.
-    needed = MANY_LINES if layout.delimiter == "," and num_columns <= FEW_COLUMNS else 1
-    return len(inside) >= needed and all(line.count(layout.delimiter) == num_columns - 1 for line in inside)
+    first, *inside, last = content.split("\n")
+    if any(line.count(layout.delimiter) != num_delimiters for line in inside):
+        return False
+    # Two or three delimiters a line are common in texts too; a tab is not.
+    needed = 1 if layout.delimiter == "\t" or num_columns > FEW_COLUMNS else MANY_LINES
+    if len(inside) >= needed:
+        return True
+    before, after = last.split(layout.delimiter)[:-1], first.split(layout.delimiter)[1:]
+    if len(before) + len(after) != num_delimiters:
+        return False
+    # What stands where rows have a label, say, is a label of other rows too.
+    fields = [*enumerate(before), *enumerate(after, num_columns - len(after))]
+    fields += [field for line in inside for field in enumerate(line.split(layout.delimiter))]
+    return any(values.has(place, field.removesuffix("\r")) for place, field in fields)
 
 
 def _mark_last(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
