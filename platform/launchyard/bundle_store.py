@@ -6,7 +6,6 @@ A bundle's URI is ``bundles/<digest>``, relative to the namespace's home, so tha
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -36,7 +35,7 @@ class BundleStore:
         """
         manifest = open_bundle(folder)
         target = self._root / manifest.digest
-        self._root.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(self._root)
         with FileLock(self._root / f".{manifest.digest}.lock"):
             if not self._is_sound(target):
                 self._copy(folder, target, manifest)
@@ -91,13 +90,11 @@ class BundleStore:
 
 
 def _copy_file(source: Path, target: Path) -> str:
-    """Copy a file, sync it to disk and return the sha256 of what was copied."""
+    """Copy a file and return the sha256 of what was copied."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with source.open("rb") as reading, target.open("wb") as writing:
         while chunk := reading.read(CHUNK_BYTES):
             digest.update(chunk)
             writing.write(chunk)
-        writing.flush()
-        os.fsync(writing.fileno())
     return digest.hexdigest()

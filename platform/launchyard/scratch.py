@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from launchyard.abandoned import remove_abandoned, try_to_hold
 from launchyard.errors import RunError
 
 MAX_PARENT_CHARACTERS = 8
@@ -35,8 +33,8 @@ def open_scratch() -> Iterator[Path]:
         RunError: none of them can be written to.
     """
     folder = _make_folder(tempfile.gettempdir())
-    _remove_abandoned(folder.parent)
-    with _try_to_hold(folder):
+    remove_abandoned(folder.parent.glob(f"{PREFIX}*"), min_age_s=MIN_AGE_S)
+    with try_to_hold(folder):
         try:
             yield folder
         finally:
@@ -54,35 +52,3 @@ def _make_folder(preferred: str) -> Path:
         f"TMPDIR: no short path for sockets: {preferred} is too long or not writable, and so are {', '.join(PARENTS)}. "
         f"Set TMPDIR to a writable folder whose path has at most {MAX_PARENT_CHARACTERS} characters."
     )
-
-
-@contextmanager
-def _try_to_hold(folder: Path) -> Iterator[bool]:
-    """Hold a lock on a folder, which ends with this process however it ends; tell whether it could be had."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield _try_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove this user's folders whose process has ended."""
-    # The youngest may not be held yet: their process has only just made them.
-    made_before_s = time.time() - MIN_AGE_S
-    for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            state = folder.stat(follow_symlinks=False)
-            if state.st_uid != os.getuid() or state.st_mtime > made_before_s:
-                continue
-            with _try_to_hold(folder) as is_abandoned:
-                if is_abandoned:
-                    shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from launchyard.atomic import new_file
+
 PARQUET = ".parquet"
 ENCODINGS = ("utf-8", "utf-32-le")
 """Of texts in files: numpy writes its arrays of texts in the second."""
@@ -69,9 +71,8 @@ def _erase(path: Path, user: str) -> int:
         return count
     names = _list_texts(table.schema)
     mine = reduce(pc.or_, (pc.fill_null(pc.equal(table[name], user), False) for name in names))
-    temporary = path.with_name(f".{path.name}.new")
-    pq.write_table(table.filter(pc.invert(mine)), temporary, compression="zstd")
-    temporary.replace(path)
+    with new_file(path) as temporary:
+        pq.write_table(table.filter(pc.invert(mine)), temporary, compression="zstd")
     return count
 
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from launchyard.atomic import new_file
 from launchyard.data.identity import UInts
 from launchyard.data.near_duplicates import join_columns, normalise_texts
 from launchyard.kind import RowNames, get_kind
@@ -126,10 +127,8 @@ class TrainingRows:
         return self._folder / f"{digest}.parquet"
 
     def _write(self, path: Path, table: pa.Table) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
+        with new_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
 
     def _digest(self, names: RowNames) -> dict[str, UInts]:
         rows = {ROW: self._digester.digest_names(names)}

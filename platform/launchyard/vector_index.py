@@ -12,8 +12,6 @@ Array suffixes: B queries, I items, D dimensions, K results, N scores of one que
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from launchyard.atomic import new_file
 from launchyard.errors import BundleError, TrainError
 
 FILE_NAME = "vector_index.npz"
@@ -123,17 +122,10 @@ class VectorIndex:
         if self._codes is not None:
             arrays |= {"levels": self._codes.levels, "codes": self._codes.codes, "poor": self._codes.poor}
         path = folder / FILE_NAME
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with new_file(path) as temporary:
+            with temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            temporary.chmod(0o644)
         return path
 
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundle_samples import write_bundle
+from disk_calls import recording
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import BundleError
 from launchyard.settings import Settings
@@ -60,6 +61,20 @@ def test_a_stored_bundle_is_found_by_its_uri_and_survives_the_original(tmp_path:
 
     assert folder == settings.bundles_dir / manifest.digest
     assert uri == f"bundles/{manifest.digest}"
+
+
+def test_a_version_that_is_recorded_has_its_bundle_even_after_a_power_cut(tmp_path: Path, settings: Settings) -> None:
+    bundle = write_bundle(tmp_path / "b")
+
+    with recording() as calls:
+        uri = BundleStore(settings).add(bundle)
+
+    stored, _ = BundleStore(settings).open(uri)
+    synced = [path.name for name, path in calls if name == "fsync" and path is not None]
+    assert {path.name for path in stored.rglob("*")} <= set(synced)
+    (renamed,) = [place for place, (name, _) in enumerate(calls) if name == "rename"]
+    assert calls[renamed + 1 :] == [("fsync", settings.bundles_dir)]
+    assert {settings.home.parent.name, settings.home.name, settings.root.name} <= set(synced)
 
 
 def test_the_home_folder_may_be_moved(tmp_path: Path, settings: Settings) -> None:

@@ -34,8 +34,8 @@ def register(bundle: Artifact, dataset: Artifact) -> int:
         spec = read_spec(bundle_dir)
         # Before there is a version, so that none lacks them.
         TrainingRows(settings, spec.product).keep(spec, Path(dataset.path), manifest.digest)
-        registered = Registry(settings).register(bundle_dir)
         keep_features(settings, spec, Path(dataset.path), manifest.digest)
+        registered = Registry(settings).register(bundle_dir)
         report.message = f"version {registered.version}"
         report.data = {
             "version": registered.version,
