@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic_core import from_json
 
 from contract_recommendation import write_base
 from launchyard.data.prepare import prepare_dataset
@@ -22,6 +24,7 @@ from launchyard.kinds.recommendation.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.profiles import Profile
 from launchyard.kinds.recommendation.request import KNOWN, Known, RecommenderConfig
 from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
+from launchyard.kinds.recommendation.schemas import UserEventInput
 from launchyard.settings import Settings
 from recommendation_samples import deploy_recommender
 from tiny_candidate import train_candidate
@@ -206,6 +209,44 @@ def test_only_unknown_items_are_a_cold_start(load: Load) -> None:
 
     assert output["strategy"] == "popular"
     assert len(output["items"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("written", "user"),
+    [
+        ('"42"', "42"),
+        ("42", "42"),
+        ("42.0", "42"),
+        ('" 42.0 "', "42"),
+        ('"42.000000000"', "42"),
+        ("11611419085129123283", "11611419085129123283"),
+        ("1e20", "100000000000000000000"),
+        ("0.5", "0.5"),
+        ('"007"', "007"),
+        ('"cafe\u0301"', "caf\u00e9"),
+    ],
+)
+def test_a_request_names_users_items_and_circumstances_as_sources_do(load: Load, written: str, user: str) -> None:
+    raw = from_json(f'{{"user": {written}, "events": [{{"item": {written}}}], "context": {{"device": {written}}}}}')
+
+    row = load().parse(raw)
+    event = UserEventInput.model_validate({"user": raw["user"], "item": raw["user"]})
+
+    assert (row["user"], row["events"][0]["item"], row["context"]["device"]) == (user,) * 3
+    assert (event.user, event.item) == (user, user)
+
+
+def test_moments_of_a_request_are_read_as_those_of_sources(load: Load) -> None:
+    row = load().parse({"time": 20231115, "events": [{"item": "n1", "timestamp": "20231114"}]})
+
+    assert row["time"] == datetime(2023, 11, 15, tzinfo=UTC).timestamp()
+    assert row["events"][0]["timestamp"] == datetime(2023, 11, 14, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("user", ["true", "Infinity", "NaN", "[1]", '" "', '"a\\u0000b"', "1" + 600 * "0"])
+def test_what_is_no_id_is_refused(load: Load, user: str) -> None:
+    with pytest.raises(RequestError, match="user"):
+        load().parse(from_json(f'{{"user": {user}}}'))
 
 
 def test_events_out_of_order_are_one_history(load: Load) -> None:

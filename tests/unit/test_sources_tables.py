@@ -278,6 +278,16 @@ def test_large_whole_numbers_stay_exact_when_another_block_or_file_has_smaller_o
     assert [row["id"] for row in read_rows(folder, ("id",))] == [1, 2, whole[1], whole[0]]
 
 
+def test_parquet_shards_with_and_without_a_sign_keep_all_bits(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    write_parquet(tmp_path / "shards" / "1.parquet", {"n": pa.array([2**64 - 1], pa.uint64())})
+    write_parquet(tmp_path / "shards" / "2.parquet", {"n": pa.array([-1, None], pa.int64())})
+
+    fetched = fetch("shards", Settings(home=tmp_path / "home"), base_dir=tmp_path)
+
+    assert [row["n"] for row in read_rows(fetched, ("n",))] == [2**64 - 1, -1, None]
+
+
 def test_large_whole_numbers_inside_an_object_are_exact(tmp_path: Path) -> None:
     lines = "".join(f'{{"by": {{"id": {number}, "name": "a"}}}}\n' for number in LARGE)
 

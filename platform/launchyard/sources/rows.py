@@ -79,13 +79,22 @@ def unify_schemas(schemas: Iterable[pa.Schema], shown: str) -> pa.Schema:
             try:
                 # A text is a text, however a writer has encoded it.
                 pair = [pa.schema([(column.name, _plain(kind))]) for kind in (known, column.type)]
-                types[column.name] = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+                types[column.name] = _unify_integers(known, column.type) or (
+                    pa.unify_schemas(pair, promote_options="permissive").field(0).type
+                )
             except (pa.ArrowInvalid, pa.ArrowTypeError) as err:
                 raise SourceError(
                     f"{shown}: column '{column.name}' is {known} in some rows and {column.type} in others. "
                     "Give it one type where the rows come from."
                 ) from err
     return pa.schema(list(types.items()))
+
+
+def _unify_integers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds integers with and without a sign, of which Arrow keeps 63 bits; None for others."""
+    if not (pa.types.is_integer(one) and pa.types.is_integer(other) and pa.uint64() in (one, other)):
+        return None
+    return pa.decimal128(20, 0)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

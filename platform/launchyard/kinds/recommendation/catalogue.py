@@ -20,6 +20,7 @@ from launchyard.data.keyed_columns import read_moment
 from launchyard.errors import DataError
 from launchyard.kinds.recommendation import Items, Users
 from launchyard.kinds.recommendation.recipe import read_short_ids
+from launchyard.normal_form import normalize
 from launchyard.sources import Fetched
 from launchyard.sources.tables import iter_tables
 
@@ -134,9 +135,9 @@ def _read_categories(table: pa.Table, spec: Items) -> list[list[str]]:
     kind = None if spec.categories is None else table[spec.categories].type
     if kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         rows = table[spec.categories].cast(pa.list_(pa.string())).to_pylist()
-        return [[name.strip() for name in names or [] if name and name.strip()] for names in rows]
+        return [[normalize(name.strip()) for name in names or [] if name and name.strip()] for names in rows]
     joined = _read_texts(table, spec.categories, "data.items.categories")
-    return [[name for name in (text or "").split(spec.separator) if name] for text in joined]
+    return [[name for name in normalize(text or "").split(spec.separator) if name] for text in joined]
 
 
 def _read_texts(table: pa.Table, column: str | None, key: str) -> list[str | None]:

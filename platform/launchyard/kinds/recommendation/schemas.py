@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from launchyard.data.canonical import format_id
 from launchyard.kinds.recommendation.recipe import MAX_ID_CHARACTERS, MAX_WEIGHT
+from launchyard.normal_form import normalize
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 """No control characters: a database may refuse them."""
@@ -33,6 +34,7 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=PR
 """An id as text; numbers are taken as well."""
 Circumstance = Annotated[str, BeforeValidator(read_id)]
 """A value of a context column, which is read as ids are."""
+Category = Annotated[str, AfterValidator(normalize)]
 MAX_MOMENT_CHARACTERS = 100
 Moment = Annotated[float | Annotated[str, Field(max_length=MAX_MOMENT_CHARACTERS)], Field(union_mode="left_to_right")]
 """Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
@@ -62,7 +64,7 @@ class UserEventInput(EventInput):
 class Filters(Strict):
     """What an answer may hold."""
 
-    categories: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+    categories: Annotated[list[Category], Field(fail_fast=True)] | None = Field(
         None, min_length=1, description="Only items of one of these categories."
     )
     items: Annotated[list[Id], Field(fail_fast=True)] | None = Field(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize as normalize_to
 
 import numpy as np
 import pyarrow as pa
@@ -93,6 +94,9 @@ class Shelf:
     def list_members(self, category: str) -> NDArray[np.intp]:
         """Return the positions of the items of a category; none for one that no item is of."""
         column = self.category_names.get(category)
+        if column is None:
+            # An older catalogue may hold accents as its file had them.
+            column = self.category_names.get(normalize_to("NFD", category))
         if column is None:
             return np.empty(0, dtype=np.intp)
         places, starts = self._members
