@@ -1,4 +1,4 @@
-"""One process at a time changes the features of a product."""
+"""One process at a time changes the features of a product, and one releases a version of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from launchyard.errors import FeatureStoreError
 
 LOCK_NAME = ".lock"
+RELEASE_LOCK_NAME = "release.lock"
 LOCK_TIMEOUT_S = 600
 
 
@@ -21,11 +22,32 @@ def changing_features(folder: Path) -> Iterator[None]:
     Raises:
         FeatureStoreError: another process holds them for too long.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with _holding(folder / LOCK_NAME, LOCK_TIMEOUT_S):
+        yield
+
+
+@contextmanager
+def releasing(folder: Path, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    """Hold off every other release of a product, from the first change of its features to that of what serves.
+
+    Raises:
+        FeatureStoreError: another one is under way for longer than ``timeout_s``.
+    """
+    with _holding(folder / RELEASE_LOCK_NAME, timeout_s):
+        yield
+
+
+@contextmanager
+def _holding(path: Path, timeout_s: float) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=timeout_s)
     try:
-        with FileLock(folder / LOCK_NAME, timeout=LOCK_TIMEOUT_S):
-            yield
+        lock.acquire()
     except Timeout as err:
         raise FeatureStoreError(
-            f"{folder}: another process has changed the features for {LOCK_TIMEOUT_S} s. Try again later."
+            f"{path.parent}: another process has changed the features for {timeout_s:g} s. Try again later."
         ) from err
+    try:
+        yield
+    finally:
+        lock.release()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from launchyard.atomic import new_folder
+from launchyard.atomic import new_folder, write_text
 from launchyard.data.canonical import format_id
 from launchyard.errors import RegistryError, SpecError
 from launchyard.event_log import EventLog
@@ -33,6 +33,8 @@ FEATURES_DIR = "features"
 """Folder of a prepared data set that holds the rows of its feature sets."""
 VERSIONS_DIR = "versions"
 """Below the folder of a product's features: what each of its last versions was made with, by the bundle's digest."""
+PUBLISHED_NAME = "published"
+"""File that names the version whose features are published, by the bundle's digest."""
 KEPT_VERSIONS = 5
 
 
@@ -88,12 +90,20 @@ def publish_version(settings: Settings, spec: Product, digest: str) -> None:
         return
     folder = settings.features_dir(spec.product) / VERSIONS_DIR / digest
     if folder.is_dir():
+        # Before the first row changes: after a crash anywhere below, it tells whose rows may be there.
+        write_text(settings.features_dir(spec.product) / PUBLISHED_NAME, digest)
         publish_features(settings, spec, folder)
     elif not any((settings.features_dir(spec.product) / "offline").glob("*.parquet")):
         raise RegistryError(
             f"{spec.product}: the features of this version are not kept any more, and none are published. "
             "Run the product again."
         )
+
+
+def find_published(settings: Settings, product: str) -> str | None:
+    """Return the digest of the version whose features are published, or begun to be; None where nobody noted it."""
+    path = settings.features_dir(product) / PUBLISHED_NAME
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def erase_user(settings: Settings, product: str, user: str) -> int:

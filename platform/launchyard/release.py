@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 
 from launchyard.bundle import EVALUATION_NAME, parse_file, read_spec
 from launchyard.bundle_store import BundleStore
-from launchyard.errors import RegistryError
+from launchyard.errors import FeatureStoreError, RegistryError
 from launchyard.evaluation import Evaluation
-from launchyard.feature_publishing import publish_version
+from launchyard.feature_lock import releasing
+from launchyard.feature_publishing import find_published, publish_version
+from launchyard.kind import get_kind
 from launchyard.records import Records
 from launchyard.rollout import Cause, RolloutRecord, promote, promote_compared, rollback, start_rollout
 from launchyard.settings import Settings
@@ -77,18 +79,56 @@ def _change(
     settings: Settings, records: Records, product: str, rule: Callable[[RolloutRecord], RolloutRecord]
 ) -> RolloutRecord:
     """Apply ``rule`` to the record until it is written; the new champion's bundle is verified before."""
-    store = BundleStore(settings)
     for _ in range(MAX_TRIES):
         current = records.find_rollout(product) or start_rollout(settings.namespace, product)
         changed = rule(current)
-        if changed.champion is not None:
-            folder, manifest = store.open(changed.champion.bundle_uri)
-            if changed.champion != current.champion:
-                # Before the record is written: replicas that follow it find the features there.
-                publish_version(settings, read_spec(folder), manifest.digest)
-        if changed == current or records.write_rollout(changed, current.revision):
-            return changed
+        with _publishing(settings, current, changed):
+            if changed == current or records.write_rollout(changed, current.revision):
+                return changed
     raise RegistryError(f"{product}: the rollout record kept changing, {MAX_TRIES} times. Look at its history first.")
+
+
+@contextmanager
+def _publishing(settings: Settings, current: RolloutRecord, changed: RolloutRecord) -> Iterator[None]:
+    """Verify the new champion's bundle and publish its features, and hold off other releases while the block runs."""
+    if changed.champion is None:
+        yield
+        return
+    folder, manifest = BundleStore(settings).open(changed.champion.bundle_uri)
+    spec = read_spec(folder)
+    if changed.champion == current.champion or not get_kind(spec.kind).load_features(spec):
+        yield
+        return
+    with releasing(settings.features_dir(spec.product)):
+        # Before the record is written: replicas that follow it find the features there.
+        publish_version(settings, spec, manifest.digest)
+        yield
+
+
+def restore_features(settings: Settings, product: str) -> bool:
+    """Publish the champion's features again where a release was cut off between its features and the record.
+
+    Returns:
+        Whether that was needed. It is not while another release is under way, which ends in order.
+
+    Raises:
+        BundleError: the champion's spec cannot be read.
+        FeatureStoreError: the online store cannot be reached.
+    """
+    if find_published(settings, product) is None:
+        return False
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(releasing(settings.features_dir(product), timeout_s=0))
+        except FeatureStoreError:
+            return False
+        with closing(Records(settings)) as records:
+            rollout = records.find_rollout(product)
+        champion = None if rollout is None else rollout.champion
+        if champion is None or champion.digest == find_published(settings, product):
+            return False
+        publish_version(settings, read_spec(BundleStore(settings).find_path(champion.bundle_uri)), champion.digest)
+        return find_published(settings, product) == champion.digest
 
 
 def get_spec(settings: Settings, product: str) -> Product:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from launchyard.cli.streams import echo
 from launchyard.settings import load_settings
 
 SERVE_EPILOG = """
@@ -28,12 +29,18 @@ def serve_products(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default: LAUNCHYARD_PORT.")] = None,
 ) -> None:
     """Serve deployed products over HTTP on this machine until Ctrl-C."""
+    from launchyard.release import restore_features
     from launchyard_serving.foreground import Foreground
     from launchyard_serving.products import read_served_specs
     from launchyard_serving.session import open_session
 
     settings = load_settings()
     specs = read_served_specs(settings, products or [])
+    for name in specs:
+        if restore_features(settings, name):
+            echo(
+                f"{name}: a release was cut off; the features of the version that serves are published again.", err=True
+            )
     with open_session(host or settings.host, port or settings.port) as session:
         foreground = Foreground(session.url, list(specs))
         foreground.announce()

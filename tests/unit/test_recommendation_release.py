@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from event_log_contract import wait_until
+from launchyard.atomic import write_text
 from launchyard.bundle_store import BundleStore
 from launchyard.errors import RegistryError
+from launchyard.feature_lock import releasing
 from launchyard.feature_publishing import find_online_row, get_feature_set
 from launchyard.forget import find_user, forget_user
 from launchyard.identity import pseudonymise
+from launchyard.kinds.recommendation.event_rows import Events
+from launchyard.kinds.recommendation.profiles import VECTOR_SIZE, ItemFacts, iter_profiles
 from launchyard.kinds.recommendation.request import KNOWN as KNOWN_KEY
 from launchyard.kinds.recommendation.request import Known
 from launchyard.kinds.recommendation.resources import RecommendationResources
 from launchyard.records import Records
-from launchyard.release import get_spec, release, roll_back
+from launchyard.release import get_spec, release, restore_features, roll_back
 from launchyard.settings import Settings
 from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
 from tiny_interactions import START_S, TASTES, list_events
@@ -60,6 +67,34 @@ def test_releasing_and_taking_back_bring_each_versions_own_features(settings: Se
     release(settings, PRODUCT, 2, actor="test")
 
     assert (newer, older, count_events(settings)) == (6, 3, 6)
+
+
+KILLED_BEFORE_THE_RECORD = """
+import os, sys
+from pathlib import Path
+from launchyard.records import Records
+from launchyard.release import release
+from launchyard.settings import Settings
+
+Records.write_rollout = lambda *_: os.kill(os.getpid(), 9)
+release(Settings(home=Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]), actor="test")
+"""
+
+
+def test_a_release_killed_between_features_and_record_is_set_right(settings: Settings) -> None:
+    release(settings, PRODUCT, 1, actor="test")
+    assert (count_events(settings), restore_features(settings, PRODUCT)) == (3, False)
+    command = [sys.executable, "-c", KILLED_BEFORE_THE_RECORD, str(settings.home), PRODUCT, "2"]
+
+    killed = subprocess.run(command, timeout=120, check=False)
+
+    assert killed.returncode == -9
+    # The rows of version 2, under version 1 that still serves.
+    assert count_events(settings) == 6
+    assert restore_features(settings, PRODUCT)
+    assert count_events(settings) == 3
+    assert not restore_features(settings, PRODUCT)
+    release(settings, PRODUCT, 2, actor="test")
 
 
 def test_what_a_release_publishes_counts_for_users_in_memory_within_seconds(settings: Settings) -> None:
@@ -128,3 +163,31 @@ def test_a_forgotten_user_is_in_the_features_of_no_version(settings: Settings) -
     assert count_events(settings) is None
     roll_back(settings, PRODUCT, actor="test")
     assert count_events(settings) is None
+
+
+def test_a_release_that_is_under_way_is_left_alone(settings: Settings) -> None:
+    release(settings, PRODUCT, 2, actor="test")
+    write_text(settings.features_dir(PRODUCT) / "published", "0" * 64)
+
+    with releasing(settings.features_dir(PRODUCT)):
+        assert not restore_features(settings, PRODUCT)
+
+    assert restore_features(settings, PRODUCT)
+
+
+def test_nothing_in_a_profile_depends_on_the_vectors_of_a_version() -> None:
+    times = np.array([1.0, 2.0, 3.0])
+    codes = np.arange(3, dtype=np.int32)
+    events = Events(codes * 0, codes, times, codes * 0, np.ones(3, np.float32), np.empty((0, 3), np.int32))
+    rows = [
+        [row for table in iter_profiles(events, ["a"], make_facts(seed), 10) for row in table.to_pylist()]
+        for seed in (1, 2)
+    ]
+
+    assert rows[0] == rows[1]
+    assert rows[0][0]["recent_items"] == ["i0", "i1", "i2"]
+
+
+def make_facts(seed: int) -> ItemFacts:
+    vectors_IV = np.random.default_rng(seed).normal(size=(3, VECTOR_SIZE)).astype(np.float32)
+    return ItemFacts(["i0", "i1", "i2"], [["x"], ["y"], []], np.array([1.0, np.nan, 2.0]), vectors_IV)

@@ -43,6 +43,7 @@ def status(
     """Show what serves, since when, how good it is and how it came to serve."""
     from launchyard.cli import registry_views
     from launchyard.records import Records
+    from launchyard.release import restore_features
 
     settings = load_settings()
     records = Records(settings)
@@ -52,6 +53,11 @@ def status(
         registry_views.show_product(records, product, as_json=as_json)
     behind = [record.product for record in records.list_unmirrored()]
     _mirror(settings, [name for name in behind if product in (None, name)])
+    for name in records.list_products() if product is None else [product]:
+        if restore_features(settings, name):
+            echo(
+                f"{name}: a release was cut off; the features of the version that serves are published again.", err=True
+            )
 
 
 def promote(

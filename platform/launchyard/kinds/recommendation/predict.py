@@ -219,7 +219,7 @@ class RecommendationPredictor:
         self, request: Request, positions_C: NDArray[np.intp], scores_C: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         totals, lift_I = self._find_totals(request), self._find_lift(request)
-        moment = Moment(request.profile, totals, request.time, request.declared, lift_I)
+        moment = Moment(request.profile, request.history.items_L, totals, request.time, request.declared, lift_I)
         return compute_features(positions_C, scores_C, moment, self.shelf)
 
     def _read(self, row: Row) -> Request:

@@ -1,7 +1,9 @@
 """What is known of a user and of an item at a moment: two feature sets, and how they are computed.
 
 Everything in a profile adds up, so what a user did since it was written is added to it at the moment of a request.
-Shares, means and windows are taken from it only then (:mod:`launchyard.kinds.recommendation.rerank`).
+Shares, means and windows are taken from it only then (:mod:`launchyard.kinds.recommendation.rerank`). Nothing in it
+depends on a model: the vectors of one version's items mean nothing to another, so tastes are summed up from the newest
+items by the version that answers.
 
 Array legend: L events of one user, I items, V numbers of an item's vector.
 """
@@ -51,12 +53,6 @@ _USER = FeatureSet(
         Feature(name="category_counts", type="integers", unit="events", description="Events of these categories."),
         Feature(name="price_sum", type="number", description="Prices of the items, added up.", default=0.0),
         Feature(name="price_count", type="integer", unit="events", description="Events with a price.", default=0),
-        Feature(
-            name="embedding",
-            type="numbers",
-            length=VECTOR_SIZE,
-            description="Sum of the items' vectors: whose taste is near.",
-        ),
         Feature(name="recent_items", type="texts", description="The newest items, oldest first."),
         Feature(name="recent_times", type="numbers", unit="s since 1970", description="When these were taken."),
         Feature(name="recent_weights", type="numbers", description="How much these count."),
@@ -97,7 +93,6 @@ class Profile:
     categories: dict[str, int]
     price_sum: float
     price_count: int
-    embedding_V: NDArray[np.float64]
     recent_items: list[str]
     recent_times: list[float]
     recent_weights: list[float]
@@ -106,12 +101,11 @@ class Profile:
     @classmethod
     def start(cls) -> Profile:
         """Return the profile of somebody who did nothing yet."""
-        return cls(0, None, None, {}, {}, 0.0, 0, np.zeros(VECTOR_SIZE), [], [], [])
+        return cls(0, None, None, {}, {}, 0.0, 0, [], [], [])
 
     @classmethod
     def read(cls, row: Mapping[str, Any]) -> Profile:
         """Return the profile in a row of ``user_profile``."""
-        embedding = row["embedding"]
         return cls(
             num_events=int(row["num_events"]),
             first_event=row["first_event"],
@@ -120,7 +114,6 @@ class Profile:
             categories=dict(zip(row["categories"] or (), row["category_counts"] or (), strict=True)),
             price_sum=float(row["price_sum"]),
             price_count=int(row["price_count"]),
-            embedding_V=np.zeros(VECTOR_SIZE) if embedding is None else np.array(embedding),
             recent_items=list(row["recent_items"] or ()),
             recent_times=list(row["recent_times"] or ()),
             recent_weights=list(row["recent_weights"] or ()),
@@ -143,7 +136,6 @@ class Profile:
         prices = facts.prices_I[list(positions)]
         self.price_sum += float(np.nansum(prices))
         self.price_count += int(np.isfinite(prices).sum())
-        self.embedding_V = self.embedding_V + facts.vectors_IV[list(positions)].sum(axis=0)
         self.recent_items += [facts.ids[position] for position in positions]
         self.recent_times += times
         self.recent_weights += weights
@@ -199,7 +191,6 @@ class Profile:
             "category_counts": [count for _, count in favourites],
             "price_sum": self.price_sum,
             "price_count": self.price_count,
-            "embedding": self.embedding_V.tolist(),
             "recent_items": self.recent_items[-max_history:],
             "recent_times": self.recent_times[-max_history:],
             "recent_weights": self.recent_weights[-max_history:],

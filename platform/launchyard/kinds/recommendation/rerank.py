@@ -70,6 +70,8 @@ class Moment:
     """What is known when an answer is made: the user, and each item's totals."""
 
     profile: Profile
+    items_L: NDArray[np.int32]
+    """The user's newest items, as the model sees them."""
     totals: Totals
     time: float
     declared: Sequence[DeclaredSet] = ()
@@ -102,7 +104,7 @@ def compute_features(
         _log_age(moment.time - shelf.times_I[candidates_C]),
         share_C,
         top_C.astype(np.float64),
-        vectors_CV @ _normalise(profile.embedding_V),
+        vectors_CV @ _normalise(facts.vectors_IV[moment.items_L].sum(axis=0).astype(np.float64)),
         _match_last(vectors_CV, profile, shelf),
         _price_gap(facts.prices_I[candidates_C], profile),
         np.log1p(profile.num_events) * events_C,
