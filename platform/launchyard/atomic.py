@@ -45,12 +45,12 @@ def new_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync(path.parent)
+        sync(path.parent)
         # What was at the place until now, if anything was.
         _remove(temporary)
 
@@ -82,7 +82,7 @@ def make_folder(folder: Path) -> None:
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):
-        _sync(made.parent)
+        sync(made.parent)
 
 
 def _sync_tree(folder: Path) -> None:
@@ -90,11 +90,12 @@ def _sync_tree(folder: Path) -> None:
     for inner, _, names in os.walk(folder, topdown=False):
         for path in (Path(inner, name) for name in names):
             if not path.is_symlink():
-                _sync(path)
-        _sync(Path(inner))
+                sync(path)
+        sync(Path(inner))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

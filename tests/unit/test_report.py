@@ -10,6 +10,7 @@ import pytest
 
 from launchyard.evaluation import Evaluation, GateResult
 from launchyard.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
+from launchyard.gates import judge_incomparable
 from launchyard.report import ReportInputs, render_report, write_report
 from launchyard.report.render import content_policy
 from launchyard.report.verdict import judge
@@ -163,6 +164,26 @@ def test_report_without_champion_says_so_and_shows_none() -> None:
 
     assert "No model of this product serves yet" in text
     assert "Serving now" not in text
+
+
+@pytest.mark.parametrize("must_compare", [True, False])
+def test_a_champion_that_was_not_compared_with_is_named_with_the_reason(must_compare: bool) -> None:
+    problem = "only 10 of 1,000 test rows are new to it"
+    gate = judge_incomparable("accuracy", measure(0.8), rival="champion v3", problem=problem, must_compare=must_compare)
+
+    text = english(render_report(with_evaluation(champion={}, gates=(gate,))))
+
+    assert f"was not compared with the serving model: {problem}." in text
+    assert "Version 3 serves now. The two could not be compared" in text
+    assert "No model of this product serves yet" not in text
+
+
+def test_a_champion_that_was_measured_on_some_rows_is_said_to_be() -> None:
+    measured = measure(0.822).model_copy(update={"n": 42})
+
+    text = english(render_report(with_evaluation(champion={"accuracy": measured})))
+
+    assert "(version 3) reaches 82.2% on the 42 test rows that it was not trained on" in text
 
 
 def test_model_without_gates_ships_and_is_told_to_set_some() -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from launchyard.adapters.feast_objects import ROW, published_schema
+from launchyard.atomic import sync
 from launchyard.data.identity import hash_values
 from launchyard.errors import DataError
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet
@@ -82,7 +83,9 @@ def remove_rows(path: Path, feature_set: FeatureSet, key: str) -> int:
                 writer.write_table(kept.select(schema.names).cast(schema))
                 start += kept.num_rows
         if start < num_before:
+            sync(temporary)
             temporary.replace(path)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return num_before - start
