@@ -34,6 +34,8 @@ from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 
 K = 10
+MAX_HISTORY = 1000
+"""Newest events of a user that are looked at: the default of data.max_history."""
 Setting = dict[str, Any]
 
 
@@ -95,7 +97,7 @@ def train(spec: Recommendation, dataset_dir: Path, folder: Path, threads: int) -
 def rank_targets(folder: Path, dataset_dir: Path, threads: int) -> NDArray[np.float64]:
     """Return the rank of each test user's target among the unseen items; NaN where no training event has it."""
     catalogue = read_catalogue(dataset_dir)
-    held_out = read_held_out(dataset_dir, "test", catalogue)
+    held_out = read_held_out(dataset_dir, "test", catalogue, MAX_HISTORY)
     scores_UI = load_scorer(folder / "candidate" / "model", threads=threads).score(held_out.get_histories())
     ranks_U = np.full(len(scores_UI), np.nan)
     for row, (scores_I, truth) in enumerate(zip(scores_UI, held_out.truth, strict=True)):
