@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic_core import to_json
 
+from launchyard.errors import SourceError
+
 ROW_GROUP_BYTES = 32 * 2**20
 """Answers in memory that become one row group: many small ones read slowly."""
 
@@ -74,12 +76,23 @@ def _write_json_lines(file: IO[bytes]) -> Iterator[Write]:
 
 
 def _iter_rows(table: pa.Table) -> Iterator[dict[str, object]]:
-    """Yield the rows, maps as objects; where a map has a key twice, those of its table as lists of pairs."""
+    """Yield the rows, maps as objects; where a map has a key twice, those of its table as lists of pairs.
+
+    Raises:
+        SourceError: a value has no form in JSON.
+    """
     try:
-        yield from table.to_pylist(maps_as_pydicts="strict")
-    except KeyError:
-        # An object would keep one of the values.
-        yield from table.to_pylist()
+        try:
+            rows = table.to_pylist(maps_as_pydicts="strict")
+        except (KeyError, TypeError):
+            # An object would keep one of the values, or has no such keys.
+            rows = table.to_pylist()
+    except (OverflowError, ValueError) as err:
+        raise SourceError(
+            f"a row holds a value that is no text, or a time beyond the year 9999: {err}. Mend it, leave its column "
+            "out with #columns= of the input, or write .parquet."
+        ) from err
+    yield from rows
 
 
 WRITERS = {".parquet": _write_parquet, ".jsonl": _write_json_lines}

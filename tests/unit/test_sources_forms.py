@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -291,3 +292,106 @@ def test_json_lines_hold_bytes_and_maps_whose_keys_repeat(tmp_path: Path) -> Non
 
     assert base64.urlsafe_b64decode(first["raw"]) == b"\xff\x00"
     assert (first["map"], second["map"]) == ([["a", 1], ["a", 2]], {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("content", ["null\n", 'null\n"{"\n', "[null]"])
+def test_a_file_of_nulls_is_an_error_and_not_the_end_of_the_process(tmp_path: Path, content: str) -> None:
+    with pytest.raises(SourceError, match=r"no column 'text'|not an object"):
+        read(write(tmp_path, "a.json", content), ("text",))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[" * 100_000, "object 1 of the array: .* nested too deeply"),
+        ('[{"a": ' + "9" * 5000 + "}]", "object 1 of the array: has a number of thousands of digits"),
+        ('[{"a": 1}]\n[{"a": 2}]\n', "after object 1: the array ends, and more follows"),
+    ],
+)
+def test_an_array_that_is_not_read_whole_is_an_error(tmp_path: Path, content: str, expected: str) -> None:
+    with pytest.raises(SourceError, match=expected):
+        read(write(tmp_path, "a.json", content))
+
+
+def test_what_lies_beside_tables_is_not_read_twice(tmp_path: Path) -> None:
+    content = 'text,label\n"a, b",good\nc,bad\nd,bad\n'
+    write(tmp_path, "data/rows.csv", content)
+    write(tmp_path, "data/rows.zip", make_zip({"rows.csv": content}))
+    write(tmp_path, "data/notes.zip", make_zip({"a.txt": "", "b.txt": ""}))
+    write(tmp_path, "data/dataset-metadata.json", "{}")
+
+    assert read(tmp_path / "data") == ROWS
+
+
+def test_names_inside_an_archive_reach_no_terminal_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.zip", make_zip({"a\x1b[31m.csv": "", "b.csv": ""}))
+
+    with pytest.raises(SourceError, match=r"a\\x1b\[31m\.csv, b\.csv"):
+        read(path)
+
+
+def test_text_of_two_bytes_a_character_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text\tlabel\na, b\tgood\nc\tbad\nd\tbad\n".encode("utf-16"))
+
+    with pytest.raises(SourceError, match="such as #encoding=utf-16"):
+        read(path)
+    assert read(path, options="#encoding=utf-16") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (pa.array(["a"]).dictionary_encode(), pa.array(["b"], pa.large_string()), ["a", "b"]),
+        (pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))), pa.array([["b"]]), [["a"], ["b"]]),
+        (pa.array([1], pa.int8()), pa.array([2**40]), [1, 2**40]),
+        (pa.array(["1.5"]).cast(pa.decimal128(10, 2)), pa.array([2]), [Decimal("1.50"), Decimal("2.00")]),
+        (pa.nulls(1), pa.array(["b"]).dictionary_encode(), [None, "b"]),
+    ],
+)
+def test_parts_that_store_one_column_in_other_ways_are_read(
+    tmp_path: Path, first: pa.Array, second: pa.Array, expected: list[object]
+) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"a": first}), tmp_path / "data" / "0.parquet")
+    pq.write_table(pa.table({"a": second, "more": ["x"]}), tmp_path / "data" / "1.parquet")
+
+    rows = read(tmp_path / "data")
+
+    assert ([row["a"] for row in rows], [row["more"] for row in rows]) == (expected, [None, "x"])
+
+
+def test_parts_whose_common_type_would_lose_a_value_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"a": [2**60 + 1]}), tmp_path / "data" / "0.parquet")
+    pq.write_table(pa.table({"a": [1.5]}), tmp_path / "data" / "1.parquet")
+
+    with pytest.raises(SourceError, match="column 'a' is int64 in some rows and double in others, which does not hold"):
+        read(tmp_path / "data", ("a",))
+
+
+def test_a_name_that_is_a_column_here_and_a_key_there_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "data/0.jsonl", '{"review": {"text": "a"}}\n')
+    write(tmp_path, "data/1.jsonl", '{"review.text": "b"}\n')
+
+    with pytest.raises(SourceError, match=r"'review\.text' is a column in some files and a key inside one in 0\.jsonl"):
+        read(tmp_path / "data", ("review.text",))
+
+
+def test_csv_parts_without_a_column_have_none_of_its_values(tmp_path: Path) -> None:
+    write(tmp_path, "data/0.csv", "a\nx\n")
+    write(tmp_path, "data/1.csv", "a,b\ny,z\n")
+
+    assert read(tmp_path / "data") == [{"a": "x", "b": None}, {"a": "y", "b": "z"}]
+
+
+def test_json_lines_hold_maps_by_objects_and_refuse_what_is_no_text(tmp_path: Path) -> None:
+    keys = pa.map_(pa.struct([("k", pa.int64())]), pa.int64())
+    with open_output(tmp_path / "o.jsonl") as append:
+        append(pa.table({"map": pa.array([[({"k": 1}, 2)]], keys)}))
+    no_text = pa.StringArray.from_buffers(1, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff"))
+
+    with pytest.raises(SourceError, match="a value that is no text"), open_output(tmp_path / "p.jsonl") as append:
+        append(pa.table({"a": no_text}))
+
+    assert json.loads((tmp_path / "o.jsonl").read_text()) == {"map": [[{"k": 1}, 2]]}
+    assert not (tmp_path / "p.jsonl").exists()

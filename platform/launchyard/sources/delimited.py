@@ -173,6 +173,7 @@ class DelimitedFile:
                 convert_options=pa_csv.ConvertOptions(
                     column_types={name: pa.string() for name in schema.names},
                     include_columns=schema.names,
+                    include_missing_columns=True,
                     null_values=[""],
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,

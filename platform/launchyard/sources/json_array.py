@@ -40,8 +40,19 @@ class JsonFile(JsonLinesFile):
         while True:
             position = _skip(pending, position)
             if pending[position : position + 1] == "]":
+                if any(text.strip(_SPACE) for text in (pending[position + 1 :], *texts)):
+                    raise SourceError(
+                        f"{self.shown}: {self.path.name}, after object {number - 1:,}: the array ends, and more "
+                        "follows. Put all objects into one array, or write one object a line."
+                    )
                 return
-            end = _find_end(pending, position)
+            try:
+                end = _find_end(pending, position)
+            except (ValueError, RecursionError) as err:
+                raise SourceError(
+                    f"{self.shown}: {self.path.name}, object {number:,} of the array: has a number of thousands of "
+                    "digits, or is nested too deeply. Write it as text."
+                ) from err
             if end is None:
                 more = next(texts, None)
                 if more is None or len(pending) - position > MAX_LINE_CHARACTERS:

@@ -37,7 +37,7 @@ def write_rows(tables: Iterable[pa.Table], path: Path, *, shown: str, advance: C
     num_rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in _iter_spool(spool):
-            table = _cast(pa.Table.from_batches([batch]), schema, shown)
+            table = cast_rows(pa.Table.from_batches([batch]), schema, shown)
             _hash_rows(table, digest.update)
             writer.write_table(table)
             num_rows += table.num_rows
@@ -78,10 +78,7 @@ def unify_schemas(schemas: Iterable[pa.Schema], shown: str) -> pa.Schema:
                 continue
             try:
                 # A text is a text, however a writer has encoded it.
-                pair = [pa.schema([(column.name, _plain(kind))]) for kind in (known, column.type)]
-                types[column.name] = _unify_integers(known, column.type) or (
-                    pa.unify_schemas(pair, promote_options="permissive").field(0).type
-                )
+                types[column.name] = _name_common_type(known, column.type)
             except (pa.ArrowInvalid, pa.ArrowTypeError) as err:
                 raise SourceError(
                     f"{shown}: column '{column.name}' is {known} in some rows and {column.type} in others. "
@@ -90,27 +87,54 @@ def unify_schemas(schemas: Iterable[pa.Schema], shown: str) -> pa.Schema:
     return pa.schema(list(types.items()))
 
 
-def _unify_integers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds integers with and without a sign, of which Arrow keeps 63 bits; None for others."""
-    if not (pa.types.is_integer(one) and pa.types.is_integer(other) and pa.uint64() in (one, other)):
-        return None
-    return pa.decimal128(20, 0)
-
-
 def _plain(kind: pa.DataType) -> pa.DataType:
     """Return the type of the values of a type that stores them in a way of its own."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _plain(field.type)) for field in kind])
     return kind
 
 
-def _cast(table: pa.Table, schema: pa.Schema, shown: str) -> pa.Table:
-    try:
-        return table.cast(schema)
-    except pa.ArrowInvalid as err:
-        raise SourceError(f"{shown}: a value does not fit its column's type. Give the column one type.") from err
+def _name_common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Return the type that holds the values of both."""
+    kinds = (_plain(first), _plain(second))
+    integers = [kind for kind in kinds if pa.types.is_integer(kind)]
+    decimals = [kind for kind in kinds if pa.types.is_decimal(kind)]
+    if integers and decimals:
+        # Arrow's own answer is too small for the integers.
+        return pa.decimal128(38, decimals[0].scale)
+    if len(integers) == len(kinds) and pa.uint64() in integers:
+        # Arrow would keep 63 bits.
+        return pa.decimal128(20, 0)
+    pair = [pa.schema([("", kind)]) for kind in kinds]
+    return pa.unify_schemas(pair, promote_options="permissive").field(0).type
+
+
+def cast_rows(table: pa.Table, schema: pa.Schema, shown: str) -> pa.Table:
+    """Return a table with the types of ``schema``; a column that it lacks is null.
+
+    Raises:
+        SourceError: a value is lost by it; the message names the column.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        column = table[field.name]
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowInvalid as err:
+            raise SourceError(
+                f"{shown}: column '{field.name}' is {column.type} in some rows and {field.type} in others, which does "
+                "not hold each value. Give the column one type."
+            ) from err
+    return pa.table(columns, schema=schema)
 
 
 def _iter_spool(spool: Path) -> Iterator[pa.RecordBatch]:

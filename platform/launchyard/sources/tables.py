@@ -26,12 +26,13 @@ from launchyard.sources.jsonl import JsonLinesFile
 from launchyard.sources.nested import find_columns, has_key, list_names, take_keys
 from launchyard.sources.request import describe_nearest
 from launchyard.sources.resolve import Fetched
-from launchyard.sources.rows import unify_schemas
+from launchyard.sources.rows import cast_rows, unify_schemas
 from launchyard.sources.text import (
     MAX_EXPANDED_BYTES,
     find_zip_member,
     is_compressed,
     is_hidden,
+    is_zip,
     iter_bytes,
     iter_lines,
 )
@@ -87,10 +88,14 @@ class ParquetFile:
         return schema
 
     def iter_tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
-        """Yield the columns of ``schema``, cast to its types."""
+        """Yield the columns of ``schema``, cast to its types; one that the file lacks is null.
+
+        Raises:
+            SourceError: it is damaged, or a value is lost by the cast.
+        """
         with self._open() as file:
-            for batch in file.iter_batches(columns=schema.names):
-                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+            for batch in file.iter_batches(columns=[name for name in schema.names if name in file.schema_arrow.names]):
+                yield cast_rows(pa.Table.from_batches([batch]), schema, self.shown)
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
@@ -149,6 +154,8 @@ def iter_tables(fetched: Fetched, columns: tuple[str, ...] | None, *, batch_rows
         _check_columns(files, schemas, columns, shown)
     names = columns if columns is not None else tuple(dict.fromkeys(name for s in schemas for name in s.names))
     tops = find_columns(names, schemas)
+    if columns is not None:
+        _check_same_form(files, schemas, tops, shown)
     schema = unify_schemas((pa.schema([f for f in s if f.name in tops.values()]) for s in schemas), shown)
     wanted = pa.schema([schema.field(name) for name in dict.fromkeys(tops.values())])
     tables = (table for file in files for table in file.iter_tables(wanted))
@@ -191,7 +198,9 @@ def _find_tables(fetched: Fetched) -> list[Path]:
         return [fetched.path]
     folder = fetched.path
     files = sorted(path for path in iter_files(folder) if not is_hidden(path.relative_to(folder).as_posix()))
-    tables = [path for path in files if fetched.format or _find_format(path)]
+    # Beside tables, an archive is what they were unpacked from, and .json is what describes them.
+    tables = [path for path in files if not is_zip(path) and (fetched.format or _find_format(path) or "json") != "json"]
+    tables = tables or [path for path in files if fetched.format or _find_format(path)]
     if not tables:
         nearest = describe_nearest("", (path.name for path in files))
         raise SourceError(f"{fetched.record.uri}: no table in this folder. {nearest} Known: {', '.join(SUFFIXES)}.")
@@ -254,6 +263,18 @@ def _check_columns(
         if missing:
             nearest = describe_nearest(missing[0], list_names(schema))
             raise SourceError(f"{shown}: no column '{missing[0]}' in {file.path.name}. {nearest}")
+
+
+def _check_same_form(
+    files: Iterable[TableFile], schemas: Iterable[pa.Schema], tops: Mapping[str, str], shown: str
+) -> None:
+    for file, schema in zip(files, schemas, strict=True):
+        for name, top in tops.items():
+            if top not in schema.names:
+                raise SourceError(
+                    f"{shown}: '{name}' is a column in some files and a key inside one in {file.path.name}. "
+                    "Give all files one form."
+                )
 
 
 def _rebatch(tables: Iterable[pa.Table], batch_rows: int) -> Iterator[pa.Table]:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import IO, cast
 
 from launchyard.errors import SourceError
+from launchyard.foreign_text import make_printable
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 READ_BYTES = 1 << 20
 MAX_LINE_CHARACTERS = 64 << 20
 BOM = "\ufeff"
+UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""What a file begins with that a spreadsheet has saved as "Unicode text"."""
 MAX_EXPANDED_BYTES = 20 * 2**30
 """Largest file that a compressed one may expand to where its size is known before, or its bytes have to be kept."""
 MAX_SHOWN_MEMBERS = 5
@@ -53,9 +56,9 @@ def find_zip_member(path: Path, shown: str) -> zipfile.ZipInfo:
     except zipfile.BadZipFile as err:
         raise SourceError(f"{shown}: {path.name} is cut off or damaged: {err}. Fetch or make it again.") from err
     if len(members) != 1:
-        names = ", ".join(info.filename for info in members[:MAX_SHOWN_MEMBERS]) or "none"
+        names = ", ".join(make_printable(info.filename, keep_lines=False) for info in members[:MAX_SHOWN_MEMBERS])
         raise SourceError(
-            f"{shown}: {path.name} holds {len(members)} files ({names}), where one table is read. "
+            f"{shown}: {path.name} holds {len(members)} files ({names or 'none'}), where one table is read. "
             "Unpack it, and name the file or the folder."
         )
     (member,) = members
@@ -127,10 +130,11 @@ def iter_text(path: Path, encoding: str, shown: str) -> Iterator[str]:
             # What the decoder holds back from earlier chunks is a part of err.object.
             offset = num_bytes - len(err.object) + err.start
             line = num_lines + err.object[: err.start].count(b"\n") + 1
+            likely = "utf-16" if err.object.startswith(UTF16_BOMS) and offset == 0 else "latin-1"
             raise SourceError(
                 f"{shown}: {path.name}, line {line:,}, byte {offset + 1:,}: not {encoding.upper()}, found byte "
                 f"0x{err.object[err.start]:02x}. Save the file as UTF-8, or name its character set by adding "
-                "'#encoding=<name>' to the source, such as #encoding=latin-1."
+                f"'#encoding=<name>' to the source, such as #encoding={likely}."
             ) from err
         if is_start and text:
             text, is_start = text.removeprefix(BOM), False
