@@ -26,6 +26,8 @@ def apply_trial(spec: Product, parameters: Mapping[str, Value]) -> Product:
         SpecError: a key does not exist or a value does not fit it.
     """
     document = spec.model_dump(mode="json") | {"tune": None}
+    # It has no effect without a search, and the spec that was trained is to be valid itself.
+    document["resources"].pop("tune")
     for key, value in parameters.items():
         *path, last = key.split(".")
         block: Any = document

@@ -131,6 +131,48 @@ def test_a_searched_key_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     assert "tune.metric: 'diversity@10' is measured after training only. Take one of: ndcg@10, " in str(caught.value)
 
 
+GIVEN = {"train": "a.csv", "validation": "b.csv", "test": "c.csv"}
+EASE = {"kind": "recommendation", "data": {"source": "e.csv"}, "model": {"architecture": "ease"}}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "problem"),
+    [
+        ({"data": {"source": "a.csv", "split": {"time": "at", "seed": 3}}}, "data.split.seed: has no effect"),
+        ({"data": {"source": GIVEN, "split": {"seed": 3}}}, "data.split.seed: has no effect: every split has a source"),
+        ({"data": {"source": GIVEN, "split": {"stratify": False}}}, "data.split.stratify: has no effect: every split"),
+        ({"evaluate": {"slices": ["shop", "shop"]}}, "evaluate.slices: has no effect: 'shop' is named twice"),
+        (EASE | {"serve": {"search": "approximate"}}, "serve.search: has no effect"),
+        (EASE | {"resources": {"train": {"workers": 2}}}, "resources.train.workers: has no effect"),
+        ({"data": {"source": {"classes": {"a": "a.txt", "b": "b.txt"}}}, "evaluate": {"slices": ["shop"]}},
+         "evaluate.slices: 'shop' is a column, and the files of source.classes have none"),
+        ({"train": {"learning_rate": 0.5}}, "train.learning_rate: 0.5 would destroy the base model"),
+        ({"train": {"class_weights": {"a": 0.0}}}, "train.class_weights.a: must be greater than 0"),
+        (EASE | {"serve": {"k": 5, "max_k": 5}}, "serve.max_k: must be at least 20"),
+        (EASE | {"evaluate": {"gates": {"diversity@10": "> 0"}}}, "evaluate.gates.diversity@10: "),
+        (EASE | {"model": {"architecture": "content"}}, "model.architecture: content reads what items are about"),
+    ],
+)  # fmt: skip
+def test_what_a_run_would_ignore_or_fail_on_is_refused(tmp_path: Path, blocks: dict[str, Any], problem: str) -> None:
+    (found,) = problems_of(tmp_path, **blocks)
+
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {"data": {"source": "a.csv", "split": {"group": "shop", "seed": 3}}},
+        {"data": {"source": {"train": "a.csv", "test": "b.csv"}, "split": {"seed": 3}}},
+        {"data": {"source": GIVEN, "split": {"train": 100, "validation": 10, "test": 10, "seed": 3}}},
+        {"data": {"source": GIVEN, "split": {"group": "shop"}}},
+        EASE | {"model": {"architecture": "lightgcn"}, "serve": {"search": "approximate"}},
+    ],
+)
+def test_what_is_read_is_not_refused(tmp_path: Path, blocks: dict[str, Any]) -> None:
+    assert load_spec(write_spec(tmp_path, **blocks))
+
+
 def test_a_key_inside_a_block_can_be_searched_when_the_block_is_there(tmp_path: Path) -> None:
     tune = search("model.lora.rank", {"values": [4, 8]})
 

@@ -154,7 +154,7 @@ class RowData(Data):
         return f"train / validation / test: {shown}"
 
     def iter_ineffective(self) -> Iterator[Ineffective]:
-        """Yield sizes of splits that have sources of their own, and strata where another rule divides the rows."""
+        """Yield sizes of splits that have sources of their own, and strata and seed where nothing is drawn."""
         split = self.split
         given = []
         if isinstance(self.source, SplitSources) and split.train < 1:
@@ -165,8 +165,12 @@ class RowData(Data):
         if given and is_set(split, "train"):
             yield ("data", "split", "train"), "all rows that are not split off are for training"
         rule = "group" if split.group else "time" if split.time else None
-        if rule is not None and is_set(split, "stratify"):
-            yield ("data", "split", "stratify"), f"data.split.{rule} divides the rows"
+        undrawn = "every split has a source of its own" if len(given) == 2 else None
+        by_rule = None if rule is None else f"data.split.{rule} divides the rows"
+        if is_set(split, "stratify") and (reason := by_rule or undrawn):
+            yield ("data", "split", "stratify"), reason
+        if is_set(split, "seed") and (reason := by_rule if rule == "time" else undrawn):
+            yield ("data", "split", "seed"), reason
 
 
 class Model(Block):
@@ -460,9 +464,12 @@ class Product(Block):
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""
         yield from self.data.iter_ineffective()
+        repeated = [name for place, name in enumerate(self.evaluate.slices) if name in self.evaluate.slices[:place]]
+        if repeated:
+            yield ("evaluate", "slices"), f"'{repeated[0]}' is named twice"
 
     def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield each key, by its path, that names what the kind keeps for itself, and what is wrong.
+        """Yield each key, by its path, that a run would fail on whatever the rows are, and what is wrong.
 
         These are problems of a spec that is to be run; a version that was made of one answers all the same.
         """

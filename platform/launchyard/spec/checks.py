@@ -31,7 +31,7 @@ def check_product(spec: Product, kind: Kind) -> list[Problem]:
         *_check_secrets(spec),
         *_check_metrics(spec, kind),
         *_check_search(spec, kind),
-        *_check_names(spec),
+        *_check_conflicts(spec),
         *_find_ineffective(spec),
     ]
 
@@ -47,8 +47,8 @@ def _check_secrets(spec: Product) -> Iterator[Problem]:
             )
 
 
-def _check_names(spec: Product) -> Iterator[Problem]:
-    """Yield each name that the kind keeps for itself."""
+def _check_conflicts(spec: Product) -> Iterator[Problem]:
+    """Yield what a run would fail on, whatever the rows are."""
     yield from (Problem(path, problem) for path, problem in spec.iter_conflicts())
 
 

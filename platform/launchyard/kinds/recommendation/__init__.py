@@ -287,8 +287,9 @@ class Recommendation(Product):
         return tuple(dict.fromkeys((*self.data.interactions.context, *users)))
 
     def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield each name of a column or set that the kind has for itself."""
+        """Yield each name that the kind has for itself, and what needs columns of items that are not given."""
         yield from super().iter_conflicts()
+        yield from self._iter_missing_columns()
         for name in self.data.interactions.context:
             if name in EVENT_COLUMNS:
                 columns = ", ".join(EVENT_COLUMNS)
@@ -302,13 +303,37 @@ class Recommendation(Product):
             if name in (USER_PROFILE, ITEM_STATISTICS) or name.startswith(OWN_PREFIX):
                 yield ("features", "sets", name), "is the name of a set that the platform keeps. Rename yours"
 
+    def _iter_missing_columns(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        items, evaluate = self.data.items, self.evaluate
+        if isinstance(self.model, Content) and not (items and (items.title or items.text or items.categories)):
+            text = "content reads what items are about. Name title, text or categories under data.items"
+            yield ("model", "architecture"), text
+        if items is not None and items.categories is not None:
+            return
+        named = [("evaluate", "gates", name) for name in evaluate.gates]
+        named += [
+            ("evaluate", name, "metric")
+            for name in ("beat_baseline", "beat_champion")
+            if getattr(evaluate, name) is not None
+        ]
+        for path in named:
+            metric = path[-1] if path[1] == "gates" else getattr(evaluate, path[1]).metric
+            if metric == "diversity@10":
+                yield path, "diversity@10 is undefined without categories. Name data.items.categories"
+
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""
         yield from super().iter_ineffective()
         if not isinstance(self.model, LEARNED):
+            reason = f"model.architecture {self.model.architecture} has a closed form"
+            if is_set(self.serve, "search"):
+                yield ("serve", "search"), f"model.architecture {self.model.architecture} has no vectors to search"
+            for name in ("workers", "gpus"):
+                if is_set(self.resources.train, name):
+                    yield ("resources", "train", name), reason
             for name in type(self.train).model_fields:
                 if is_set(self.train, name):
-                    yield ("train", name), f"model.architecture {self.model.architecture} has a closed form"
+                    yield ("train", name), reason
         items = self.data.items
         if items is not None and items.text and not isinstance(self.model, Content):
             yield ("data", "items", "text"), f"model.architecture {self.model.architecture} reads no text"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from launchyard.kind import Kind
+from launchyard.kinds.text_classification.rates import describe_rates, find_rates
 from launchyard.spec.blocks import (
     Abstain,
     Block,
@@ -103,7 +104,7 @@ class TextTrain(Train):
     """Optimisation and what is specific to single-label classification."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")
-    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="Weight of each label in the loss; balanced: inverse to its frequency."
     )
 
@@ -140,13 +141,20 @@ class TextClassification(Product):
     serve: TextServe = Field(TextServe(), description="How the endpoint answers.")
 
     def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield each column of a slice, group or time that has the name of one that every example has."""
+        """Yield each column of a slice, group or time that cannot be read, and a rate that would destroy the base."""
         yield from super().iter_conflicts()
+        rates = find_rates(self.train.optimizer, has_adapters=self.model.lora is not None)
+        if self.train.learning_rate >= rates.refused:
+            usual = describe_rates(self.train.optimizer, rates)
+            text = f"{self.train.learning_rate:g} would destroy the base model: {usual}. Lower it"
+            yield ("train", "learning_rate"), text
         split = self.data.split
         slices = [(("evaluate", "slices"), name) for name in self.evaluate.slices]
         rules = [(("data", "split", "group"), split.group), (("data", "split", "time"), split.time)]
         for path, name in (*slices, *rules):
-            if name in OWN_COLUMNS:
+            if name is not None and isinstance(self.data.source, ClassSources):
+                yield path, f"'{name}' is a column, and the files of source.classes have none. Remove it"
+            elif name in OWN_COLUMNS:
                 columns = ", ".join(OWN_COLUMNS)
                 yield path, f"'{name}' is a column that every example has, as {columns} are. Rename it in the source"
 

@@ -6,7 +6,6 @@ Array legend: C classes, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,28 +14,8 @@ from torch import nn
 
 from launchyard.errors import TrainError
 from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.rates import describe_rates, find_rates
 from launchyard.text import TextPreprocessor
-
-
-@dataclass(frozen=True)
-class RateRange:
-    """Learning rates at which pretrained transformers are fine-tuned with one optimizer."""
-
-    low: float
-    high: float
-    refused: float
-    """From here on a pretrained model forgets what it knew within a few steps."""
-
-
-_ADAPTIVE = RateRange(low=1e-6, high=5e-4, refused=1e-2)
-RATES = {
-    "adamw": _ADAPTIVE,
-    "adam": _ADAPTIVE,
-    "rmsprop": RateRange(low=1e-7, high=2e-4, refused=1e-2),
-    "sgd": RateRange(low=1e-4, high=1e-1, refused=2.0),
-}
-LORA_FACTOR = 10
-"""Adapters start at zero and take about ten times the rate (Biderman et al. 2024, "LoRA learns less")."""
 
 UNKNOWN_WARNED = 0.01
 UNKNOWN_REFUSED = 0.2
@@ -53,13 +32,11 @@ def check_learning_rate(spec: TextClassification) -> list[str]:
     Raises:
         TrainError: it is far outside the optimizer's range for pretrained transformers.
     """
-    rates, factor = RATES[spec.train.optimizer], 1 if spec.model.lora is None else LORA_FACTOR
-    low, high, refused = rates.low * factor, rates.high * factor, rates.refused * factor
-    rate = spec.train.learning_rate
-    usual = f"{spec.train.optimizer} on a pretrained transformer takes {low:g} to {high:g}"
-    if rate >= refused:
+    rates = find_rates(spec.train.optimizer, has_adapters=spec.model.lora is not None)
+    rate, usual = spec.train.learning_rate, describe_rates(spec.train.optimizer, rates)
+    if rate >= rates.refused:
         raise TrainError(f"train.learning_rate: {rate:g} would destroy the base model: {usual}. Lower it.")
-    if not low <= rate <= high:
+    if not rates.low <= rate <= rates.high:
         return [f"train.learning_rate: {rate:g} is unusual: {usual}."]
     return []
 
