@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from launchyard.cli.console import PlainConsole
+from launchyard.cli.metric_choice import choose_metrics
 from launchyard.evaluation import GateResult
 from launchyard_pipelines.events import Event
 from launchyard_pipelines.run_record import RunRecord
@@ -92,14 +93,19 @@ class RunDisplay:
 
 def build_metrics_table(record: RunRecord) -> Table:
     """Return one table of test metrics with n, interval, validation value and gates in green or red."""
-    table = Table(title=f"{record.product}: test metrics", title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{record.product}: test metrics", title_justify="left", title_style="bold", caption_justify="left"
+    )
     for column in ("metric", "value", "interval", "n", "valid.", "gate"):
         table.add_column(column, justify="left" if column in ("metric", "gate") else "right", no_wrap=column != "gate")
     gates: dict[str, list[GateResult]] = {}
     for gate in record.gates:
         gates.setdefault(gate.metric, []).append(gate)
     validation = record.metrics.get("validation", {})
-    for name, value in record.metrics.get("test", {}).items():
+    measured = record.metrics.get("test", {})
+    names, table.caption = choose_metrics(measured, gated=gates.keys())
+    for name in names:
+        value = measured[name]
         low, high = record.intervals["test"][name]
         on_validation = f"{validation[name]:.3f}" if name in validation else ""
         verdicts = "\n".join(_format_gate(gate) for gate in gates.pop(name, []))

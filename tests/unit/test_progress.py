@@ -52,6 +52,31 @@ def test_a_finished_trial_stays_on_the_screen() -> None:
     assert "trial 1" in read(console)
 
 
+def test_of_many_labels_the_lowest_ten_and_what_a_gate_names_are_shown() -> None:
+    metrics = {"accuracy": 0.9} | {f"{name}[{label}]": label / 27 for name in ("f1", "recall") for label in range(27)}
+    gate = GateResult(metric="f1[26]", rule=">= 0.5", value=26 / 27, passed=True)
+    record = RunRecord(
+        run_id="r",
+        product="p",
+        metrics={"test": metrics},
+        intervals={"test": {name: (value, value) for name, value in metrics.items()}},
+        n={"test": dict.fromkeys(metrics, 9)},
+        gates=[gate],
+    )
+    console = make_console()
+
+    console.print(build_metrics_table(record))
+
+    shown = read(console)
+    assert [f"f1[{label}]" for label in range(27) if f"f1[{label}]" in shown] == [
+        *map("f1[{}]".format, range(5)),
+        "f1[26]",
+    ]
+    assert "accuracy" in shown
+    assert "The 10 lowest of 53 metrics of single labels" in " ".join(shown.split())
+    assert len(shown.splitlines()) < 25
+
+
 def test_the_metrics_table_names_labels_and_every_gate() -> None:
     record = RunRecord(
         run_id="r",

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from launchyard.bundle import GateRecord
 from launchyard.cli.console import PlainConsole
+from launchyard.cli.metric_choice import choose_metrics
 from launchyard.cli.streams import echo, print_json
 from launchyard.evaluation import Measure
 from launchyard.foreign_text import make_printable
@@ -68,7 +69,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
         f"Bundle {serving.digest[:12]}, run {serving.run_id}, feedback on {document['num_feedback']} answers."
     )
     console.print(f"Versions: {versions}.")
-    console.print(_tabulate_metrics(serving.metrics))
+    console.print(_tabulate_metrics(serving.metrics, {result.metric for result in serving.gate.gates}))
     console.print(_tabulate_gates(serving.gate))
     console.print(_tabulate_decisions(decisions))
 
@@ -119,9 +120,20 @@ def _describe_product(records: Records, product: str) -> dict[str, Any]:
     }
 
 
-def _tabulate_metrics(metrics: dict[str, Measure]) -> Table:
-    table = Table("metric", "value", "interval", "n", title="On the test rows", title_justify="left", box=SIMPLE)
-    for name, measure in metrics.items():
+def _tabulate_metrics(metrics: dict[str, Measure], gated: set[str]) -> Table:
+    table = Table(
+        "metric",
+        "value",
+        "interval",
+        "n",
+        title="On the test rows",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE,
+    )
+    names, table.caption = choose_metrics({name: found.value for name, found in metrics.items()}, gated=gated)
+    for name in names:
+        measure = metrics[name]
         interval = f"{measure.low:.4f} to {measure.high:.4f}"
         table.add_row(name, f"{measure.value:.4f}", interval, str(measure.n))
     return table
