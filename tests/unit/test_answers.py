@@ -36,6 +36,16 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         read_inputs([], str(file))
 
 
+@pytest.mark.parametrize("value", ["[" * 50_000, "9" * 5_000])
+def test_json_that_python_cannot_hold_is_named_too(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"k": {value}', encoding="utf-8")
+
+    with pytest.raises(SourceError, match=r"rows\.jsonl: line 1: not valid JSON"):
+        read_inputs([], str(file))
+    assert read_inputs([file.read_text(encoding="utf-8")], None) == [file.read_text(encoding="utf-8")]
+
+
 def test_a_file_that_is_not_there_or_not_utf8_is_refused(tmp_path: Path) -> None:
     binary = tmp_path / "rows.txt"
     binary.write_bytes(b"\xff\xfe\x00")

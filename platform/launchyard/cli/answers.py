@@ -49,7 +49,7 @@ def _parse_text(text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -58,7 +58,7 @@ def _parse_line(file: str, number: int, line: str) -> Any:
         return line.strip(" \t")
     try:
         return json.loads(line)
-    except json.JSONDecodeError as err:
+    except (ValueError, RecursionError) as err:
         raise SourceError(f"{file}: line {number}: not valid JSON: {err}. Mend or remove it.") from err
 
 
