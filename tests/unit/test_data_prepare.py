@@ -59,6 +59,19 @@ def read_texts(folder: Path) -> dict[str, list[str]]:
     return {split: read_split(folder / "out", split)["text"].to_pylist() for split in SPLITS}
 
 
+def test_a_gate_on_a_label_that_no_row_has_is_refused_before_training(tmp_path: Path) -> None:
+    document = make_spec().model_dump(mode="json")
+    document["evaluate"]["gates"] = {"f1[a]": "> 0", "f1[c]": "> 0"}
+    document["train"]["class_weights"] = {"d": 2.0}
+
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path, TextClassification.model_validate(document), make_rows(60))
+
+    assert str(caught.value) == (
+        "train.class_weights.d: no row has the label 'd'; evaluate.gates.f1[c]: no row has the label 'c'. Labels: a, b."
+    )
+
+
 def test_a_data_set_is_written_with_its_manifest(tmp_path: Path) -> None:
     manifest = prepare(tmp_path, make_spec(), make_rows(200))
 

@@ -309,11 +309,26 @@ class SplitWriter:
         return self._writer
 
 
+def _require_named_labels(spec: Product, labels: tuple[str, ...]) -> None:
+    """Return when the rows have every label that the spec names: a gate on another would fail after all training.
+
+    Raises:
+        DataError: they do not.
+    """
+    unknown = [
+        f"{key}: no row has the label '{name}'" for key, name in spec.name_labels().items() if name not in labels
+    ]
+    if unknown:
+        raise DataError(f"{'; '.join(unknown)}. Labels: {', '.join(labels)}.")
+
+
 def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written) -> DatasetManifest:
     """Return the manifest, once the splits have passed their checks."""
     labels = tuple(sorted(cleaned.codes))
     counts = {name: {label: written.label_counts[name][label] for label in labels} for name in SPLITS}
     has_labels = recipe.label_column is not None
+    if has_labels:
+        _require_named_labels(spec, labels)
     left_out = {name: _tell_overlap(cast(RowData, spec.data), name, cleaned.dropped) for name in SPLITS}
     checks = [*cleaned.checks, *check_splits(written.num_rows, counts if has_labels else None, left_out)]
     require_checks(checks, ROWS_ADVICE)

@@ -475,6 +475,16 @@ class Product(Block):
         """
         yield from ()
 
+    def name_labels(self) -> dict[str, str]:
+        """Return the labels that the spec names, by the key that does: those of metrics such as ``f1[spam]``."""
+        metrics = {f"evaluate.gates.{name}": name for name in self.evaluate.gates}
+        for key in ("beat_baseline", "beat_champion"):
+            if (wanted := getattr(self.evaluate, key)) is not None:
+                metrics[f"evaluate.{key}.metric"] = wanted.metric
+        if self.tune is not None:
+            metrics["tune.metric"] = self.tune.metric
+        return {key: name[:-1].partition("[")[2] for key, name in metrics.items() if name.endswith("]")}
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return the spec that plain values describe, read strictly: ``'3'`` is not 3, and true is not 1.

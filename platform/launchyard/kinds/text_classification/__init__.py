@@ -167,16 +167,19 @@ class TextClassification(Product):
         if serve.runtime != "auto" and is_set(serve, "runtime_tolerance"):
             yield ("serve", "runtime_tolerance"), f"the runtime is set to {serve.runtime}"
 
+    def name_labels(self) -> dict[str, str]:
+        """Return the labels that weights and metrics name."""
+        weights = self.train.class_weights
+        named = weights if isinstance(weights, dict) else {}
+        return {f"train.class_weights.{label}": label for label in named} | super().name_labels()
+
     @model_validator(mode="after")
     def _names_known_labels(self) -> Self:
         labels = self.data.find_labels()
-        weights = self.train.class_weights
-        named = {f"train.class_weights.{label}": label for label in (weights if isinstance(weights, dict) else ())}
-        named |= {
-            f"evaluate.gates.{metric}": metric[:-1].partition("[")[2] for metric in self.evaluate.gates if "[" in metric
-        }
         unknown = [
-            f"{key}: no label is called '{label}'" for key, label in named.items() if labels and label not in labels
+            f"{key}: no label is called '{label}'"
+            for key, label in self.name_labels().items()
+            if labels and label not in labels
         ]
         if unknown:
             raise ValueError(f"{'; '.join(unknown)}. Labels: {', '.join(labels)}")
