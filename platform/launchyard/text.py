@@ -74,8 +74,10 @@ class TextPreprocessor:
 
         A special token stands nowhere: its span is (0, 0).
         """
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        kept = [span for part in self._keep(len(encoding.ids)) for span in encoding.offsets[part]]
+        # Unlike encode, it lets other threads run.
+        (encoding,) = self.tokenizer.encode_batch([text], add_special_tokens=False)
+        offsets = encoding.offsets
+        kept = [span for part in self._keep(len(offsets)) for span in offsets[part]]
         spans = [(0, 0)] * len(self._prefix) + kept + [(0, 0)] * len(self._suffix)
         return spans or [(0, 0)]
 

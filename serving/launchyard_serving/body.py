@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, NoReturn, TypeVar, cast
@@ -164,28 +166,31 @@ def _check_form(content: object, model: type[AnyBody], example: str) -> AnyBody:
         raise _refuse_form(errors, len(errors) + num_left, f"Send {example}.") from err
 
 
-def parse_rows(body: bytes, predictor: Predictor, max_inputs: int) -> list[Row]:
-    """Return the row of each input of a body, in order.
+def parse_rows(body: bytes, predictor: Predictor, max_inputs: int, deadline: float = math.inf) -> list[Row]:
+    """Return the row of each input of a body, in order; ``deadline`` is a time of the monotonic clock.
 
     Raises:
+        TimeoutError: the deadline came before the last input was read.
         Problem: it is not JSON (400); there are no inputs or some are wrong (422, with the wrong positions), or too
             many (413).
     """
     members = _open(body, INPUTS_EXAMPLE, max_inputs)
-    return _parse_each(_read_list(members, "inputs", InputsBody, INPUTS_EXAMPLE), predictor.parse, "inputs", max_inputs)
+    inputs = _read_list(members, "inputs", InputsBody, INPUTS_EXAMPLE)
+    return _parse_each(inputs, predictor.parse, "inputs", max_inputs, deadline)
 
 
-def parse_events(body: bytes, resources: Resources, max_events: int) -> list[Event]:
-    """Return the events of a body that holds a list of them, or just one.
+def parse_events(body: bytes, resources: Resources, max_events: int, deadline: float = math.inf) -> list[Event]:
+    """Return the events of a body that holds a list of them, or just one; ``deadline`` as for rows.
 
     Raises:
+        TimeoutError: the deadline came before the last event was read.
         Problem: it is not JSON (400); there are no events or some are wrong (422, with the wrong positions), or too
             many (413).
     """
     members = _open(body, EVENTS_EXAMPLE, max_events)
     if not isinstance(members, dict) or "events" in members:
         events = _read_list(members, "events", EventsBody, EVENTS_EXAMPLE)
-        return _parse_each(events, resources.parse_event, "events", max_events)
+        return _parse_each(events, resources.parse_event, "events", max_events, deadline)
     try:
         event = {name: _parse_value(value) for name, value in members.items()}
     except ValueError as err:
@@ -236,13 +241,18 @@ def _refuse_many(name: str, limit: int, got: str) -> Problem:
     )
 
 
-def _parse_each(raws: Sequence[object], parse: Callable[[object], Parsed], name: str, limit: int) -> list[Parsed]:
+def _parse_each(
+    raws: Sequence[object], parse: Callable[[object], Parsed], name: str, limit: int, deadline: float
+) -> list[Parsed]:
     if len(raws) > limit:
         raise _refuse_many(name, limit, str(len(raws)))
     parsed: list[Parsed] = []
     errors: list[dict[str, str]] = []
     num_wrong = 0
     for position, raw in enumerate(raws):
+        if time.monotonic() > deadline:
+            # Nobody waits for the rest any longer.
+            raise TimeoutError
         try:
             value = raw.parse() if isinstance(raw, Slice) else raw
         except ValueError as err:

@@ -153,7 +153,7 @@ class ProductEndpoint:
 
     async def _parse_inputs(self, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
         def parse() -> list[Row]:
-            return self._name_users(parse_rows(body, model.predictor, model.spec.serve.max_inputs))
+            return self._name_users(parse_rows(body, model.predictor, model.spec.serve.max_inputs, deadline))
 
         return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
 
@@ -184,9 +184,10 @@ class ProductEndpoint:
         with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
             body = await read_body(request, serve.max_body_bytes, hold)
             sender = self._find_sender(request, resources.event_limits)
-            keep = partial(self._keep_events, body, model, resources, sender)
+            deadline = _find_deadline(serve.timeout_s)
+            keep = partial(self._keep_events, body, model, resources, sender, deadline)
             try:
-                added = await self._events.run(keep, deadline=_find_deadline(serve.timeout_s))
+                added = await self._events.run(keep, deadline=deadline)
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send them again: an event with a timestamp is not kept twice.") from err
             except LaneFull as err:
@@ -204,7 +205,9 @@ class ProductEndpoint:
             address = named[-1].rpartition(",")[2].strip() or address
         return self._signer.pseudonymise(SENDER_PREFIX + name_sender(address))
 
-    def _keep_events(self, body: bytes, model: ServedModel, resources: Resources, sender: str) -> AddedEvents:
+    def _keep_events(
+        self, body: bytes, model: ServedModel, resources: Resources, sender: str, deadline: float
+    ) -> AddedEvents:
         """Keep events unless somebody sends too many; blocks.
 
         Raises:
@@ -212,7 +215,7 @@ class ProductEndpoint:
         """
         limits = resources.event_limits
         self._rates.check_sender(sender, limits)
-        events = parse_events(body, resources, model.spec.serve.max_inputs)
+        events = parse_events(body, resources, model.spec.serve.max_inputs, deadline)
         self._rates.check_users(events, limits)
         added = resources.add_events(events, sender=sender)
         self._rates.count(events, sender, limits)

@@ -167,6 +167,13 @@ def test_digits_that_only_contain_a_number_are_left_alone(text: str) -> None:
     assert redact_text(text, ALL) == (text, {})
 
 
+@pytest.mark.parametrize("behind", range(3))
+def test_a_row_longer_than_a_window_is_masked_as_a_short_one(behind: int) -> None:
+    row = " ".join(["7"] * behind + ["13912345678", "0171 2345678", "212-555-2368"] * 400)
+
+    assert redact_text(row, ALL)[0] == " ".join(["7"] * behind + ["[phone]"] * 1200)
+
+
 def test_only_what_is_asked_for_decides_how_digits_are_divided() -> None:
     assert redact_text("212-555-2368 212-555-2369", ("phone",))[0] == "[phone] [phone]"
     assert redact_text("13912345678 4111 1111 1111 1111", ("phone",))[0] == "[phone] 4111 1111 1111 1111"

@@ -26,7 +26,7 @@ from launchyard.records import MAX_PIECES, Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings
 from launchyard_serving.batching import MicroBatcher
-from launchyard_serving.body import MAX_LISTED
+from launchyard_serving.body import MAX_LISTED, parse_rows
 from launchyard_serving.follow import Follower
 from launchyard_serving.held_bytes import HELD_BODIES
 from launchyard_serving.ingress import ProductEndpoint
@@ -549,3 +549,8 @@ def test_large_bodies_that_wait_hold_a_bounded_number_of_bytes(records: Records,
     assert problem(refused, 429)["detail"].startswith("body: too many large bodies")
     assert refused.headers["retry-after"] == "1"
     assert [response.result().status_code for response in [*waiting, small]] == [200] * (HELD_BODIES + 1)
+
+
+def test_a_large_body_is_read_no_further_when_nobody_waits_for_it_any_longer(predictor: EchoPredictor) -> None:
+    with pytest.raises(TimeoutError):
+        parse_rows(json.dumps({"inputs": ["a"]}).encode(), predictor, 5, deadline=time.monotonic() - 1)

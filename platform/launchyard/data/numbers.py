@@ -74,6 +74,8 @@ _WORTH_OF_DIGIT = 1000
 """The most digits of cards and phones win; at equal numbers of them, the fewest numbers."""
 _WORTH_OF_ORDINARY_DIGIT = 999
 """A whole date or price is better left alone than cut in two by the end of a phone."""
+_WINDOW_GROUPS = 512
+_AHEAD_GROUPS = 64
 _IMPOSSIBLE: _Reading = (-(10**9), None, _FREE)
 
 
@@ -195,32 +197,40 @@ def _sum_digits(digits: str) -> tuple[list[int], list[int]]:
 
 
 def _read_cluster(cluster: _Cluster, names: Sequence[NumberName]) -> Iterator[_Number]:
-    """Yield the numbers of the best reading, in order."""
-    states = _find_best(cluster, names)
-    index, state = 0, _FREE
-    while index < len(cluster.spans):
-        _, number, state = states[index][state]
-        if number is not None:
-            yield number
-        index = index + 1 if number is None else number.last + 1
+    """Yield the numbers of the best reading, in order.
 
-
-def _find_best(cluster: _Cluster, names: Sequence[NumberName]) -> list[tuple[_Reading, ...]]:
-    """Return the best reading from each group on, for each state that the group can come after."""
+    It is looked for in windows, each of which looks further ahead than a number can reach: a text of digits alone needs
+    no more memory than any other.
+    """
     num_groups = len(cluster.spans)
+    index, state = 0, _FREE
+    while index < num_groups:
+        first, stop = index, min(index + _WINDOW_GROUPS, num_groups)
+        best = _find_best(cluster, names, first, min(stop + _AHEAD_GROUPS, num_groups))
+        while index < stop:
+            _, number, state = best[index - first][state]
+            if number is not None:
+                yield number
+            index = index + 1 if number is None else number.last + 1
+
+
+def _find_best(cluster: _Cluster, names: Sequence[NumberName], first: int, end: int) -> list[tuple[_Reading, ...]]:
+    """Return the best reading from each group from ``first`` to ``end`` on, for each state it can come after."""
     nothing: _Reading = (0, None, _FREE)
-    best: list[tuple[_Reading, ...]] = [(nothing,) * 3] * (num_groups + 1)
-    for index in range(num_groups - 1, -1, -1):
-        plain: _Reading = (best[index + 1][_DIGITS][0], None, _DIGITS)
+    best: list[tuple[_Reading, ...]] = [(nothing,) * 3] * (end - first + 1)
+    for index in range(end - 1, first - 1, -1):
+        plain: _Reading = (best[index + 1 - first][_DIGITS][0], None, _DIGITS)
         after = [plain, plain, _IMPOSSIBLE]
         for number in cluster.iter_numbers(index, names):
+            if number.last >= end:
+                continue
             state = _find_state_after(cluster, number)
-            worth = best[number.last + 1][state][0] + number.worth
+            worth = best[number.last + 1 - first][state][0] + number.worth
             can_follow = (_FREE, _BOUND, _DIGITS) if _may_follow_digits(cluster, number) else (_FREE, _BOUND)
             for before in can_follow:
                 if worth > after[before][0]:
                     after[before] = (worth, number, state)
-        best[index] = tuple(after)
+        best[index - first] = tuple(after)
     return best
 
 

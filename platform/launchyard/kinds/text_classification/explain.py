@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from launchyard.text import TextPreprocessor
@@ -20,6 +21,8 @@ MAX_DELTA = 0.05
 """Share of the logit's change that attributions may miss, as the paper advises."""
 MAX_TOKENS = 4096
 """Most tokens in one forward and backward pass."""
+MOST_WORDS_OF_TOKEN = 64
+"""Words that one token is shared out to; what covers more, such as thousands of unknown characters, is one word."""
 WORD = re.compile(
     # Chinese and Japanese put no space between words: each character stands for itself.
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
@@ -100,23 +103,34 @@ def merge_words(text: str, spans: Sequence[Span], values: Sequence[float]) -> li
     >>> merge_words("good films", [(0, 0), (0, 4), (5, 9), (9, 10)], [0.0, 2.0, 1.0, 0.5])
     [((0, 4), 2.0), ((5, 10), 1.5)]
     """
-    words = [match.span() for match in WORD.finditer(text)]
+    words = _find_words(text, [span for span in spans if span[1] > span[0]])
     totals: dict[Span, float] = {}
     first = 0
     for span, value in sorted(zip(spans, values, strict=True)):
         while first < len(words) and words[first][1] <= span[0]:
             first += 1
-        shares = list(_overlaps(words, first, span))
+        shares = _overlaps(words, first, span)
+        if len(shares) > MOST_WORDS_OF_TOKEN:
+            shares = [(span, span[1] - span[0])]
         covered = sum(size for _, size in shares)
         for word, size in shares:
             totals[word] = totals.get(word, 0.0) + value * size / covered
     return sorted(totals.items())
 
 
+def _find_words(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Return the words of ``text`` from the first span to the last: of a long text, truncation left few."""
+    if not spans:
+        return []
+    begin, end = min(spans)[0], max(stop for _, stop in spans)
+    words = takewhile(lambda word: word[0] < end, (match.span() for match in WORD.finditer(text)))
+    return [word for word in words if word[1] > begin]
+
+
 def _overlaps(words: Sequence[Span], first: int, span: Span) -> list[tuple[Span, int]]:
     """Return the words from ``first`` on that ``span`` overlaps, with how many characters each."""
     found = []
-    for start, end in words[first:]:
+    for start, end in words[first : first + MOST_WORDS_OF_TOKEN + 1]:
         if start >= span[1]:
             break
         found.append(((start, end), min(end, span[1]) - max(start, span[0])))
