@@ -14,7 +14,7 @@ import pytest
 
 from launchyard.data.prepare import prepare_dataset
 from launchyard.dataset import DatasetManifest
-from launchyard.errors import DataError
+from launchyard.errors import DataError, SourceError
 from launchyard.event_log import Event, EventLog, ReceivedEvent
 from launchyard.features import sum_buckets
 from launchyard.identity import pseudonymise
@@ -61,6 +61,13 @@ def make_events(*rows: tuple[Any, str, Any]) -> Events:
 def read_history(dataset_dir: Path, split: str, item: str) -> list[dict[str, Any]]:
     """Return the held-out rows whose user took ``item``."""
     return [row for row in pq.read_table(dataset_dir / f"{split}.parquet").to_pylist() if item in row["items"]]
+
+
+def test_a_log_without_times_is_told_how_to_bring_its_order(prepare: Prepare) -> None:
+    events = [{name: value for name, value in row.items() if name != "when"} for row in list_events()]
+
+    with pytest.raises(SourceError, match=r"no column 'when' .* add a column of their numbers and let it be the time"):
+        prepare(events)
 
 
 def test_the_last_event_of_each_user_tests_and_the_one_before_validates(prepare: Prepare) -> None:

@@ -133,13 +133,20 @@ class ParquetFile:
             yield expanded
 
 
-def iter_tables(fetched: Fetched, columns: tuple[str, ...] | None, *, batch_rows: int = 20_000) -> Iterator[pa.Table]:
+def iter_tables(
+    fetched: Fetched,
+    columns: tuple[str, ...] | None,
+    *,
+    batch_rows: int = 20_000,
+    advice: Mapping[str, str] | None = None,
+) -> Iterator[pa.Table]:
     """Yield a source's rows, in order, in tables of ``batch_rows`` rows; the last may be shorter.
 
     Args:
         fetched: A file, or a folder of files of one format, taken in the order of their names.
         columns: The columns to load, in this order; None loads all.
         batch_rows: Rows of each table.
+        advice: Column -> what to do where a source has no such column, for the message.
 
     Raises:
         SourceError: it holds no table, lacks a column, has no row, or a row is damaged.
@@ -151,7 +158,7 @@ def iter_tables(fetched: Fetched, columns: tuple[str, ...] | None, *, batch_rows
     asked = None if columns is None else tuple(dict.fromkeys((*columns, *(name.split(".")[0] for name in columns))))
     schemas = [file.read_schema(asked) for file in files]
     if columns is not None:
-        _check_columns(files, schemas, columns, shown)
+        _check_columns(files, schemas, columns, shown, advice or {})
     names = columns if columns is not None else tuple(dict.fromkeys(name for s in schemas for name in s.names))
     tops = find_columns(names, schemas)
     if columns is not None:
@@ -256,13 +263,18 @@ def _limit_columns(columns: tuple[str, ...] | None, fetched: Fetched) -> tuple[s
 
 
 def _check_columns(
-    files: Iterable[TableFile], schemas: Iterable[pa.Schema], columns: tuple[str, ...], shown: str
+    files: Iterable[TableFile],
+    schemas: Iterable[pa.Schema],
+    columns: tuple[str, ...],
+    shown: str,
+    advice: Mapping[str, str],
 ) -> None:
     for file, schema in zip(files, schemas, strict=True):
         missing = [name for name in columns if not has_key(schema, name)]
         if missing:
             nearest = describe_nearest(missing[0], list_names(schema))
-            raise SourceError(f"{shown}: no column '{missing[0]}' in {file.path.name}. {nearest}")
+            told = f"{nearest} {advice.get(missing[0], '')}".rstrip()
+            raise SourceError(f"{shown}: no column '{missing[0]}' in {file.path.name}. {told}")
 
 
 def _check_same_form(

@@ -47,6 +47,10 @@ from launchyard.records import Records
 from launchyard.sources import Fetched, fetch
 from launchyard.sources.tables import iter_tables
 
+WITHOUT_TIMES = (
+    "Where the order of the rows is all there is, add a column of their numbers and let it be the time: see 'If your "
+    "file looks like this' in docs/guides/data-and-sources.md."
+)
 SAMPLE_EVENTS = 2_000
 FEATURES_FOLDER = "features"
 ITEMS_NAME, USERS_NAME = "items.parquet", "users.parquet"
@@ -150,7 +154,8 @@ class _Preparation:
         reader = EventLogReader(
             self.data.interactions.context, Codebook(catalogue.ids), grow_items=self.data.items is None
         )
-        tables = iter_tables(self._fetch(self.data.source), self.recipe.source_columns())
+        advice = {self.data.interactions.timestamp: WITHOUT_TIMES}
+        tables = iter_tables(self._fetch(self.data.source), self.recipe.source_columns(), advice=advice)
         sample: list[pa.Table] = []
         for table in number_rows(tables):
             events = self.recipe.convert(table)
