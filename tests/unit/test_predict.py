@@ -226,7 +226,6 @@ def test_a_token_that_holds_the_space_before_its_word_belongs_to_the_word() -> N
     assert words == [((0, 1), 1.0), ((2, 6), 2.0)]
 
 
-@pytest.mark.parametrize("name", ["model/predictor.json", "model/model.onnx", "preprocess.json"])
 def test_a_token_over_thousands_of_characters_is_one_word() -> None:
     assert merge_words("." * 5000 + " film", [(0, 5000), (5001, 5005)], [1.0, 2.0]) == [
         ((0, 5000), 1.0),
@@ -234,6 +233,7 @@ def test_a_token_over_thousands_of_characters_is_one_word() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["model/predictor.json", "model/model.onnx", "preprocess.json"])
 def test_a_missing_file_is_named(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(tiny_bundle, tmp_path / "bundle")
     (tmp_path / "bundle" / name).unlink()
