@@ -99,7 +99,9 @@ class MicroBatcher:
         self._busy = False
         self._batch_s = 0.0
 
-    async def submit(self, rows: Sequence[Row], *, deadline: float | None = None) -> list[Output]:
+    async def submit(
+        self, rows: Sequence[Row], *, deadline: float | None = None, are_short: bool = True
+    ) -> list[Output]:
         """Return one output per row, in order; what is recalled needs no time, and is returned at any.
 
         A caller that is cancelled takes its waiting rows with it.
@@ -107,6 +109,7 @@ class MicroBatcher:
         Args:
             rows: What is asked for.
             deadline: Time of the event loop's clock at which the rest is given up; None for never.
+            are_short: Whether the rows are short enough to be looked up on the event loop.
 
         Raises:
             TimeoutError: the deadline came first.
@@ -115,7 +118,7 @@ class MicroBatcher:
         """
         if not rows:
             return []
-        if self._recall is not None and len(rows) <= MAX_RECALLED_ROWS:
+        if self._recall is not None and are_short and len(rows) <= MAX_RECALLED_ROWS:
             known = self._recall(rows)
             if known is not None:
                 return known

@@ -34,7 +34,7 @@ from launchyard_serving.body import (
     read_body,
 )
 from launchyard_serving.follow import Follower
-from launchyard_serving.held_bytes import HELD_BODIES, HeldBytes
+from launchyard_serving.held_bytes import FREE_BYTES, HELD_BODIES, HeldBytes
 from launchyard_serving.lanes import Lane, LaneFull
 from launchyard_serving.model import ServedModel
 from launchyard_serving.openapi import describe_product
@@ -134,7 +134,7 @@ class ProductEndpoint:
             deadline = _find_deadline(serve.timeout_s)
             try:
                 rows = await self._parse_inputs(body, model, deadline)
-                outputs = await queue.submit(rows, deadline=deadline)
+                outputs = await queue.submit(rows, deadline=deadline, are_short=len(body) <= FREE_BYTES)
                 content = await self._write_answer(model, rows, outputs, deadline)
             except TimeoutError as err:
                 raise _explain_timeout(model, "Send fewer inputs, or raise it.") from err

@@ -82,6 +82,22 @@ def test_what_is_known_already_is_answered_while_a_batch_computes() -> None:
     assert model.batches == [[1]]
 
 
+def test_long_rows_are_not_looked_up_on_the_event_loop() -> None:
+    model = GatedModel()
+    model.gate.release()
+    batcher = MicroBatcher(
+        model.compute,
+        ThreadPoolExecutor(1),
+        max_batch_size=4,
+        max_waiting_rows=100,
+        recall=lambda rows: [{"n": "known"} for _ in rows],
+    )
+
+    computed = asyncio.run(batcher.submit(make_rows(1, 1), are_short=False))
+
+    assert [output["n"] for output in computed] == [1]
+
+
 def test_rows_of_a_request_that_is_given_up_are_not_computed() -> None:
     model = GatedModel()
     batcher = make_batcher(model.compute)
