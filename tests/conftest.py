@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -16,10 +15,6 @@ MAY_SKIP_IN_CI = {"gpu", "cluster"}
 ROOT = Path(__file__).resolve().parent.parent
 
 set_process_defaults()
-# Programs of the tests, unlike those of a user, do import what lies beside them. Importing a step sets it too, so that
-# comes first.
-importlib.import_module("launchyard_pipelines.steps")
-del os.environ["PYTHONSAFEPATH"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
@@ -57,6 +52,9 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the developer's LAUNCHYARD_ variables."""
     for name in [name for name in os.environ if name.startswith("LAUNCHYARD_") and name != "LAUNCHYARD_SHARED"]:
         monkeypatch.delenv(name)
+    # Set by importing a step and by running a command in this process; programs of the tests, unlike those of a user,
+    # do import what lies beside them.
+    os.environ.pop("PYTHONSAFEPATH", None)
 
 
 @pytest.hookimpl(wrapper=True)
