@@ -190,7 +190,9 @@ def list_trials(spec: Product) -> list[Product]:
     values = {
         key: found.values[-1] if isinstance(found, Choice) else found.max for key, found in spec.tune.parameters.items()
     }
-    return [apply_trial(spec, {key: int(value) if key == "train.epochs" else value for key, value in values.items()})]
+    return [
+        apply_trial(spec, {key: int(str(value)) if key == "train.epochs" else value for key, value in values.items()})
+    ]
 
 
 def train(spec: Product, folder: Path, scratch: Path) -> None:
