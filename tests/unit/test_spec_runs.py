@@ -190,9 +190,9 @@ def list_trials(spec: Product) -> list[Product]:
     values = {
         key: found.values[-1] if isinstance(found, Choice) else found.max for key, found in spec.tune.parameters.items()
     }
-    return [
-        apply_trial(spec, {key: int(str(value)) if key == "train.epochs" else value for key, value in values.items()})
-    ]
+    # The ends of a range are floats, of a range of whole numbers too.
+    whole = {key: int(value) for key, value in values.items() if key == "train.epochs" and isinstance(value, float)}
+    return [apply_trial(spec, values | whole)]
 
 
 def train(spec: Product, folder: Path, scratch: Path) -> None:
