@@ -220,15 +220,33 @@ def test_a_key_inside_a_column_is_named_with_a_dot(tmp_path: Path) -> None:
             read(path, ("review.txt",))
 
 
+def test_white_space_around_the_names_of_columns_is_not_theirs(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", " text , label,\tid\na, good,1\n")
+
+    assert read(path, ("label", "text")) == [{"label": " good", "text": "a"}]
+    # These two would become one.
+    assert read(write(tmp_path, "b.csv", "id,id \n1,2\n")) == [{"id": "1", "id ": "2"}]
+
+
 @pytest.mark.parametrize("ending", ["zip", "csv.zip"])
 def test_a_zip_archive_of_one_table_is_read(tmp_path: Path, ending: str) -> None:
-    members = {"data/rows.csv": 'text,label\n"a, b",good\nc,bad\nd,bad\n', "__MACOSX/._rows.csv": "x"}
+    members = {
+        "README.md": "Rows of ours.",
+        "data/rows.csv": 'text,label\n"a, b",good\nc,bad\nd,bad\n',
+        "data/LICENSE": "CC0",
+        "__MACOSX/._rows.csv": "x",
+    }
 
     assert read(write(tmp_path, f"a.{ending}", make_zip(members))) == ROWS
 
 
 @pytest.mark.parametrize(
-    ("members", "expected"), [({"a.csv": "a\n1\n", "b.csv": "a\n1\n"}, r"2 files \(a.csv, b.csv\)"), ({}, "0 files")]
+    ("members", "expected"),
+    [
+        ({"a.csv": "a\n1\n", "b.csv": "a\n1\n"}, r"2 files \(a.csv, b.csv\)"),
+        ({"a.md": "", "b.txt": ""}, "2 files"),
+        ({}, "0 files"),
+    ],
 )
 def test_a_zip_archive_of_several_tables_is_an_error(tmp_path: Path, members: dict[str, str], expected: str) -> None:
     with pytest.raises(SourceError, match=expected):

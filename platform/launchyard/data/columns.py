@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ ROW_NUMBER = "launchyard:row"
 """Column that reading adds to every batch of a source: the number of the row in it, from 1, for messages."""
 
 MOST_NAMED = 5
+
+_DAY_WITH_SLASHES = re.compile(r"^(\d{4})/(\d\d)/(\d\d)(?!\d)")
 
 
 def read_text(batch: pa.Table, column: str, *, key: str) -> pa.Array:
@@ -154,8 +157,12 @@ def parse_time(text: str) -> float:
 def parse_iso_time(text: str) -> float:
     """Return a date or time in ISO 8601 as seconds since 1970; without a zone it is UTC.
 
+    Slashes in a day whose year comes first, and `` UTC`` behind a time, are taken too.
+
     Raises:
         ValueError: it is none.
     """
-    time = datetime.fromisoformat(text)
+    # As BigQuery writes a zone, and as people in East Asia write a day.
+    usual = _DAY_WITH_SLASHES.sub(r"\1-\2-\3", text.removesuffix(" UTC"))
+    time = datetime.fromisoformat(usual)
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

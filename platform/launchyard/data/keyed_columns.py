@@ -16,10 +16,14 @@ from launchyard.data.columns import is_number, parse_iso_time, read_numbers, rea
 
 UNIT_LIMITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """From which size on a number counts nanoseconds, microseconds or milliseconds; 1e11 seconds are the year 5138."""
-DAY_RANGES = ((19_000_101, 21_001_231), (19_000_101_000_000, 21_001_231_235_959))
-"""Numbers that are a day, and a second of it, in digits: 20240131 and 20240131235959.
+DAY_FORMS = (
+    (19_000_101, 21_001_231, "%Y%m%d"),
+    (190_001_010_000, 210_012_312_359, "%Y%m%d%H%M"),
+    (19_000_101_000_000, 21_001_231_235_959, "%Y%m%d%H%M%S"),
+)
+"""Numbers that are a day, a minute or a second in digits: 20240131, 202401312359 and 20240131235959.
 
-As seconds they are in August of 1970, as milliseconds in the 26th century: nobody's log is of then.
+As seconds or milliseconds they are in August of 1970, in 1976 and in the 26th century: nobody's log is of then.
 """
 SMALLEST_MOMENT = 1e8
 """Numbers below it are seconds of 1970 to 1973, or count something else."""
@@ -67,7 +71,7 @@ def find_days(numbers_N: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the moments of numbers that are days in digits, such as 20240131; NaN for all others."""
     days_N = np.full(len(numbers_N), np.nan)
     is_like_N = np.zeros(len(numbers_N), dtype=bool)
-    for first, last in DAY_RANGES:
+    for first, last, _ in DAY_FORMS:
         is_like_N |= (numbers_N >= first) & (numbers_N <= last)
     distinct, places = np.unique(numbers_N[is_like_N], return_inverse=True)
     found = np.array([_read_day(number) for number in distinct.tolist()], dtype=np.float64)
@@ -96,14 +100,13 @@ def read_moment(value: float | str) -> float:
 
 
 def _read_day(number: float) -> float:
-    if not any(first <= number <= last for first, last in DAY_RANGES):
+    form = next((form for first, last, form in DAY_FORMS if first <= number <= last), None)
+    if form is None or not number.is_integer():
         return math.nan
-    text = f"{number:.0f}"
     try:
-        day = datetime.strptime(text, "%Y%m%d" if len(text) == len("20240131") else "%Y%m%d%H%M%S")
+        return datetime.strptime(f"{number:.0f}", form).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return math.nan
-    return day.replace(tzinfo=UTC).timestamp() if number.is_integer() else math.nan
 
 
 def _parse_texts(batch: pa.Table, column: str, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -99,7 +99,7 @@ class DelimitedFile:
             SourceError: the file is empty or not of its encoding, a wanted column stands there twice, or is not there
                 because the first line is a row.
         """
-        names = self._read_names()
+        names = _trim(self._read_names())
         repeated = sorted({name for name in (columns or names) if names.count(name) > 1})
         if repeated:
             raise SourceError(f"{self.shown}: the header names column '{repeated[0]}' twice. Rename one.")
@@ -155,6 +155,9 @@ class DelimitedFile:
             SourceError: a row has too few or too many fields, or is not of the encoding; with its line.
         """
         bad_rows: list[pa_csv.InvalidRow] = []
+        raw_names = self._read_names()
+        raw_by_name = dict(zip(_trim(raw_names), raw_names, strict=True))
+        wanted = [raw_by_name.get(name, name) for name in schema.names]
         with self._explain(bad_rows), self._open() as stream:
             reader = pa_csv.open_csv(
                 stream,
@@ -171,8 +174,8 @@ class DelimitedFile:
                     invalid_row_handler=_keep(bad_rows),
                 ),
                 convert_options=pa_csv.ConvertOptions(
-                    column_types={name: pa.string() for name in schema.names},
-                    include_columns=schema.names,
+                    column_types=dict.fromkeys(wanted, pa.string()),
+                    include_columns=wanted,
                     include_missing_columns=True,
                     null_values=[""],
                     strings_can_be_null=True,
@@ -180,7 +183,7 @@ class DelimitedFile:
                 ),
             )
             for batch in reader:
-                yield pa.Table.from_batches([batch])
+                yield pa.Table.from_batches([batch]).rename_columns(schema.names)
 
     def _open(self) -> pa.NativeFile:
         if is_compressed(self.path):
@@ -202,6 +205,12 @@ class DelimitedFile:
             for _ in iter_text(self.path, self.encoding, self.shown):
                 pass
             raise SourceError(f"{self.shown}: {self.path.name}: {_describe(err, bad_rows)}") from err
+
+
+def _trim(names: list[str]) -> list[str]:
+    """Return a header's names without white space around them, unless two would become one."""
+    trimmed = [name.strip() for name in names]
+    return trimmed if len(set(trimmed)) == len(set(names)) else names
 
 
 def _skip_lines(start: str, layout: Layout) -> str:

@@ -29,6 +29,7 @@ from launchyard.sources.resolve import Fetched
 from launchyard.sources.rows import cast_rows, unify_schemas
 from launchyard.sources.text import (
     MAX_EXPANDED_BYTES,
+    SUFFIXES,
     find_zip_member,
     is_compressed,
     is_hidden,
@@ -38,15 +39,6 @@ from launchyard.sources.text import (
 )
 from launchyard.uri_options import FORMATS
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-}
 READ_AHEAD_BYTES = 1 << 20
 
 

@@ -13,6 +13,16 @@ from typing import IO, cast
 from launchyard.errors import SourceError
 from launchyard.foreign_text import make_printable
 
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+"""What the name of a table ends with, and its format."""
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 READ_BYTES = 1 << 20
@@ -45,7 +55,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def find_zip_member(path: Path, shown: str) -> zipfile.ZipInfo:
-    """Return the one file of a zip archive; what a system put beside it does not count.
+    """Return the one file of a zip archive; what a system put beside it, or a read-me beside a table, does not count.
 
     Raises:
         SourceError: there is none, there are several, or it is encrypted or expands to more than is read.
@@ -55,13 +65,14 @@ def find_zip_member(path: Path, shown: str) -> zipfile.ZipInfo:
             members = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
     except zipfile.BadZipFile as err:
         raise SourceError(f"{shown}: {path.name} is cut off or damaged: {err}. Fetch or make it again.") from err
-    if len(members) != 1:
+    tables = [info for info in members if Path(info.filename.lower()).suffix in SUFFIXES]
+    if len(tables or members) != 1:
         names = ", ".join(make_printable(info.filename, keep_lines=False) for info in members[:MAX_SHOWN_MEMBERS])
         raise SourceError(
             f"{shown}: {path.name} holds {len(members)} files ({names or 'none'}), where one table is read. "
             "Unpack it, and name the file or the folder."
         )
-    (member,) = members
+    (member,) = tables or members
     if member.flag_bits & ENCRYPTED:
         raise SourceError(f"{shown}: {path.name} is encrypted. Unpack it first.")
     if member.file_size > MAX_EXPANDED_BYTES:
