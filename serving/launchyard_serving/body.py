@@ -149,7 +149,7 @@ def _refuse_json(error: ValueError, example: str, place: str = "body") -> Proble
 
 
 def _check_form(content: object, model: type[AnyBody], example: str) -> AnyBody:
-    if isinstance(content, dict):
+    if isinstance(content, dict) and len(content) > MAX_LISTED:
         # Pydantic makes an error of each unknown key, and this is told of the first of them alone.
         known = [key for key in content if key in model.model_fields]
         unknown = itertools.islice((key for key in content if key not in model.model_fields), MAX_LISTED)
@@ -222,6 +222,9 @@ def _parse_value(value: object) -> object:
 def _read_list(members: object, name: str, model: type[BaseModel], example: str) -> list[object]:
     """Return the list ``name`` of a body, its elements perhaps as slices, once the body has the form of ``model``."""
     form: object = members
+    if isinstance(members, dict) and members.keys() == {name} and isinstance(elements := members[name], list):
+        # Nearly every body: it has the form already.
+        return elements
     try:
         if isinstance(members, dict):
             form = {key: [] if isinstance(value, list) else _parse_value(value) for key, value in members.items()}
@@ -230,8 +233,7 @@ def _read_list(members: object, name: str, model: type[BaseModel], example: str)
     except ValueError as err:
         raise _refuse_json(err, example) from err
     _check_form(form, model, example)
-    elements: list[object] = cast(dict[str, Any], members)[name]
-    return elements
+    return cast(dict[str, list[object]], members)[name]
 
 
 def _refuse_many(name: str, limit: int, got: str) -> Problem:
