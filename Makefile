@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+# A file's tests stay together, for the servers that they share, and the longest files, which come first, begin first.
+PARALLEL := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 DEBIAN_PACKAGES := chromium fonts-dejavu-core fonts-noto-cjk postgresql redis-server
 
 .DEFAULT_GOAL := help
@@ -30,7 +33,8 @@ demo: install  ## data -> trained model -> endpoint -> answers, on this machine,
 	@$(BIN)/python examples/review-sentiment/demo.py
 
 test: lint typecheck  ## every check and test that this machine can run
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not alone" $(PARALLEL)
+	@$(BIN)/python -m pytest -m alone
 
 test-unit: install  ## the tests that take seconds
 	@$(BIN)/python -m pytest -m "not integration and not browser and not gpu and not cluster"

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 set_process_defaults()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Threads that wait in a busy loop for each other take the cores from what other tests compute meanwhile: tenfold times.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

@@ -493,6 +493,7 @@ def test_reader_is_shared_between_threads(settings: Settings, tmp_path: Path) ->
     assert wrong == []
 
 
+@pytest.mark.alone
 def test_stopped_redis_fails_quickly_and_reading_recovers_by_itself(redis: RedisServer, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", online_store=redis.url)
     store = publish(settings, tmp_path / "rows")
@@ -509,6 +510,7 @@ def test_stopped_redis_fails_quickly_and_reading_recovers_by_itself(redis: Redis
     assert sum(durations[MAX_FAILURES:]) < TIMEOUT_MS / 1000
 
 
+@pytest.mark.alone
 def test_silent_redis_costs_the_deadline_a_few_times_only(redis: RedisServer, tmp_path: Path) -> None:
     """A machine that is gone does not refuse: it says nothing at all."""
     settings = Settings(home=tmp_path / "home", online_store=redis.url)

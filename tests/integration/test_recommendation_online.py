@@ -18,7 +18,7 @@ from launchyard_serving.replica import build_replica
 from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
 from tiny_interactions import TASTES, list_events
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 KNOWN = "ana.lopez@example.com"
 TASTE = TASTES["western"]

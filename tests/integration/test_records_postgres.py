@@ -107,6 +107,7 @@ def find_server_processes(folder: Path) -> list[int]:
     return [server, *map(int, children)]
 
 
+@pytest.mark.alone
 def test_a_server_that_stands_still_costs_one_deadline_and_is_read_again_when_it_goes_on(
     settings: Settings, server_folder: Path
 ) -> None:

@@ -27,7 +27,7 @@ from serving_samples import deploy_bundle
 from tiny_candidate import train_candidate
 from tiny_interactions import make_spec, write_sources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 PRODUCT = "tiny-films"
 VISIBLE_S = 1.0
