@@ -7,6 +7,8 @@ beside them, or that cannot be seen. No database keeps half a surrogate pair, an
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -51,6 +53,20 @@ def check_storable(text: str) -> str:
     if found := _UNSTORABLE.search(text):
         raise ValueError(f"holds the character U+{ord(found[0]):04X}, which cannot be kept. Leave it out")
     return text
+
+
+def check_path(path: Path) -> Path:
+    """Return ``path`` unchanged.
+
+    Raises:
+        ValueError: a name in it is not of this process's character set, so that it cannot be written into any file.
+    """
+    if _UNSTORABLE.search(str(path)):
+        raise ValueError(
+            f"'{make_printable(str(path))}' is not text in {sys.getfilesystemencoding().upper()}. Rename it, or set a "
+            "locale of UTF-8, such as LC_ALL=C.UTF-8"
+        )
+    return path
 
 
 StorableText = Annotated[str, AfterValidator(check_storable)]

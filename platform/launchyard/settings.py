@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from launchyard.credentials import SecretAddress, SecretUrl, find_raw_character
 from launchyard.errors import SpecError
+from launchyard.foreign_text import check_path
 
 PREFIX = "LAUNCHYARD_"
 
@@ -61,7 +62,7 @@ class Settings(BaseModel):
     @classmethod
     def _make_absolute(cls, home: Path) -> Path:
         """Return the folder in a form that means the same in a process that works in another one."""
-        return home.expanduser().resolve()
+        return check_path(home.expanduser().resolve())
 
     @field_validator("database_url", "tracking_url", "online_store")
     @classmethod

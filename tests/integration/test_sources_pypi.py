@@ -117,6 +117,18 @@ def test_an_index_that_cannot_be_reached_is_told(tmp_path: Path, monkeypatch: py
         fetch("pypi://demo==1.0/demo/a.csv", Settings(home=tmp_path), base_dir=BASE)
 
 
+def test_a_fault_of_pip_is_told_by_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.invalid/simple")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    # It needs a library that pip does not have.
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+
+    with pytest.raises(SourceError, match=r"pip could not fetch the package: .*SOCKS"):
+        fetch("pypi://demo==1.0/demo/rows.csv", Settings(home=tmp_path), base_dir=BASE)
+
+
 def test_a_wheel_is_never_imported(index: Path, tmp_path: Path) -> None:
     write_wheel(index, "demo", b"text\nfine\n")
 

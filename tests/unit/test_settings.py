@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from bundle_samples import write_bundle
-from launchyard.errors import RegistryError
+from launchyard.errors import RegistryError, SpecError
 from launchyard.record_tables import open_records
 from launchyard.records import Records
 from launchyard.registry import Registry
 from launchyard.settings import Settings, load_settings, set_process_defaults
+from launchyard.spec.load import load_spec
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,16 @@ def test_a_relative_home_means_the_folder_where_the_command_began(
     monkeypatch.chdir("/")
 
     assert homes == [tmp_path / ".launchyard", tmp_path / ".launchyard", tmp_path / "state"]
+
+
+def test_a_home_that_cannot_be_written_into_a_file_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / os.fsdecode(b"caf\xe9")
+
+    with pytest.raises(SpecError, match=r"LAUNCHYARD_HOME: '.*caf\\udce9' is not text in UTF-8\. Rename it, or set"):
+        load_settings({"LAUNCHYARD_HOME": str(home)})
+    (home / "product.yaml").parent.mkdir()
+    with pytest.raises(SpecError, match=r"caf\\udce9/product.yaml' is not text in UTF-8"):
+        load_spec(home)
 
 
 def test_a_home_in_the_users_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

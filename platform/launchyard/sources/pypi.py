@@ -124,7 +124,9 @@ def _explain(request: Request, location: PypiLocation, output: str) -> str:
             f"{request.uri}: the package index has no package '{location.distribution}' in version "
             f"{location.version}. Check both, and `pip config list`."
         )
-    return f"{request.uri}: pip could not fetch the package: {mask_text(errors[-1].removeprefix('ERROR: '))}"
+    # A fault of pip's own is told in the last line of its traceback.
+    told = output.rstrip().splitlines()[-1] if errors[-1] == "ERROR: Exception:" else errors[-1].removeprefix("ERROR: ")
+    return f"{request.uri}: pip could not fetch the package: {mask_text(told)}"
 
 
 def _order_version(text: str) -> Version:

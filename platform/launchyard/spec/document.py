@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from launchyard.errors import SpecError
+from launchyard.foreign_text import check_path
 
 SPEC_NAME = "product.yaml"
 
@@ -129,9 +130,13 @@ def locate_spec(path: Path) -> Path:
     """Return the spec file at ``path``: the file itself, or ``product.yaml`` in the folder.
 
     Raises:
-        SpecError: there is none.
+        SpecError: there is none, or its path cannot be written down.
     """
     found = path / SPEC_NAME if path.is_dir() else path
+    try:
+        check_path(found.absolute())
+    except ValueError as err:
+        raise SpecError(f"{err}.") from err
     if not found.is_file():
         raise SpecError(f"{found}: no such file. Write one with: launchyard init text-classification my-product")
     return found
