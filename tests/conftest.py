@@ -12,6 +12,8 @@ from launchyard.settings import set_process_defaults
 from tiny_candidate import make_spec, train_candidate, write_dataset, write_tiny_bundle
 
 MAY_SKIP_IN_CI = {"gpu", "cluster"}
+BRINGS_PROGRAMS = "make system-deps"
+"""Stands in the reason of each test that was left out because a program that it starts is not installed."""
 ROOT = Path(__file__).resolve().parent.parent
 
 set_process_defaults()
@@ -68,3 +70,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: skipped under CI: {report.longrepr}. Install what it needs."
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line how many tests were left out for want of Debian packages, and what brings those."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    if num_missing := sum(BRINGS_PROGRAMS in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(
+            f"{num_missing} tests were left out: programs that they start are not installed. Run: {BRINGS_PROGRAMS}",
+            yellow=True,
+        )

@@ -40,8 +40,8 @@ COVERED_ELSEWHERE = {
 
 BIN = Path(sys.executable).parent
 DOCUMENTED_PORT = "8000"
-BLOCK_TIMEOUT_S = 400
-READY_TIMEOUT_S = 180
+BLOCK_TIMEOUT_S = 600
+READY_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
 INIT = re.compile(r"^launchyard init (\S+) (\S+)$", re.MULTILINE)
 

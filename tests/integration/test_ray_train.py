@@ -137,10 +137,11 @@ def test_a_killed_driver_is_continued_by_the_next_one(folder: Path, uninterrupte
     environment["PYTHONPATH"] = str(Path(train_driver.__file__).parent)
     driver = subprocess.Popen([sys.executable, train_driver.__file__, str(folder)], env=environment)
     state = folder / "storage/progress.json"
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 360
     step = 0
     while step <= 3 * STEPS_PER_EPOCH and time.monotonic() < deadline and driver.poll() is None:
         step = PROGRESS.validate_json(state.read_bytes()).step if state.is_file() else 0
+        time.sleep(0.02)
     driver.kill()
     driver.wait()
     job = make_job(folder, "continued")

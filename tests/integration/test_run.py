@@ -28,11 +28,11 @@ from launchyard.settings import Settings
 from launchyard_pipelines.events import Event, EventReader
 from tiny_base import write_base
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 COMMAND = Path(sys.executable).with_name("launchyard")
 PRODUCT = "tiny-reviews"
-RUN_TIMEOUT_S = 240
+RUN_TIMEOUT_S = 480
 POLL_S = 0.05
 ARABIC = {"negative": "سلبي", "positive": "إيجابي"}
 """Labels that the terminal of these runs cannot show."""
@@ -216,7 +216,7 @@ def test_a_training_killed_with_its_run_goes_on_where_it_was(
     workplace: Workplace, first_run: tuple[int, dict[str, Any]]
 ) -> None:
     known = workplace.list_runs()
-    longer = ("--set", "train.epochs=150", "--set", "train.evaluations_per_epoch=2")
+    longer = ("--set", "train.epochs=60", "--set", "train.evaluations_per_epoch=2")
     process = workplace.start(*longer)
     run_dir = workplace.wait_for_event(known, "train", "progress")
     storage = workplace.settings.training_dir(PRODUCT)
