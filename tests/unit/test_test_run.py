@@ -26,26 +26,10 @@ def test_tests_that_were_left_out_for_want_of_programs_are_counted_at_the_end(tm
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {
         "PYTHONPATH": str(ROOT / "tests")
     }
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        ROOT / "pyproject.toml",
-        "-p",
-        "conftest",
-        "-p",
-        "no:cacheprovider",
-    ]
+    options = ["-c", str(ROOT / "pyproject.toml"), "-p", "conftest", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "test_skipped.py")]
 
-    done = subprocess.run(
-        [*command, tmp_path / "test_skipped.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     assert "4 skipped" in done.stdout, done.stderr
     assert "3 tests were left out: programs that they start are not installed. Run: make system-deps" in done.stdout
