@@ -30,7 +30,8 @@ from starlette.routing import Route
 
 from launchyard.bundle import read_spec
 from launchyard.bundle_store import BundleStore
-from launchyard.kind import Predictor, get_kind
+from launchyard.kind import Predictor
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings, load_settings
 from launchyard.spec.blocks import Product

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from launchyard.bundle import write_manifest
 from launchyard.dataset import MANIFEST_NAME, DatasetManifest, SplitName
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.kinds.text_classification import TextClassification
 from launchyard.spec.blocks import Product
 from launchyard.testing import LocalContext

@@ -24,7 +24,8 @@ from launchyard.data.intake import number_rows
 from launchyard.errors import DataError, RegistryError, SpecError
 from launchyard.event_log import EventLog
 from launchyard.identity import USER, list_pseudonyms
-from launchyard.kind import Predictor, get_kind, load_part
+from launchyard.kind import Predictor, load_part
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.rollout import Release
 from launchyard.settings import Settings

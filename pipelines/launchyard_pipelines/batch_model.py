@@ -22,7 +22,8 @@ from launchyard.data.canonical import format_column
 from launchyard.errors import RequestError
 from launchyard.identity import FORMER_USERS, USER, list_pseudonyms
 from launchyard.isolation import RowFault, compute_each
-from launchyard.kind import Output, Row, get_kind
+from launchyard.kind import Output, Row
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.rollout import Release
 from launchyard.self_test import self_test

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from kfp import compiler, dsl
 
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, StepResource, TrialResource
 from launchyard_pipelines import components

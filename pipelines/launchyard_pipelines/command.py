@@ -8,7 +8,7 @@ from pathlib import Path
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.streams import print_json
 from launchyard.errors import LaunchyardError
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.settings import load_settings
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.local import RunRequest, execute_run

@@ -23,7 +23,7 @@ from launchyard import errors
 from launchyard.atomic import write_text
 from launchyard.errors import LaunchyardError, TrainError
 from launchyard.evaluation import TrainingRecord
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Resource
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress

@@ -24,7 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from launchyard.errors import RunError, SpecError
 from launchyard.evaluation import TrialResult, TuneRecord
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.search import Value, apply_trial, count_longest_epochs, make_record, takes_integers
 from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.threads import share_threads

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from launchyard.event_log import EventLog
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.settings import Settings
 from launchyard.sources.paths import describe_state
 from launchyard.spec.blocks import Product

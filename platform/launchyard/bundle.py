@@ -31,7 +31,7 @@ from launchyard.dataset import MANIFEST_NAME as DATASET_NAME
 from launchyard.dataset import DatasetManifest, Record, SourceRecord
 from launchyard.errors import BundleError
 from launchyard.evaluation import Evaluation, GateResult, Measure
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 

@@ -28,7 +28,8 @@ from launchyard.errors import BundleError
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.figures import Figure
 from launchyard.gates import judge_incomparable, judge_prior, judge_rival, judge_rule
-from launchyard.kind import Better, Evaluator, ExportJob, Kind, Output, Predictor, get_kind
+from launchyard.kind import Better, Evaluator, ExportJob, Kind, Output, Predictor
+from launchyard.kinds import get_kind
 from launchyard.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
 from launchyard.metrics.latency import describe_latency, measure_latency, time_calls
 from launchyard.self_test import EXAMPLES_NAME, Example, Examples

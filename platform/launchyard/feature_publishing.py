@@ -19,7 +19,7 @@ from launchyard.event_log import EventLog
 from launchyard.feature_lock import LOCK_NAME, changing_features
 from launchyard.features import ENTITY, TIMESTAMP, FeatureSet, get_set
 from launchyard.identity import USER, list_pseudonyms
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product

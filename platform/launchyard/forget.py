@@ -13,7 +13,7 @@ from launchyard.dataset import MANIFEST_NAME, load_manifest
 from launchyard.event_log import EventLog
 from launchyard.feature_publishing import erase_user, opening_store
 from launchyard.identity import USER, list_pseudonyms
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.records import Records, VersionRecord
 from launchyard.release import get_spec
 from launchyard.settings import Settings

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
-
-from launchyard.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -379,27 +374,3 @@ def load_part(path: str) -> Any:
     """Return the object at a dotted path such as ``package.module:name``."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-@cache
-def iter_kinds() -> tuple[Kind, ...]:
-    """Return every kind: one per package under ``launchyard.kinds``, by name."""
-    package = importlib.import_module("launchyard.kinds")
-    modules = (
-        importlib.import_module(f"launchyard.kinds.{found.name}") for found in pkgutil.iter_modules(package.__path__)
-    )
-    return tuple(sorted((module.KIND for module in modules), key=lambda kind: kind.name))
-
-
-def get_kind(name: str) -> Kind:
-    """Return the kind called ``name``.
-
-    Raises:
-        SpecError: there is none; the message names the nearest and all known ones.
-    """
-    kinds = {kind.name: kind for kind in iter_kinds()}
-    if name in kinds:
-        return kinds[name]
-    near = get_close_matches(name, kinds, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise SpecError(f"kind: '{name}' is not a product kind.{hint} Known kinds: {', '.join(kinds)}.")

@@ -12,7 +12,7 @@ from launchyard.errors import FeatureStoreError, RegistryError
 from launchyard.evaluation import Evaluation
 from launchyard.feature_lock import releasing
 from launchyard.feature_publishing import find_published, publish_version
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.rollout import Cause, RolloutRecord, promote, promote_compared, rollback, start_rollout
 from launchyard.settings import Settings

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation import TrialResult, TuneRecord
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.spec.keys import join_path
 from launchyard.spec.problems import find_problems

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from launchyard.atomic import new_file
 from launchyard.data.identity import UInts
 from launchyard.data.near_duplicates import join_columns, normalise_texts
-from launchyard.kind import RowNames, get_kind
+from launchyard.kind import RowNames
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, RowData

@@ -290,7 +290,11 @@ class ProductEndpoint:
 
     async def page(self, _request: Request) -> Response:
         """Answer ``GET /``: the kind's playground page."""
-        html, headers = read_page(self._get_model().spec.kind)
+        kind = self._get_model().spec.kind
+        try:
+            html, headers = read_page(kind)
+        except FileNotFoundError as err:
+            raise Problem(HTTPStatus.NOT_FOUND, f"{self._product}: {kind} has no page. {METHODS_HINT}") from err
         return HTMLResponse(html, headers=headers)
 
     @property

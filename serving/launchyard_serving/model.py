@@ -13,7 +13,8 @@ from functools import partial
 from launchyard.bundle import parse_file, read_spec
 from launchyard.bundle_store import BundleStore
 from launchyard.dataset import MANIFEST_NAME, DatasetManifest
-from launchyard.kind import Output, Predictor, Resources, Row, get_kind
+from launchyard.kind import Output, Predictor, Resources, Row
+from launchyard.kinds import get_kind
 from launchyard.rollout import Release
 from launchyard.self_test import self_test
 from launchyard.settings import Settings

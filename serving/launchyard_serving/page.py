@@ -7,7 +7,7 @@ import hashlib
 import re
 from functools import cache
 
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 
 PAGE_NAME = "page.html"
 INLINE = re.compile(r"<(?P<tag>script|style)>(?P<content>.*?)</(?P=tag)>", re.DOTALL)
@@ -16,7 +16,11 @@ NOTHING = "'none'"
 
 @cache
 def read_page(kind: str) -> tuple[str, dict[str, str]]:
-    """Return the page of a kind and the headers that it is sent with."""
+    """Return the page of a kind and the headers that it is sent with.
+
+    Raises:
+        FileNotFoundError: the kind has none.
+    """
     html = (get_kind(kind).folder / PAGE_NAME).read_text(encoding="utf-8")
     return html, {"content-security-policy": describe_policy(html), "x-content-type-options": "nosniff"}
 

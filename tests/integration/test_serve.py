@@ -22,7 +22,7 @@ from browser_checks import open_page, start_chromium
 from launchyard.bundle_store import BundleStore
 from launchyard.client import Client
 from launchyard.errors import RequestError, ServerError
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.records import Records
 from launchyard.settings import Settings
 from launchyard_serving.session import find_free_port

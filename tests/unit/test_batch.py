@@ -18,7 +18,8 @@ from launchyard.cli.main import build_app
 from launchyard.errors import BundleError, DataError, RegistryError, SpecError
 from launchyard.event_log import EventLog
 from launchyard.identity import pseudonymise
-from launchyard.kind import Kind, Predictor, get_kind, iter_kinds, load_part
+from launchyard.kind import Kind, Predictor, load_part
+from launchyard.kinds import get_kind, iter_kinds
 from launchyard.kinds.recommendation.schemas import RecommendationInput, RecommendationOutput
 from launchyard.kinds.text_classification.schemas import TextInput, TextOutput
 from launchyard.records import Records

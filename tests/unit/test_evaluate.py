@@ -19,7 +19,7 @@ from launchyard.dataset import load_manifest, read_split
 from launchyard.errors import BundleError, DataError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.kinds.text_classification.baseline import answer_baseline
 from launchyard.kinds.text_classification.evaluate import TextEvaluator, length_thirds
 from launchyard.report import Lineage

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from launchyard.errors import RequestError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
 from launchyard.evaluation import Evaluation
-from launchyard.kind import Kind, Predictor, Row, iter_kinds
+from launchyard.kind import Kind, Predictor, Row
+from launchyard.kinds import iter_kinds
 from launchyard.self_test import find_difference
 from launchyard.settings import Settings
 from launchyard.spec.load import load_spec

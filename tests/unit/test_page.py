@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from launchyard.kind import Kind, iter_kinds
+from launchyard.kind import Kind
+from launchyard.kinds import iter_kinds
 
 KINDS = [kind for kind in iter_kinds() if (kind.folder / "page.html").is_file()]
 

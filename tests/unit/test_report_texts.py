@@ -9,7 +9,8 @@ import pytest
 
 import launchyard.report
 from launchyard.figures import Caption
-from launchyard.kind import Kind, iter_kinds
+from launchyard.kind import Kind
+from launchyard.kinds import iter_kinds
 from launchyard.report.texts import as_data, load_texts, mark_up, name_in, phrase
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from launchyard.bundle import GateRecord
 from launchyard.errors import BundleError, RequestError
 from launchyard.identity import IdentitySigner
-from launchyard.kind import Output, Row
+from launchyard.kind import Kind, Output, Row
 from launchyard.record_database import RecordDatabase
 from launchyard.record_tables import FEEDBACK
 from launchyard.records import MAX_PIECES, Records
@@ -31,7 +31,7 @@ from launchyard_serving.follow import Follower
 from launchyard_serving.held_bytes import HELD_BODIES
 from launchyard_serving.ingress import ProductEndpoint
 from launchyard_serving.model import ServedModel
-from launchyard_serving.page import describe_policy
+from launchyard_serving.page import describe_policy, read_page
 from serving_samples import LABELS, PRODUCT, make_spec
 
 RELEASE = Release(
@@ -469,6 +469,16 @@ def test_the_playground_may_load_nothing_from_elsewhere(client: TestClient) -> N
 
 def test_a_page_without_script_and_style_may_run_none() -> None:
     assert "script-src 'none'; style-src 'none'" in describe_policy("<!doctype html><p>Hello</p>")
+
+
+def test_a_kind_without_a_page_says_so(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kind, "folder", tmp_path)
+    read_page.cache_clear()
+
+    response = client.get(f"/{PRODUCT}/")
+
+    assert response.status_code == 404
+    assert response.json()["detail"].startswith(f"{PRODUCT}: text-classification has no page. Use the method and path")
 
 
 def test_the_products_address_without_a_slash_leads_to_its_page(client: TestClient) -> None:

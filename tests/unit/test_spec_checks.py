@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from launchyard.errors import SpecError
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.spec.load import load_spec
 from spec_samples import write_spec
 

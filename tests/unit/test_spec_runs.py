@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import SpecError
 from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.kind import get_kind
+from launchyard.kinds import get_kind
 from launchyard.search import apply_trial, count_longest_epochs
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Choice, Product

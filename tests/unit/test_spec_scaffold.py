@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from launchyard.errors import SpecError
-from launchyard.kind import Kind, iter_kinds
+from launchyard.kind import Kind
+from launchyard.kinds import iter_kinds
 from launchyard.spec.load import load_spec
 from launchyard.spec.scaffold import create_product, derive_name
 

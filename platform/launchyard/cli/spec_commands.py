@@ -58,7 +58,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; it names the product.")],
 ) -> None:
     """Start a product: write a spec that works as it is."""
-    from launchyard.kind import get_kind
+    from launchyard.kinds import get_kind
     from launchyard.spec.scaffold import create_product
 
     path = create_product(get_kind(kind), folder)
@@ -91,14 +91,18 @@ def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) ->
 
 def schema() -> None:
     """Print the JSON schema of product.yaml, for editors."""
+    from launchyard.kinds import iter_kinds
     from launchyard.spec.reference import render_json_schema
 
-    echo(render_json_schema().removesuffix("\n"))
+    echo(render_json_schema(iter_kinds()).removesuffix("\n"))
 
 
 def kinds() -> None:
-    """List the product kinds."""
-    from launchyard.kind import iter_kinds
+    """List the product kinds, and the distributions that bring them."""
+    from launchyard.kinds import list_installed_kinds
 
-    for kind in iter_kinds():
-        echo(f"{kind.name:<24} {kind.summary}")
+    for found in list_installed_kinds():
+        if found.kind is None:
+            echo(f"{found.name:<24} cannot be used: {found.problem}")
+        else:
+            echo(f"{found.name:<24} {found.kind.summary}" + ("" if found.is_built_in else f" ({found.origin})"))

@@ -56,7 +56,8 @@ from launchyard.data.split import (
 from launchyard.data.spool import Inbox, RowStore
 from launchyard.dataset import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
 from launchyard.errors import DataError
-from launchyard.kind import PrepareJob, Recipe, get_kind
+from launchyard.kind import PrepareJob, Recipe
+from launchyard.kinds import get_kind
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, RowData
 

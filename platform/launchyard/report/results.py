@@ -8,7 +8,8 @@ from typing import Literal
 
 from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.figures import Caption
-from launchyard.kind import Better, get_kind
+from launchyard.kind import Better
+from launchyard.kinds import get_kind
 from launchyard.report.charts import Bars, BarValue, draw_bars
 from launchyard.report.formats import MISSING, format_bytes, format_number, format_score
 from launchyard.report.texts import as_data, name_in, phrase

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from launchyard.errors import SpecError
-from launchyard.kind import Kind, get_kind, iter_kinds
+from launchyard.kind import Kind
+from launchyard.kinds import get_kind, iter_kinds
 from launchyard.spec.blocks import Product
 from launchyard.spec.checks import check_product
 from launchyard.spec.document import locate_spec, read_document

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from launchyard.atomic import write_text
-from launchyard.kind import iter_kinds
+from launchyard.kind import Kind
+from launchyard.kinds import iter_built_in_kinds
 from launchyard.spec.blocks import Product, Unit
 from launchyard.spec.keys import ANY, Key, iter_options, known_keys
 
@@ -38,9 +39,8 @@ keys listed below it; its default is what stands there unless you write the bloc
 PLAIN_TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", types.NoneType: "null"}
 
 
-def build_json_schema() -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of every kind's spec; ``kind`` chooses among them."""
-    kinds = iter_kinds()
+def build_json_schema(kinds: Sequence[Kind]) -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of the kinds' specs; ``kind`` chooses among them."""
     references, definitions = models_json_schema([(kind.spec, "validation") for kind in kinds])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -59,16 +59,16 @@ def build_json_schema() -> dict[str, Any]:
     }
 
 
-def render_json_schema() -> str:
+def render_json_schema(kinds: Sequence[Kind]) -> str:
     """Return the JSON schema as the text of its file."""
-    return json.dumps(build_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(build_json_schema(kinds), indent=2, ensure_ascii=False) + "\n"
 
 
 def render_reference() -> str:
-    """Return the reference of every key, in Markdown: what all kinds share, then what each kind adds or narrows."""
+    """Return the reference of every key of the built-in kinds, in Markdown: what they share, then what each adds."""
     shared = known_keys(Product)
     parts = [INTRODUCTION, "## Every kind\n", *_render_tables(shared.values())]
-    for kind in iter_kinds():
+    for kind in iter_built_in_kinds():
         own = [key for path, key in known_keys(kind.spec).items() if _row(key) != _row_or_none(shared.get(path))]
         metrics = ", ".join(f"`{metric.replace(ANY, '<label>')}`" for metric in kind.metrics)
         parts += [f"## {kind.name}\n", f"{kind.summary} Metrics for gates and searches: {metrics}.\n"]
@@ -78,7 +78,10 @@ def render_reference() -> str:
 
 def write_reference(folder: Path) -> tuple[Path, ...]:
     """Write both files into ``folder`` and return their paths."""
-    texts = {folder / REFERENCE_NAME: render_reference(), folder / SCHEMA_NAME: render_json_schema()}
+    texts = {
+        folder / REFERENCE_NAME: render_reference(),
+        folder / SCHEMA_NAME: render_json_schema(iter_built_in_kinds()),
+    }
     for path, text in texts.items():
         write_text(path, text)
     return tuple(texts)

@@ -8,6 +8,7 @@ from pathlib import Path
 from launchyard.atomic import write_text
 from launchyard.errors import SpecError
 from launchyard.kind import Kind
+from launchyard.kinds import iter_kinds
 from launchyard.spec.blocks import MAX_PRODUCT_LENGTH
 from launchyard.spec.document import SPEC_NAME
 from launchyard.spec.reference import SCHEMA_NAME, render_json_schema
@@ -29,7 +30,7 @@ def create_product(kind: Kind, folder: Path) -> Path:
             raise SpecError(f"{path}: exists already and is not overwritten. Name another folder, or remove the file.")
     example = (kind.folder / EXAMPLE_NAME).read_text(encoding="utf-8")
     text = re.sub(r"^product: .*$", f"product: {derive_name(folder)}", example, count=1, flags=re.MULTILINE)
-    write_text(schema_path, render_json_schema())
+    write_text(schema_path, render_json_schema(iter_kinds()))
     write_text(spec_path, f"# yaml-language-server: $schema={SCHEMA_NAME}\n{text}")
     return spec_path
 
