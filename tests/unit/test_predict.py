@@ -261,7 +261,7 @@ def test_a_newer_configuration_is_refused(tiny_bundle: Path, tmp_path: Path) -> 
 
 def test_an_onnx_replica_loads_neither_torch_nor_transformers(tiny_bundle: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from launchyard.kind import get_kind; "
+        "import sys; from pathlib import Path; from launchyard.kinds import get_kind; "
         "predictor = get_kind('text-classification').load_predictor(Path(sys.argv[1]), threads=1); "
         "print(predictor.predict([predictor.parse('a dull film')])[0]['label']); "
         "sys.exit(bool({'torch', 'transformers', 'sklearn', 'captum'} & sys.modules.keys()))"
