@@ -36,7 +36,7 @@ test: lint typecheck  ## every check and test that this machine can run
 	@$(BIN)/python -m pytest -m "not alone" $(PARALLEL)
 	@$(BIN)/python -m pytest -m alone
 
-test-unit: install  ## the tests that take seconds
+test-unit: install  ## the tests that start no server
 	@$(BIN)/python -m pytest -m "not integration and not browser and not gpu and not cluster"
 
 test-integration: install  ## the tests that start real servers

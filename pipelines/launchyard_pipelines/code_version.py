@@ -20,17 +20,20 @@ def compute_code_version() -> str:
     A step is not reused after a change of code.
     """
     digest = hashlib.sha256()
-    for name in PACKAGES:
-        found = find_spec(name)
-        for folder in found.submodule_search_locations or () if found is not None else ():
-            _add_source(digest, Path(folder))
-    for installed in list_installed_kinds():
-        if installed.kind is not None and not installed.is_built_in:
-            digest.update(f"{installed.name}\0{installed.origin}\0".encode())
-            _add_source(digest, installed.kind.folder)
+    for name in (*PACKAGES, *sorted({kind.package for kind in list_installed_kinds() if not kind.is_built_in})):
+        for path, shown in _list_sources(name):
+            digest.update(shown.encode() + b"\0" + path.read_bytes() + b"\0")
+    outside = [f"{kind.name}\0{kind.origin}\0" for kind in list_installed_kinds() if not kind.is_built_in]
+    digest.update("".join(outside).encode())
     return f"{launchyard.__version__}+{digest.hexdigest()[:12]}"
 
 
-def _add_source(digest: hashlib._Hash, folder: Path) -> None:
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+def _list_sources(name: str) -> list[tuple[Path, str]]:
+    """Return the files of a package, or the one of a module, each with its path inside it."""
+    found = find_spec(name)
+    if found is None:
+        return []
+    if found.submodule_search_locations is None:
+        return [(Path(found.origin), name)] if found.origin else []
+    folders = map(Path, found.submodule_search_locations)
+    return [(path, path.relative_to(folder).as_posix()) for folder in folders for path in sorted(folder.rglob("*.py"))]

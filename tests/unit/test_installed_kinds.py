@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,22 @@ def test_the_code_of_a_kind_is_part_of_the_version_of_the_code(tmp_path: Path) -
 
     assert without.startswith("0.")
     assert len({without, first, second}) == 3
+
+
+def test_of_a_kind_in_one_module_no_code_beside_it_is_a_part(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install(site)
+    shutil.rmtree(site / PACKAGE)
+    module = site / f"{PACKAGE}.py"
+    module.write_text(KIND, encoding="utf-8")
+    first = call(site, "python", "-c", CODE_VERSION).stdout
+    (site / "unrelated.py").write_text("", encoding="utf-8")
+    again = call(site, "python", "-c", CODE_VERSION).stdout
+    module.write_text(f"{KIND}\n# Changed.\n", encoding="utf-8")
+    changed = call(site, "python", "-c", CODE_VERSION).stdout
+
+    assert first.startswith("0.")
+    assert (again == first, changed == first) == (True, False)
 
 
 @pytest.mark.parametrize(

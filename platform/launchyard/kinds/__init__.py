@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -31,6 +31,8 @@ class InstalledKind:
     origin: str
     """The distribution and its version."""
     kind: Kind | None
+    package: str
+    """The package or module at the top that holds its code."""
     problem: str | None = None
     """What is wrong with the distribution, and what to do; then there is no kind."""
     is_built_in: bool = False
@@ -42,7 +44,7 @@ def list_installed_kinds() -> tuple[InstalledKind, ...]:
     package = importlib.import_module(__name__)
     own = f"launchyard {launchyard.__version__}"
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
-    built_in = [InstalledKind(module.KIND.name, own, module.KIND, is_built_in=True) for module in modules]
+    built_in = [InstalledKind(module.KIND.name, own, module.KIND, "launchyard", is_built_in=True) for module in modules]
     # An environment may list one distribution twice, such as an editable one beside its source.
     points = {(point.name, point.value): point for point in entry_points(group=GROUP)}
     found = [*built_in, *(_load(point) for point in points.values())]
@@ -80,22 +82,23 @@ def get_kind(name: str) -> Kind:
 
 def _load(point: EntryPoint) -> InstalledKind:
     origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    package = point.module.partition(".")[0]
     try:
         kind = point.load()
     except Exception as err:  # noqa: BLE001 - what strangers' code raises must not stop products of other kinds
         problem = f"'{point.name}' of {origin} cannot be loaded: {type(err).__name__}: {err}. Update or uninstall it."
-        return InstalledKind(point.name, origin, None, problem)
+        return InstalledKind(point.name, origin, None, package, problem)
     if not isinstance(kind, Kind):
         problem = f"'{point.name}' of {origin}: {point.value} is no launchyard.kind.Kind. Update or uninstall it."
-        return InstalledKind(point.name, origin, None, problem)
+        return InstalledKind(point.name, origin, None, package, problem)
     if kind.name != point.name:
         problem = f"'{point.name}' of {origin} calls itself '{kind.name}'. Its entry point must have that name."
-        return InstalledKind(point.name, origin, None, problem)
-    return InstalledKind(kind.name, origin, kind)
+        return InstalledKind(point.name, origin, None, package, problem)
+    return InstalledKind(kind.name, origin, kind, package)
 
 
 def _refuse_clash(installed: InstalledKind, all_installed: list[InstalledKind]) -> InstalledKind:
     """Return a kind as one that cannot be used, as others have its name: nobody chose which of them is meant."""
     origins = sorted(other.origin for other in all_installed if other.name == installed.name)
     problem = f"'{installed.name}' is brought by {' and by '.join(origins)}. Uninstall all but one."
-    return InstalledKind(installed.name, installed.origin, None, problem, installed.is_built_in)
+    return replace(installed, kind=None, problem=problem)
