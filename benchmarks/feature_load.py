@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launchyard.adapters.feast import FeatureStore
-from launchyard.data.feature_rows import make_schema
-from launchyard.features import Feature, FeatureSet
+from launchyard.adapters.feast.store import FeatureStore
+from launchyard.features.rows import make_schema
+from launchyard.features.sets import Feature, FeatureSet
 from launchyard.settings import Settings
 
 BATCH_ROWS = 20_000

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from feature_load import SETS, serving_redis, write_users
 
-from launchyard.adapters.feast import FeatureStore
+from launchyard.adapters.feast.store import FeatureStore
 from launchyard.settings import Settings
 
 PRODUCT = "bench"

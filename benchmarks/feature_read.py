@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from feature_load import SETS, publish_users, serving_redis
 
-from launchyard.adapters.feast_online import OnlineReader
+from launchyard.adapters.feast.online import OnlineReader
 from launchyard.settings import Settings
 
 PRODUCT = "bench"

@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from launchyard.dataset import read_split
-from launchyard.kind import ExportJob, Row
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.contract.rows import Row
+from launchyard.contract.training import ExportJob
+from launchyard.data.manifest import read_split
+from launchyard.evaluation.metrics.latency import describe_latency, time_calls
 from launchyard.kinds.text_classification.export import export_text_classifier
 from launchyard.kinds.text_classification.predict import TextPredictor
-from launchyard.metrics.latency import describe_latency, time_calls
+from launchyard.kinds.text_classification.spec import TextClassification
 
 RUNTIMES = ("torch", "onnx", "onnx-int8")
 BATCH_ROWS = 32

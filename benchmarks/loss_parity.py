@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from plain_finetune import finetune_ours, finetune_plain, make_job
 
-from launchyard.dataset import read_split
-from launchyard.text import TextPreprocessor
+from launchyard.data.manifest import read_split
+from launchyard.text.preprocess import TextPreprocessor
 from launchyard.training.batches import order_batches
 
 TOLERANCE = 1e-3

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from launchyard.atomic import new_folder
-from launchyard.identity import pseudonymise
+from launchyard.files.atomic import new_folder
+from launchyard.privacy.pseudonyms import pseudonymise
 from launchyard.settings import load_settings
 from launchyard.sources import fetch
 

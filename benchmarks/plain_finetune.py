@@ -18,16 +18,16 @@ from transformers import (
     set_seed,
 )
 
+from launchyard.data.manifest import SplitName, load_manifest, read_split
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import SplitName, load_manifest, read_split
-from launchyard.evaluation import TrainingRecord
+from launchyard.evaluation.results import TrainingRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings, set_process_defaults
 from launchyard.sources import fetch
 from launchyard.spec.blocks import PretrainedModel
 from launchyard.spec.load import load_spec
 from launchyard.testing import LocalContext
-from launchyard.text import TextPreprocessor
+from launchyard.text.preprocess import TextPreprocessor
 from launchyard.training.context import TrainJob
 
 SPEC = Path(__file__).resolve().parent.parent / "examples/review-sentiment/product.yaml"

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from launchyard.data.intake import MapBatches, map_in_process
 from launchyard.data.prepare import prepare_dataset
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
 
 WORDS = 20_000
@@ -97,7 +97,7 @@ def _choose_map(path: str) -> MapBatches:
     if path == "direct":
         return map_in_process
     # Imported here so that the direct path is measured without Ray.
-    from launchyard_pipelines.ray_data import map_with_ray
+    from launchyard_pipelines.ray_data.map import map_with_ray
 
     return map_with_ray
 

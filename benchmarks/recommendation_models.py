@@ -24,11 +24,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from rectools_settings import add_line, read_lines, sample_setting
 
-from launchyard.evaluation import TrainingRecord
-from launchyard.kinds.recommendation import Recommendation
-from launchyard.kinds.recommendation.histories import read_catalogue, read_held_out
-from launchyard.kinds.recommendation.scorers import load_scorer
-from launchyard.kinds.recommendation.train import train_recommender
+from launchyard.evaluation.results import TrainingRecord
+from launchyard.kinds.recommendation.data.histories import read_catalogue, read_held_out
+from launchyard.kinds.recommendation.predict.scorers import load_scorer
+from launchyard.kinds.recommendation.spec import Recommendation
+from launchyard.kinds.recommendation.train.train import train_recommender
 from launchyard.settings import set_process_defaults
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob

@@ -30,9 +30,9 @@ import requests
 from http_load import Load, measure_load
 from serving_servers import find_champion, run_server
 
-from launchyard.feature_publishing import refill_features
+from launchyard.features.publishing import refill_features
 from launchyard.settings import load_settings
-from launchyard_serving.session import LOOPBACK, find_free_port
+from launchyard_serving.session.session import LOOPBACK, find_free_port
 
 LIMITS = {"p99_ms": 50.0, "peak_ratio": 0.8, "event_p99_s": 1.0}
 CLIENTS = 64

@@ -22,9 +22,10 @@ from ray import serve
 from ray.serve import batching
 from serving_servers import TEXT, load_predictor
 
-from launchyard.kind import Output, Row
+from launchyard.contract.predictor import Output
+from launchyard.contract.rows import Row
 from launchyard.settings import load_settings
-from launchyard_serving.batching import MicroBatcher
+from launchyard_serving.replica.batching import MicroBatcher
 
 BATCH_SIZE = 32
 Submit = Callable[[], Awaitable[Any]]

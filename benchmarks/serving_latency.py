@@ -18,7 +18,7 @@ import numpy as np
 from http_load import measure_load
 from serving_servers import TEXT, load_predictor, run_server
 
-from launchyard.kind import Predictor
+from launchyard.contract.predictor import Predictor
 from launchyard.settings import load_settings
 
 MOST_ADDED_MS = 2.0

@@ -28,15 +28,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from launchyard.bundle import read_spec
-from launchyard.bundle_store import BundleStore
-from launchyard.kind import Predictor
+from launchyard.bundle.manifest import read_spec
+from launchyard.bundle.store import BundleStore
+from launchyard.contract.predictor import Predictor
 from launchyard.kinds import get_kind
-from launchyard.records import Records
+from launchyard.records.records import Records
 from launchyard.settings import Settings, load_settings
 from launchyard.spec.blocks import Product
 from launchyard.threads import count_serving_threads
-from launchyard_serving.session import LOOPBACK, find_free_port, open_session
+from launchyard_serving.session.session import LOOPBACK, find_free_port, open_session
 
 START_TIMEOUT_S = 240
 TEXT = "A warm, funny and well acted film that takes its time, and then goes straight to the heart of its story."
@@ -106,8 +106,8 @@ def serve_launchyard(settings: Settings, product: str, port: int) -> None:
     with open_session(LOOPBACK, port) as session:
         from ray.serve import RunTarget
 
-        from launchyard_serving.cluster import serve_applications
         from launchyard_serving.deployment import bind_application, plan_applications
+        from launchyard_serving.session.cluster import serve_applications
 
         targets = plan_applications(settings, {product: spec})
         targets.append(RunTarget(bind_application(build_empty, "empty"), name="empty", route_prefix="/empty"))

@@ -32,9 +32,9 @@ from starlette.routing import Mount, Route
 from launchyard.settings import load_settings
 from launchyard.spec.blocks import Product
 from launchyard.threads import count_serving_threads
-from launchyard_serving.body import MAX_FEEDBACK_BYTES
-from launchyard_serving.replica import build_replica
-from launchyard_serving.session import LOOPBACK, find_free_port
+from launchyard_serving.replica.build import build_replica
+from launchyard_serving.requests.body import MAX_FEEDBACK_BYTES
+from launchyard_serving.session.session import LOOPBACK, find_free_port
 
 MOST_LAG_MS = {"256 KiB": 20.0, "the limit": 50.0}
 MEDIUM_BYTES = 256 * 2**10
@@ -52,7 +52,7 @@ class LagProbe:
         self._worst_s = 0.0
 
     async def run(self) -> None:
-        """Watch the loop until cancelled."""
+        """PrepareProgress the loop until cancelled."""
         while True:
             started = time.perf_counter()
             await asyncio.sleep(SLEEP_S)

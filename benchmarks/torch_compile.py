@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launchyard.dataset import read_split
-from launchyard.kinds.text_classification.runtimes import TorchRuntime
-from launchyard.metrics.latency import describe_latency, time_calls
-from launchyard.text import TextPreprocessor
+from launchyard.data.manifest import read_split
+from launchyard.evaluation.metrics.latency import describe_latency, time_calls
+from launchyard.text.preprocess import TextPreprocessor
+from launchyard.text.runtimes import TorchRuntime
 
 WARM_ROWS = 20
 Row = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launchyard.bundle import BundleManifest, write_manifest
-from launchyard.dataset import DatasetManifest, SourceRecord
-from launchyard.evaluation import Evaluation, GateResult, Latency, Measure, TrainingRecord
-from launchyard.figures import Series
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.bundle.manifest import BundleManifest, write_manifest
+from launchyard.data.manifest import DatasetManifest, SourceRecord
+from launchyard.evaluation.figures import Series
+from launchyard.evaluation.results import Evaluation, GateResult, Latency, Measure, TrainingRecord
+from launchyard.kinds.text_classification.spec import TextClassification
 
 PRODUCT = "review-sentiment"
 BASE_MODEL = SourceRecord(uri="pypi://tiny==1.0/tiny/model", sha256="ab" * 32, size_bytes=84, licence="Apache-2.0")

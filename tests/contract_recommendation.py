@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from launchyard.data.columns import ROW_NUMBER
+from launchyard.contract.predictor import Predictor
+from launchyard.contract.rows import Row
 from launchyard.data.prepare import prepare_dataset
-from launchyard.kind import Predictor, Row
+from launchyard.data.values.columns import ROW_NUMBER
 from launchyard.settings import Settings
 from tiny_interactions import TASTES, make_spec, write_sources
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from launchyard.kind import Predictor, Row
+from launchyard.contract.predictor import Predictor
+from launchyard.contract.rows import Row
 from tiny_base import write_base
 from tiny_candidate import make_spec, write_dataset
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from launchyard.event_log import AddedEvents, Event, EventLog
-from launchyard.recent_events import RecentEvents
-from launchyard.record_tables import FIRST_EVENTS, MIGRATIONS, open_records
+from launchyard.records.events import AddedEvents, Event, EventLog
+from launchyard.records.recent_events import RecentEvents
+from launchyard.records.tables import FIRST_EVENTS, MIGRATIONS, open_records
 from launchyard.settings import Settings
 
 ANN, BOB = "a1" * 16, "b2" * 16
@@ -31,7 +31,7 @@ ADD_EVENTS_FOREVER = """
 import sys
 from itertools import count
 from event_log_contract import make_event
-from launchyard.event_log import EventLog
+from launchyard.records.events import EventLog
 from launchyard.settings import Settings
 
 log = EventLog(Settings.model_validate_json(sys.argv[1]), "films")

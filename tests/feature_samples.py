@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from launchyard.data.feature_rows import make_schema
-from launchyard.features import Feature, FeatureSet
+from launchyard.features.rows import make_schema
+from launchyard.features.sets import Feature, FeatureSet
 
 PRODUCT = "shop"
 TTL_S = 100.0

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bundle_samples import make_dataset, write_content
-from launchyard.bundle import write_manifest
-from launchyard.bundle_store import BundleStore
-from launchyard.event_log import Event, EventLog
-from launchyard.identity import pseudonymise
-from launchyard.kinds.recommendation import Recommendation
-from launchyard.records import Feedback, Records
+from launchyard.bundle.manifest import write_manifest
+from launchyard.bundle.store import BundleStore
+from launchyard.kinds.recommendation.spec import Recommendation
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.events import Event, EventLog
+from launchyard.records.records import Feedback, Records
 from launchyard.settings import Settings
 from records_contract import NOW
 

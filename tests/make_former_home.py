@@ -17,9 +17,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from launchyard.event_log import Event, EventLog
-from launchyard.identity import pseudonymise
-from launchyard.records import Feedback, Records
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.events import Event, EventLog
+from launchyard.records.records import Feedback, Records
 from launchyard.settings import Settings
 from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
 from tiny_interactions import START_S, TASTES, list_events

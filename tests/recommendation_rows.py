@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation.spec import Recommendation
 
 NUM_CYCLES = 4
 CYCLE = 10

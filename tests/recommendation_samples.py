@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from launchyard.bundle import write_manifest
+from launchyard.bundle.manifest import write_manifest
 from launchyard.data.prepare import prepare_dataset
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.feature_publishing import keep_features
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.features.publishing import keep_features
+from launchyard.kinds.recommendation.spec import Recommendation
 from launchyard.settings import Settings
 from serving_samples import deploy_bundle
 from tiny_candidate import train_candidate

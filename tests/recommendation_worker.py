@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launchyard.kinds.recommendation.train import train_recommender
+from launchyard.kinds.recommendation.train.train import train_recommender
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 from recommendation_rows import make_spec

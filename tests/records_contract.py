@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import select
 
 from bundle_samples import describe_bundle, write_content
-from launchyard.bundle import BundleManifest, GateRecord
+from launchyard.bundle.manifest import BundleManifest, GateRecord
 from launchyard.errors import RegistryError, RequestError
-from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import FEEDBACK, FIRST_SCHEMA, MIGRATIONS, ROLLOUTS, open_records
-from launchyard.records import MAX_PIECES, Feedback, Records
-from launchyard.rollout import Cause, Release, promote, start_rollout
+from launchyard.records.database import RecordDatabase
+from launchyard.records.records import MAX_PIECES, Feedback, Records
+from launchyard.records.tables import FEEDBACK, FIRST_SCHEMA, MIGRATIONS, ROLLOUTS, open_records
+from launchyard.rollout.rules import Cause, Release, promote, start_rollout
 from launchyard.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
@@ -31,7 +31,7 @@ ADD_FEEDBACK_FOREVER = """
 import sys
 from itertools import count
 from records_contract import make_feedback
-from launchyard.records import Records
+from launchyard.records.records import Records
 from launchyard.settings import Settings
 
 records = Records(Settings.model_validate_json(sys.argv[1]))

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from math import exp, sin
 
-from launchyard.dataset import CheckResult, ColumnProfile, DatasetManifest, SourceRecord
-from launchyard.evaluation import (
+from launchyard.data.manifest import CheckResult, ColumnProfile, DatasetManifest, SourceRecord
+from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series, TableFigure
+from launchyard.evaluation.results import (
     Abstention,
     Evaluation,
     GateResult,
@@ -19,8 +20,7 @@ from launchyard.evaluation import (
     TrialResult,
     TuneRecord,
 )
-from launchyard.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series, TableFigure
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.report import Lineage, ReportInputs
 
 HOSTILE = '<script>window.hacked = true</script><img src="https://example.org/x.png" onerror="window.hacked = true">'

@@ -12,16 +12,16 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from launchyard.atomic import write_text
-from launchyard.bundle import BundleManifest, write_manifest
-from launchyard.bundle_store import BundleStore
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.bundle.manifest import BundleManifest, write_manifest
+from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples
+from launchyard.bundle.store import BundleStore
+from launchyard.files.atomic import write_text
 from launchyard.kinds.text_classification.predict import PredictorConfig, TextPredictor
-from launchyard.records import Records
-from launchyard.release import release
-from launchyard.self_test import EXAMPLES_NAME, Example, Examples
+from launchyard.kinds.text_classification.spec import TextClassification
+from launchyard.records.records import Records
+from launchyard.rollout.change import release
 from launchyard.settings import Settings
-from launchyard.text import TextConfig, TextPreprocessor
+from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from report_samples import make_dataset, make_evaluation
 
 PRODUCT = "review-sentiment"

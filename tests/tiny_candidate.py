@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launchyard.bundle import write_manifest
-from launchyard.dataset import MANIFEST_NAME, DatasetManifest, SplitName
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
+from launchyard.bundle.manifest import write_manifest
+from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest, SplitName
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.kinds import get_kind
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Product
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from launchyard.kinds.recommendation import Recommendation
+from launchyard.kinds.recommendation.spec import Recommendation
 
 START_S = 1_600_000_000
 NUM_USERS = 120

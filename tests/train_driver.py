@@ -24,7 +24,7 @@ def make_job(folder: Path, output: str, *, epochs: int = EPOCHS) -> TrainJob:
 def main(folder: Path) -> None:
     """Train until the end, or until somebody ends this process."""
     from launchyard.spec.blocks import Resource
-    from launchyard_pipelines.ray_train import fit
+    from launchyard_pipelines.ray_train.fit import fit
 
     fit(
         make_job(folder, "killed"),

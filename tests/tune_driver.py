@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from launchyard.evaluation import TrialResult
+from launchyard.evaluation.results import TrialResult
 from launchyard.settings import set_process_defaults
 from launchyard.training.context import TrainJob
 from tiny_candidate import make_spec
@@ -40,7 +40,7 @@ def make_job(folder: Path, *, trials: int) -> TrainJob:
 
 def main(folder: Path) -> None:
     """Search until the end, or until somebody ends this process; say each trial's end on stdout."""
-    from launchyard_pipelines.ray_tune import search
+    from launchyard_pipelines.ray_train.tune import search
 
     def show(trial: TrialResult) -> None:
         sys.stdout.write(trial.model_dump_json() + "\n")

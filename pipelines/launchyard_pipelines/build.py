@@ -116,7 +116,7 @@ class _TaskFactory:
     def __init__(self, spec: Product, options: PipelineOptions, settings: Settings) -> None:
         self._reusable = list_reusable(spec, options.from_step)
         # Without their state known, sources that can change are read anew, and so are the endpoint's events.
-        if not options.sources and not (are_sources_fixed(spec) and get_kind(spec.kind).resources is None):
+        if not options.sources and not (are_sources_fixed(spec) and get_kind(spec.kind).serving_state is None):
             self._reusable -= {"prepare"}
         self._requests = _list_requests(spec)
         self._namespace = settings.namespace

@@ -62,7 +62,7 @@ def run(
 ) -> None:
     """Run the whole pipeline here: data to deployed model, one line a step."""
     from launchyard.cli.console import PlainConsole
-    from launchyard_pipelines.command import run_command
+    from launchyard_pipelines.local.command import run_command
 
     console = PlainConsole(stderr=as_json, highlight=False, soft_wrap=True)
     record = run_command(path, set_ or (), from_step=from_, release=release, console=console, as_json=as_json)
@@ -141,8 +141,8 @@ def batch(  # noqa: PLR0913, PLR0917 - one parameter for each option
     as_json: AsJson = False,
 ) -> None:
     """Answer all rows of a source and write a file of answers."""
-    from launchyard_pipelines.batch import BatchRequest
-    from launchyard_pipelines.batch_command import batch_command, check_output, parse_columns
+    from launchyard_pipelines.batch.batch import BatchRequest
+    from launchyard_pipelines.batch.command import batch_command, check_output, parse_columns
 
     if (input_ is None) != all_users:
         raise typer.BadParameter("give either --input or --all-users")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launchyard.errors import SpecError
+from launchyard.sources.uri import parse_uri, show_uri
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris
-from launchyard.uri import parse_uri, show_uri
 
 
 def check_spec_uri(uri: str) -> None:

@@ -6,13 +6,13 @@ import secrets
 from contextlib import closing
 from pathlib import Path
 
-from launchyard.event_log import EventLog
 from launchyard.kinds import get_kind
+from launchyard.records.events import EventLog
 from launchyard.settings import Settings
 from launchyard.sources.paths import describe_state
+from launchyard.sources.uri import Uri, parse_uri
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris
-from launchyard.uri import Uri, parse_uri
 
 
 def are_sources_fixed(spec: Product) -> bool:
@@ -38,7 +38,7 @@ def _describe(uri: Uri, base_dir: Path) -> str:
 
 def describe_events(spec: Product, settings: Settings) -> str:
     """Return a text that changes when the product's endpoint was sent events or a user was forgotten."""
-    if get_kind(spec.kind).resources is None:
+    if get_kind(spec.kind).serving_state is None:
         return ""
     with closing(EventLog(settings, spec.product)) as log:
         return f";events@{log.latest_sequence()}-{log.latest_forgotten()}"

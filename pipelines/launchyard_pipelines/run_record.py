@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from launchyard.atomic import write_text
 from launchyard.errors import GateRefused, RunError
-from launchyard.evaluation import Evaluation, GateResult
-from launchyard_pipelines.events import Event, EventType
+from launchyard.evaluation.results import Evaluation, GateResult
+from launchyard.files.atomic import write_text
+from launchyard_pipelines.run_events import EventType, RunEvent
 
 RUN_NAME = "run.json"
 
@@ -76,7 +76,9 @@ def make_run_id(now: datetime | None = None) -> str:
     return f"{(now or datetime.now(UTC)):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def summarise_run(run_id: str, product: str, planned: list[str], events: list[Event], *, cancelled: bool) -> RunRecord:
+def summarise_run(
+    run_id: str, product: str, planned: list[str], events: list[RunEvent], *, cancelled: bool
+) -> RunRecord:
     """Return the record that follows from a finished run's events.
 
     A planned step without events before the last step that has some was reused; after it, skipped.
@@ -100,7 +102,7 @@ def summarise_run(run_id: str, product: str, planned: list[str], events: list[Ev
     return record
 
 
-def _take_results(record: RunRecord, event: Event) -> None:
+def _take_results(record: RunRecord, event: RunEvent) -> None:
     """Copy what a step published into the record."""
     record.bundle = event.data.get("bundle", record.bundle)
     record.report = event.data.get("report", record.report)
@@ -115,7 +117,7 @@ def _take_results(record: RunRecord, event: Event) -> None:
         record.gates = list(evaluation.gates)
 
 
-def _conclude(record: RunRecord, ended: dict[str, Event], *, cancelled: bool) -> None:
+def _conclude(record: RunRecord, ended: dict[str, RunEvent], *, cancelled: bool) -> None:
     """Set the run's status and, if it ended early, where and why."""
     bad = next((step for step in record.steps if step.status not in ("succeeded", "reused")), None)
     if bad is None:

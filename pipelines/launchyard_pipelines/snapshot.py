@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from launchyard.atomic import write_text
+from launchyard.files.atomic import write_text
 from launchyard.settings import Settings
 from launchyard.sources.paths import make_absolute
 from launchyard.spec.blocks import Product

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from launchyard.contract.predictor import Output
+from launchyard.contract.rows import Row
 from launchyard.errors import LaunchyardError, RequestError
-from launchyard.kind import Output, Row
 
 Compute = Callable[[Sequence[Row]], list[Output]]
 

@@ -21,8 +21,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from launchyard.atomic import new_file
 from launchyard.errors import BundleError, TrainError
+from launchyard.files.atomic import new_file
 
 FILE_NAME = "vector_index.npz"
 

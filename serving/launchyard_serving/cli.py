@@ -29,10 +29,10 @@ def serve_products(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default: LAUNCHYARD_PORT.")] = None,
 ) -> None:
     """Serve deployed products over HTTP on this machine until Ctrl-C."""
-    from launchyard.release import restore_features
-    from launchyard_serving.foreground import Foreground
-    from launchyard_serving.products import read_served_specs
-    from launchyard_serving.session import open_session
+    from launchyard.rollout.change import restore_features
+    from launchyard_serving.session.foreground import Foreground
+    from launchyard_serving.session.products import read_served_specs
+    from launchyard_serving.session.session import open_session
 
     settings = load_settings()
     specs = read_served_specs(settings, products or [])
@@ -45,8 +45,8 @@ def serve_products(
         foreground = Foreground(session.url, list(specs))
         foreground.announce()
         # Only now: ray reads the environment, which the session has just set, when it is imported.
-        from launchyard_serving.cluster import check_applications, serve_applications
         from launchyard_serving.deployment import plan_applications
+        from launchyard_serving.session.cluster import check_applications, serve_applications
 
         with serve_applications(session, plan_applications(settings, specs)):
             foreground.run(check_applications)

@@ -15,8 +15,8 @@ from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.threads import count_serving_threads
 from launchyard_serving.index import build_index
-from launchyard_serving.model import WAITING_BATCHES
-from launchyard_serving.replica import build_replica
+from launchyard_serving.replica.build import build_replica
+from launchyard_serving.replica.model import WAITING_BATCHES
 
 INDEX_NAME = "-index"
 """Name of the index application; no product can be called so."""

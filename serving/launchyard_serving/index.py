@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from launchyard_serving.problems import EXCEPTION_HANDLERS, Problem
+from launchyard_serving.requests.problems import EXCEPTION_HANDLERS, Problem
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 

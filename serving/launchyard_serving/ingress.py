@@ -15,15 +15,21 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from launchyard.contract.predictor import Output, ServingState
+from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
-from launchyard.event_log import AddedEvents
-from launchyard.identity import USER, IdentitySigner
-from launchyard.kind import Output, Resources, Row
-from launchyard.records import Feedback, Records
+from launchyard.privacy.pseudonyms import USER, IdentitySigner
+from launchyard.records.events import AddedEvents
+from launchyard.records.records import Feedback, Records
 from launchyard.spec.blocks import Serve
 from launchyard.spec.events import EventLimits
-from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
-from launchyard_serving.body import (
+from launchyard_serving.openapi import describe_product
+from launchyard_serving.page import read_page
+from launchyard_serving.replica.batching import MicroBatcher, QueueFull, RowFailed
+from launchyard_serving.replica.follow import Follower
+from launchyard_serving.replica.lanes import Lane, LaneFull
+from launchyard_serving.replica.model import ServedModel
+from launchyard_serving.requests.body import (
     MAX_FEEDBACK_BYTES,
     MEDIA_TYPE,
     SMALL_BODY_BYTES,
@@ -33,14 +39,9 @@ from launchyard_serving.body import (
     parse_rows,
     read_body,
 )
-from launchyard_serving.follow import Follower
-from launchyard_serving.held_bytes import FREE_BYTES, HELD_BODIES, HeldBytes
-from launchyard_serving.lanes import Lane, LaneFull
-from launchyard_serving.model import ServedModel
-from launchyard_serving.openapi import describe_product
-from launchyard_serving.page import read_page
-from launchyard_serving.problems import EXCEPTION_HANDLERS, METHODS_HINT, Problem
-from launchyard_serving.rates import EventRates, TooFast, name_sender
+from launchyard_serving.requests.held_bytes import FREE_BYTES, HELD_BODIES, HeldBytes
+from launchyard_serving.requests.problems import EXCEPTION_HANDLERS, METHODS_HINT, Problem
+from launchyard_serving.requests.rates import EventRates, TooFast, name_sender
 
 WAITING_BODIES = 64
 """Larger bodies that may wait to be parsed."""
@@ -178,14 +179,14 @@ class ProductEndpoint:
     async def events(self, request: Request) -> Response:
         """Answer ``POST events``; when it answers 200, the events are on disk, and the next answers know them."""
         model = self._get_model()
-        resources, serve = model.resources, model.spec.serve
-        if resources is None:
+        serving_state, serve = model.serving_state, model.spec.serve
+        if serving_state is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"{self._product}: this product takes no events. {METHODS_HINT}")
         with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
             body = await read_body(request, serve.max_body_bytes, hold)
-            sender = self._find_sender(request, resources.event_limits)
+            sender = self._find_sender(request, serving_state.event_limits)
             deadline = _find_deadline(serve.timeout_s)
-            keep = partial(self._keep_events, body, model, resources, sender, deadline)
+            keep = partial(self._keep_events, body, model, serving_state, sender, deadline)
             try:
                 added = await self._events.run(keep, deadline=deadline)
             except TimeoutError as err:
@@ -206,18 +207,18 @@ class ProductEndpoint:
         return self._signer.pseudonymise(SENDER_PREFIX + name_sender(address))
 
     def _keep_events(
-        self, body: bytes, model: ServedModel, resources: Resources, sender: str, deadline: float
+        self, body: bytes, model: ServedModel, serving_state: ServingState, sender: str, deadline: float
     ) -> AddedEvents:
         """Keep events unless somebody sends too many; blocks.
 
         Raises:
             TooFast: somebody does.
         """
-        limits = resources.event_limits
+        limits = serving_state.event_limits
         self._rates.check_sender(sender, limits)
-        events = parse_events(body, resources, model.spec.serve.max_inputs, deadline)
+        events = parse_events(body, serving_state, model.spec.serve.max_inputs, deadline)
         self._rates.check_users(events, limits)
-        added = resources.add_events(events, sender=sender)
+        added = serving_state.add_events(events, sender=sender)
         self._rates.count(events, sender, limits)
         return added
 
@@ -279,8 +280,8 @@ class ProductEndpoint:
             "output": model.predictor.output_schema.model_json_schema(mode="serialization"),
             "examples": accepted.get("examples", []),
         }
-        if model.resources is not None:
-            schemas["event"] = model.resources.event_schema.model_json_schema()
+        if model.serving_state is not None:
+            schemas["event"] = model.serving_state.event_schema.model_json_schema()
         return _json(schemas)
 
     async def openapi(self, _request: Request) -> Response:

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from launchyard.kind import Resources
-from launchyard_serving.body import MEDIA_TYPE as JSON
-from launchyard_serving.body import EventsBody, FeedbackBody, InputsBody
-from launchyard_serving.model import ServedModel
-from launchyard_serving.problems import MEDIA_TYPE as PROBLEM
+from launchyard.contract.predictor import ServingState
+from launchyard_serving.replica.model import ServedModel
+from launchyard_serving.requests.body import MEDIA_TYPE as JSON
+from launchyard_serving.requests.body import EventsBody, FeedbackBody, InputsBody
+from launchyard_serving.requests.problems import MEDIA_TYPE as PROBLEM
 
 OPENAPI_VERSION = "3.1.0"
 REF = "#/components/schemas/{model}"
@@ -70,8 +70,8 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
         "/ready": {"get": _operation("Whether a model answers, and which.", anything, READING_PROBLEMS)},
         "/schema": {"get": _operation("The schemas of an input and an output.", anything, READING_PROBLEMS)},
     }
-    if model.resources is not None:
-        paths["/events"] = {"post": _describe_events(schemas, model.resources, model.spec.serve.max_inputs)}
+    if model.serving_state is not None:
+        paths["/events"] = {"post": _describe_events(schemas, model.serving_state, model.spec.serve.max_inputs)}
     return {
         "openapi": OPENAPI_VERSION,
         "info": {"title": product, "version": str(model.release.version), "description": model.spec.kind},
@@ -81,8 +81,8 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _describe_events(schemas: dict[str, Any], resources: Resources, max_events: int) -> dict[str, Any]:
-    event = _define(schemas, "Event", resources.event_schema, "validation")
+def _describe_events(schemas: dict[str, Any], serving_state: ServingState, max_events: int) -> dict[str, Any]:
+    event = _define(schemas, "Event", serving_state.event_schema, "validation")
     events = _define(schemas, "Events", EventsBody, "validation")
     schemas["Events"]["properties"]["events"] |= {"items": event, "minItems": 1, "maxItems": max_events}
     counts = _object({"stored": {"type": "integer"}, "duplicates": {"type": "integer"}})

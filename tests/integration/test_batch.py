@@ -11,15 +11,15 @@ import pytest
 import ray
 
 from contract_recommendation import SPEC as FILMS
-from launchyard.bundle import write_manifest
+from launchyard.bundle.manifest import write_manifest
+from launchyard.bundle.self_test import find_difference
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import BundleError, SourceError
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.feature_publishing import publish_features
-from launchyard.self_test import find_difference
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.features.publishing import publish_features
 from launchyard.settings import Settings
-from launchyard_pipelines import batch
-from launchyard_pipelines.batch import BatchRequest, BatchSummary, find_release, run_batch
+from launchyard_pipelines.batch import batch
+from launchyard_pipelines.batch.batch import BatchRequest, BatchSummary, find_release, run_batch
 from launchyard_pipelines.snapshot import resolve_paths
 from serving_samples import PRODUCT, WORDS, deploy_bundle, make_spec, write_bundle
 from tiny_candidate import train_candidate
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 WORKERS = 2
 
 
-class Watch:
+class BatchProgress:
     """Remembers what a person would be shown."""
 
     def __init__(self) -> None:
@@ -81,8 +81,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-def answer(settings: Settings, output: Path, **request: Any) -> tuple[BatchSummary, list[dict[str, Any]], Watch]:
-    watch = Watch()
+def answer(
+    settings: Settings, output: Path, **request: Any
+) -> tuple[BatchSummary, list[dict[str, Any]], BatchProgress]:
+    watch = BatchProgress()
     summary = run_batch(BatchRequest(output=output, **request), settings, watch)
     return summary, pq.read_table(output).to_pylist(maps_as_pydicts="strict"), watch
 
@@ -142,7 +144,7 @@ def test_an_error_of_a_worker_arrives_as_itself(tmp_path: Path) -> None:
     deploy_bundle(settings, tmp_path / "bundle", write_bundle(tmp_path / "bundle", make_spec()))
     examples = settings.root / find_release(settings, PRODUCT, None).bundle_uri / "examples.json"
 
-    class DamagingWatch(Watch):
+    class DamagingWatch(BatchProgress):
         """Damages the bundle after this process has verified it, when it is told of a renamed column."""
 
         def show_note(self, message: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from launchyard.data.manifest import SPLITS, DatasetManifest, read_split
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import SPLITS, DatasetManifest, read_split
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
 from launchyard.sources import fetch
 

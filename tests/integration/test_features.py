@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_samples import BIG, NAMES, PRODUCT, PROFILE, SAMPLES, TTL_S, RedisServer, Sample, write_rows
-from launchyard.adapters import feast_offline
-from launchyard.adapters.feast import FeatureStore
-from launchyard.adapters.feast_online import MAX_FAILURES, RETRY_AFTER_S, OnlineReader
+from launchyard.adapters.feast import offline as feast_offline
+from launchyard.adapters.feast.online import MAX_FAILURES, RETRY_AFTER_S, OnlineReader
+from launchyard.adapters.feast.store import FeatureStore
 from launchyard.errors import DataError, FeatureStoreError, SpecError
-from launchyard.features import Feature, FeatureSet
+from launchyard.features.sets import Feature, FeatureSet
 from launchyard.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -136,7 +136,7 @@ def test_join_in_many_parts_equals_the_join_at_once(tmp_path: Path, monkeypatch:
     asked = ask(*zip(*product(["anna", "ben", "cem", "zoe"], [5.0, 25.0, 45.0, 200.0]), strict=True))
     at_once = store.join(asked, ["user_profile"])
 
-    monkeypatch.setattr("launchyard.adapters.feast.MAX_JOINED_ROWS", 3)
+    monkeypatch.setattr("launchyard.adapters.feast.store.MAX_JOINED_ROWS", 3)
 
     assert store.join(asked, ["user_profile"]).equals(at_once)
 

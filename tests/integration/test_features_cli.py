@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from bundle_samples import make_spec as make_classifier
 from bundle_samples import write_bundle, write_content
 from feature_samples import write_rows
-from launchyard.bundle import open_bundle, write_manifest
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.manifest import open_bundle, write_manifest
+from launchyard.bundle.store import BundleStore
 from launchyard.cli.main import build_app
 from launchyard.errors import SpecError
-from launchyard.feature_publishing import get_feature_sets, publish_features, refill_features
-from launchyard.identity import pseudonymise
-from launchyard.kinds.recommendation import Recommendation
-from launchyard.records import Records
+from launchyard.features.publishing import get_feature_sets, publish_features, refill_features
+from launchyard.kinds.recommendation.spec import Recommendation
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.records import Records
 from launchyard.settings import Settings
 
 pytestmark = pytest.mark.integration

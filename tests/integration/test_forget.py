@@ -24,10 +24,10 @@ from forget_samples import (
     read_everything,
 )
 from launchyard.data.prepare import prepare_dataset
-from launchyard.event_log import EventLog
-from launchyard.feature_publishing import find_online_row, get_feature_set, publish_features
-from launchyard.forget import find_user, forget_user
-from launchyard.recent_events import RecentEvents
+from launchyard.features.publishing import find_online_row, get_feature_set, publish_features
+from launchyard.privacy.forget import find_user, forget_user
+from launchyard.records.events import EventLog
+from launchyard.records.recent_events import RecentEvents
 from launchyard.settings import Settings
 
 pytestmark = pytest.mark.integration

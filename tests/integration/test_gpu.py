@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from launchyard.dataset import read_split
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.evaluation import TrainingRecord
+from launchyard.data.manifest import read_split
+from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.spec.blocks import Resource
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
-from launchyard_pipelines.ray_train import fit
+from launchyard_pipelines.ray_train.fit import fit
 from text_bases import write_bert
 from tiny_candidate import make_spec
 

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 import ray
 
+from launchyard.contract.rows import Recipe
 from launchyard.data import intake
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import DataError
-from launchyard.kind import Recipe
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
-from launchyard.sources.tables import iter_tables
-from launchyard_pipelines import ray_data
-from launchyard_pipelines.large_data import map_when_large
-from launchyard_pipelines.local_ray import local_ray
-from launchyard_pipelines.ray_data import map_with_ray
+from launchyard.sources.forms.tables import iter_tables
+from launchyard_pipelines.local.ray import local_ray
+from launchyard_pipelines.ray_data import map as ray_data
+from launchyard_pipelines.ray_data.large import map_when_large
+from launchyard_pipelines.ray_data.map import map_with_ray
 
 pytestmark = pytest.mark.integration
 

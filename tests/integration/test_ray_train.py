@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 import train_driver
 from launchyard.errors import TrainError
-from launchyard.evaluation import TrainingRecord
+from launchyard.evaluation.results import TrainingRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.spec.blocks import Resource
 from launchyard.testing import LocalContext
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard_pipelines.local_ray import local_ray
-from launchyard_pipelines.ray_train import PROGRESS, check_gpus, fit
+from launchyard_pipelines.local.ray import local_ray
+from launchyard_pipelines.ray_train.fit import PROGRESS, check_gpus, fit
 from text_bases import write_bert
 from tiny_candidate import make_spec, write_dataset
 from train_driver import EPOCHS, STEPS_PER_EPOCH, make_job

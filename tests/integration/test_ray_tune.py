@@ -12,13 +12,13 @@ import pytest
 
 import tune_driver
 from launchyard.errors import RunError
-from launchyard.evaluation import TrainingRecord, TrialResult, TuneRecord
+from launchyard.evaluation.results import TrainingRecord, TrialResult, TuneRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
-from launchyard.search import apply_trial
 from launchyard.testing import LocalContext
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob
-from launchyard_pipelines.ray_tune import search
+from launchyard.training.search import apply_trial
+from launchyard_pipelines.ray_train.tune import search
 from tiny_base import write_base
 from tiny_candidate import make_spec, write_dataset
 from tune_driver import BAD_RATE, EPOCHS, GOOD_RATE, make_job

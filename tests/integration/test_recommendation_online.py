@@ -12,9 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from feature_samples import RedisServer
-from launchyard.forget import forget_user
+from launchyard.privacy.forget import forget_user
 from launchyard.settings import Settings
-from launchyard_serving.replica import build_replica
+from launchyard_serving.replica.build import build_replica
 from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
 from tiny_interactions import TASTES, list_events
 

@@ -19,19 +19,19 @@ from starlette.routing import Mount
 
 from browser_checks import Visit, open_page, start_chromium
 from contract_recommendation import write_base
-from launchyard.bundle import write_manifest
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.manifest import write_manifest
+from launchyard.bundle.store import BundleStore
 from launchyard.data.prepare import prepare_dataset
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.event_log import EventLog
-from launchyard.feature_publishing import publish_features
-from launchyard.identity import pseudonymise
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.features.publishing import publish_features
 from launchyard.kinds.recommendation import KIND
-from launchyard.kinds.recommendation.rerank import FEATURES
-from launchyard.records import Records
-from launchyard.release import release
+from launchyard.kinds.recommendation.predict.rerank import FEATURES
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.events import EventLog
+from launchyard.records.records import Records
+from launchyard.rollout.change import release
 from launchyard.settings import Settings
-from launchyard_serving.replica import build_replica
+from launchyard_serving.replica.build import build_replica
 from tiny_candidate import train_candidate
 from tiny_interactions import make_spec, write_sources
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import recommendation_worker
-from launchyard.kinds.recommendation.histories import History
-from launchyard.kinds.recommendation.scorers import load_scorer
+from launchyard.kinds.recommendation.data.histories import History
+from launchyard.kinds.recommendation.predict.scorers import load_scorer
 from recommendation_rows import make_walks, write_walks
 from recommendation_worker import SETTINGS, train_worker
 

@@ -18,8 +18,8 @@ from sqlalchemy import create_engine, text
 
 from event_log_contract import BOB, EventLogContract, make_event, recent_items, wait_until
 from launchyard.errors import RegistryError
-from launchyard.event_log import EventLog
-from launchyard.recent_events import RecentEvents
+from launchyard.records.events import EventLog
+from launchyard.records.recent_events import RecentEvents
 from launchyard.settings import Settings
 from records_contract import RecordsContract
 

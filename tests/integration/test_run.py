@@ -22,10 +22,10 @@ import pytest
 import yaml
 
 from hostile_surroundings import list_imported, make_hostile_environment, write_shadowing_modules
-from launchyard.dataset import SPLITS
-from launchyard.records import Records
+from launchyard.data.manifest import SPLITS
+from launchyard.records.records import Records
 from launchyard.settings import Settings
-from launchyard_pipelines.events import Event, EventReader
+from launchyard_pipelines.run_events import EventReader, RunEvent
 from tiny_base import write_base
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -83,7 +83,7 @@ class Workplace:
         raise TimeoutError(f"no run told of {step} {type_}")
 
 
-def read_events(run_dir: Path) -> list[Event]:
+def read_events(run_dir: Path) -> list[RunEvent]:
     return EventReader(run_dir).read_new()
 
 

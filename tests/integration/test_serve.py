@@ -19,13 +19,13 @@ import requests
 from playwright.sync_api import expect
 
 from browser_checks import open_page, start_chromium
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.store import BundleStore
 from launchyard.client import Client
 from launchyard.errors import RequestError, ServerError
 from launchyard.kinds import get_kind
-from launchyard.records import Records
+from launchyard.records.records import Records
 from launchyard.settings import Settings
-from launchyard_serving.session import find_free_port
+from launchyard_serving.session.session import find_free_port
 from server_process import COMMAND, Server, running_server, wait_until
 from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
 

@@ -14,14 +14,14 @@ from uuid import uuid4
 
 import pytest
 
-from launchyard.bundle import write_manifest
+from launchyard.bundle.manifest import write_manifest
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import RequestError
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.event_log import EventLog
-from launchyard.feature_publishing import publish_features
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.features.publishing import publish_features
+from launchyard.records.events import EventLog
 from launchyard.settings import Settings
-from launchyard_serving.session import find_free_port
+from launchyard_serving.session.session import find_free_port
 from server_process import COMMAND, Server, running_server, wait_until
 from serving_samples import deploy_bundle
 from tiny_candidate import train_candidate

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from launchyard.data.manifest import SPLITS, DatasetManifest
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import SPLITS, DatasetManifest
 from launchyard.errors import LaunchyardError
 from launchyard.settings import Settings
 from launchyard.spec.load import load_spec

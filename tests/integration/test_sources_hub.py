@@ -35,7 +35,7 @@ from pathlib import Path
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
 from launchyard.sources import fetch
-from launchyard.sources.tables import iter_tables
+from launchyard.sources.forms.tables import iter_tables
 home, uri = Path(sys.argv[1]), sys.argv[2]
 try:
     fetched = fetch(uri, Settings(home=home, timeout_s=5), base_dir=home)

@@ -13,7 +13,7 @@ import pytest
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
 from launchyard.sources import fetch
-from launchyard.sources.tables import iter_class_tables, iter_tables
+from launchyard.sources.forms.tables import iter_class_tables, iter_tables
 
 pytestmark = pytest.mark.integration
 

@@ -18,7 +18,7 @@ import pytest
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
 from launchyard.sources import fetch
-from launchyard.sources.tables import iter_tables
+from launchyard.sources.forms.tables import iter_tables
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from launchyard.evaluation import TrainingRecord
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.evaluation.results import TrainingRecord
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings
 from launchyard.sources import fetch

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from disk_calls import iter_deaths, recording
-from launchyard.abandoned import try_to_hold
-from launchyard.atomic import MIN_AGE_S, make_folder, new_file, new_folder, write_text
+from launchyard.files.abandoned import try_to_hold
+from launchyard.files.atomic import MIN_AGE_S, make_folder, new_file, new_folder, write_text
 
 OLD = {"a": "old a", "in/b": "old b"}
 NEW = {"a": "new a", "in/c": "new c"}

@@ -13,21 +13,22 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from launchyard.bundle import write_manifest
+from launchyard.bundle.manifest import write_manifest
 from launchyard.cli.main import build_app
+from launchyard.contract.predictor import Predictor
 from launchyard.errors import BundleError, DataError, RegistryError, SpecError
-from launchyard.event_log import EventLog
-from launchyard.identity import pseudonymise
-from launchyard.kind import Kind, Predictor, load_part
+from launchyard.kind import Kind, load_part
 from launchyard.kinds import get_kind, iter_kinds
-from launchyard.kinds.recommendation.schemas import RecommendationInput, RecommendationOutput
+from launchyard.kinds.recommendation.predict.schemas import RecommendationInput, RecommendationOutput
 from launchyard.kinds.text_classification.schemas import TextInput, TextOutput
-from launchyard.records import Records
-from launchyard.rollout import Release
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.events import EventLog
+from launchyard.records.records import Records
+from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard_pipelines.batch import choose_workers, find_release, iter_users, match_columns, name_carried
-from launchyard_pipelines.batch_model import BatchModel, BatchTask, describe_answers, list_json_fields
-from launchyard_pipelines.batch_output import open_output
+from launchyard_pipelines.batch.batch import choose_workers, find_release, iter_users, match_columns, name_carried
+from launchyard_pipelines.batch.model import BatchModel, BatchTask, describe_answers, list_json_fields
+from launchyard_pipelines.batch.output import open_output
 from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
 from tiny_interactions import make_spec as make_films
 
@@ -262,7 +263,7 @@ def test_several_processes_are_started_for_many_rows_on_enough_cores_or_when_ask
 
 
 def test_tables_of_any_length_become_one_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard_pipelines.batch_output.ROW_GROUP_BYTES", 100)
+    monkeypatch.setattr("launchyard_pipelines.batch.output.ROW_GROUP_BYTES", 100)
     path = tmp_path / "new" / "out.parquet"
 
     with open_output(path) as write:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bundle_samples import describe_bundle, make_spec, write_bundle, write_content
-from launchyard.bundle import MANIFEST_NAME, BundleManifest, open_bundle, read_spec, seal_manifest
+from launchyard.bundle.manifest import MANIFEST_NAME, BundleManifest, open_bundle, read_spec, seal_manifest
 from launchyard.errors import BundleError
 
 WEIGHTS = "model/model.safetensors"

@@ -8,9 +8,10 @@ from typing import Any, Self
 import pytest
 from pydantic import BaseModel
 
+from launchyard.bundle.self_test import EXAMPLES_NAME, find_difference, self_test
+from launchyard.contract.predictor import Output
+from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
-from launchyard.kind import Output, Row
-from launchyard.self_test import EXAMPLES_NAME, find_difference, self_test
 
 
 class Text(BaseModel):

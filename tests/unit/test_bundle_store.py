@@ -9,14 +9,14 @@ import pytest
 
 from bundle_samples import write_bundle
 from disk_calls import recording
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.store import BundleStore
 from launchyard.errors import BundleError
 from launchyard.settings import Settings
 
 ADD_WITH_LITTLE_SPACE = """
 import resource, sys
 from pathlib import Path
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.store import BundleStore
 from launchyard.errors import BundleError
 from launchyard.settings import Settings
 

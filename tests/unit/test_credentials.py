@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from bundle_samples import write_bundle
+from launchyard.adapters.mlflow import Registry
 from launchyard.cli.main import build_app
 from launchyard.credentials import SecretAddress, SecretUrl, find_literal, mask_text, mask_url
 from launchyard.errors import RegistryError, SpecError
-from launchyard.record_tables import open_records
-from launchyard.registry import Registry
+from launchyard.records.tables import open_records
 from launchyard.settings import Settings, load_settings
 from launchyard.spec.load import load_spec
 from spec_samples import write_spec

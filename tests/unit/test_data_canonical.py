@@ -11,7 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from launchyard.data.canonical import format_column, format_id, format_id_column, format_value, list_former_ids
+from launchyard.data.values.canonical import format_column, format_id, format_id_column, format_value, list_former_ids
 
 MARK = UUID("5bc8fbbc-bde5-4099-8164-d8399f767c45")
 ARRAYS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launchyard.data.lookalikes import warn_of_lookalikes
+from launchyard.data.values.lookalikes import warn_of_lookalikes
 
 
 @pytest.mark.parametrize(

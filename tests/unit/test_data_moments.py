@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from launchyard.data.columns import ROW_NUMBER
-from launchyard.data.keyed_columns import read_moment, read_timestamps
+from launchyard.data.values.columns import ROW_NUMBER
+from launchyard.data.values.keyed_columns import read_moment, read_timestamps
 from launchyard.errors import DataError
 
 DAY = datetime(2023, 11, 14, tzinfo=UTC).timestamp()

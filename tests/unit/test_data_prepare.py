@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from launchyard.data import intake, near_duplicates, spool
+from launchyard.data.manifest import SPLITS, DatasetManifest, load_manifest, read_split
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import SPLITS, DatasetManifest, load_manifest, read_split
 from launchyard.errors import DataError, SourceError
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
-from launchyard.sources.tables import iter_tables
+from launchyard.sources.forms.tables import iter_tables
 
 Rows = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchyard.data.redact import clean_text, quote_value, redact_text
+from launchyard.data.values.redact import clean_text, quote_value, redact_text
 from launchyard.spec.blocks import Redaction
 
 ALL: tuple[Redaction, ...] = ("email", "phone", "card", "ip")

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from launchyard.data.columns import ROW_NUMBER
 from launchyard.data.intake import REDACTED
-from launchyard.data.redact import clean_text
+from launchyard.data.values.columns import ROW_NUMBER
+from launchyard.data.values.redact import clean_text
 from launchyard.errors import DataError
-from launchyard.kinds.text_classification import TextClassification
 from launchyard.kinds.text_classification.data import TextRecipe
+from launchyard.kinds.text_classification.spec import TextClassification
 
 
 def _recipe(*, slices: tuple[str, ...] = (), **data: Any) -> TextRecipe:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from launchyard.drift import Histograms, make_histogram, write_baseline
+from launchyard.evaluation.drift import Histograms, make_histogram, write_baseline
 
 
 def test_numbers_are_binned_into_equal_shares() -> None:

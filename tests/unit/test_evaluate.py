@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from launchyard.bundle import open_bundle
-from launchyard.champion import Champion
-from launchyard.dataset import load_manifest, read_split
+from launchyard.bundle.manifest import open_bundle
+from launchyard.bundle.self_test import self_test
+from launchyard.data.manifest import load_manifest, read_split
 from launchyard.errors import BundleError, DataError
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.evaluation import Evaluation
+from launchyard.evaluation.champion import Champion
+from launchyard.evaluation.results import Evaluation
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.evaluation.training_rows import TrainedOn, TrainingRows
 from launchyard.kinds import get_kind
 from launchyard.kinds.text_classification.baseline import answer_baseline
 from launchyard.kinds.text_classification.evaluate import TextEvaluator, length_thirds
 from launchyard.report import Lineage
-from launchyard.self_test import self_test
 from launchyard.settings import Settings
-from launchyard.training_rows import TrainedOn, TrainingRows
 from launchyard_pipelines.steps.evaluate import read_inputs
 from small_disk import small_files_only
 from tiny_candidate import make_spec, write_dataset
@@ -162,7 +162,7 @@ def test_the_surest_mistakes_and_the_surest_right_answers_are_explained(evaluati
 def test_no_further_answer_is_explained_when_the_time_is_up_and_the_report_says_so(
     tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launchyard.evaluate.MAX_EXPLAIN_S", -1.0)
+    monkeypatch.setattr("launchyard.evaluation.run.MAX_EXPLAIN_S", -1.0)
 
     evaluation = evaluate(tmp_path, tiny_dataset, tiny_candidate)
 

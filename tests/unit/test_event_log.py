@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from event_log_contract import ANN, BOB, NOW, EventLogContract, make_event
-from launchyard.event_log import Event, EventLog
+from launchyard.records.events import Event, EventLog
 from launchyard.settings import Settings
 
 

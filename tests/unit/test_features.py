@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from feature_samples import PROFILE, TTL_S
 from launchyard.errors import SpecError
-from launchyard.features import DAY_S, Feature, FeatureSet, get_set, sum_buckets
+from launchyard.features.sets import DAY_S, Feature, FeatureSet, get_set, sum_buckets
 from launchyard.settings import Settings
 from launchyard.spec.features import Features
 

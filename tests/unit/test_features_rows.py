@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from launchyard.data.feature_rows import WrittenSet, write_feature_set
 from launchyard.errors import DataError, SourceError
+from launchyard.features.rows import WrittenSet, write_feature_set
 from launchyard.settings import Settings
 from launchyard.sources import fetch
 from launchyard.spec.features import DeclaredSet

@@ -13,14 +13,14 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from bundle_samples import PRODUCT, write_bundle
-from launchyard.bundle import open_bundle
+from launchyard.bundle.manifest import open_bundle
 from launchyard.cli import answers
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.main import build_app
 from launchyard.cli.streams import echo, print_json
 from launchyard.client import Answers
 from launchyard.foreign_text import find_unprintable, make_printable
-from launchyard.records import Feedback, Records
+from launchyard.records.records import Feedback, Records
 from launchyard.settings import Settings
 
 EVIL = "\x1b[2J\x1b]0;owned\x07 \x9b31m \u202egpj.exe\u2066 \u200b\u2028 \r\x08\x7f \U000e0041"

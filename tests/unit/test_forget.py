@@ -24,12 +24,12 @@ from forget_samples import (
 )
 from launchyard.cli.main import build_app
 from launchyard.errors import RegistryError
-from launchyard.event_log import EventLog
-from launchyard.forget import Counts, Remains, find_user, forget_user
-from launchyard.recent_events import RecentEvents
-from launchyard.records import Records
+from launchyard.privacy.forget import Counts, Remains, find_user, forget_user
+from launchyard.privacy.scan import iter_traces
+from launchyard.records.events import EventLog
+from launchyard.records.recent_events import RecentEvents
+from launchyard.records.records import Records
 from launchyard.settings import Settings
-from launchyard.traces import iter_traces
 
 
 @pytest.fixture

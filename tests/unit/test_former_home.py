@@ -10,19 +10,19 @@ from typing import cast
 import pyarrow.parquet as pq
 import pytest
 
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.store import BundleStore
+from launchyard.contract.rows import Row
 from launchyard.data.prepare import prepare_dataset
-from launchyard.event_log import EventLog
-from launchyard.feature_publishing import find_online_row, get_feature_set
-from launchyard.forget import Counts, find_user, forget_user
-from launchyard.identity import name_user, pseudonymise
-from launchyard.kind import Row
-from launchyard.kinds.recommendation.predict import RecommendationPredictor
-from launchyard.kinds.recommendation.profiles import Profile
-from launchyard.kinds.recommendation.request import KNOWN, Known
-from launchyard.kinds.recommendation.resources import RecommendationResources
-from launchyard.records import Records
-from launchyard.release import get_spec
+from launchyard.features.publishing import find_online_row, get_feature_set
+from launchyard.kinds.recommendation.data.profiles import Profile
+from launchyard.kinds.recommendation.predict.predict import RecommendationPredictor
+from launchyard.kinds.recommendation.predict.request import ONLINE, OnlineFeatures
+from launchyard.kinds.recommendation.predict.serving_state import RecommendationState
+from launchyard.privacy.forget import Counts, find_user, forget_user
+from launchyard.privacy.pseudonyms import name_user, pseudonymise
+from launchyard.records.events import EventLog
+from launchyard.records.records import Records
+from launchyard.rollout.change import get_spec
 from launchyard.settings import Settings
 from make_former_home import USERS
 from recommendation_samples import PRODUCT, make_linear_spec
@@ -49,10 +49,10 @@ def ask(settings: Settings, user: object, *, sent: str | None = None) -> Profile
     folder = find_bundle(settings)
     predictor = RecommendationPredictor.load(folder, threads=1)
     row: Row = name_user(get_key(settings), PRODUCT, predictor.parse({"user": user}))
-    with closing(RecommendationResources.open(settings, get_spec(settings, PRODUCT), folder)) as resources:
+    with closing(RecommendationState.open(settings, get_spec(settings, PRODUCT), folder)) as state:
         if sent is not None:
-            resources.add_events([resources.parse_event({"user": user, "item": sent})])
-        return cast(Known, resources.enrich([row])[0][KNOWN]).profile
+            state.add_events([state.parse_event({"user": user, "item": sent})])
+        return cast(OnlineFeatures, state.enrich([row])[0][ONLINE]).profile
 
 
 def find_bundle(settings: Settings) -> Path:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from launchyard.evaluation import Measure
-from launchyard.gates import judge_prior, judge_rival, judge_rule
-from launchyard.metrics.bootstrap import Bootstrap, measure, paired_difference
-from launchyard.metrics.classification import ClassificationScores
+from launchyard.evaluation.gates import judge_prior, judge_rival, judge_rule
+from launchyard.evaluation.metrics.bootstrap import Bootstrap, measure, paired_difference
+from launchyard.evaluation.metrics.classification import ClassificationScores
+from launchyard.evaluation.results import Measure
 
 
 def make_measure(value: float, spread: float = 0.02) -> Measure:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchyard.errors import RequestError
-from launchyard.identity import MAC_BYTES, NONCE_BYTES, TIME_BYTES, IdentitySigner, pseudonymise
+from launchyard.privacy.pseudonyms import MAC_BYTES, NONCE_BYTES, TIME_BYTES, IdentitySigner, pseudonymise
 
 KEY = b"k" * 32
 OLD_ID = "default.reviews.3.AaIFyihRsZsGpDDTgMnqdKrdHHk0ImTriH0BbyJ0"

@@ -10,12 +10,14 @@ from types import ModuleType
 import pytest
 from pydantic import ValidationError
 
+from launchyard.bundle.self_test import find_difference
+from launchyard.contract.predictor import Predictor
+from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.evaluation import Evaluation
-from launchyard.kind import Kind, Predictor, Row
+from launchyard.evaluation.results import Evaluation
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.kind import Kind
 from launchyard.kinds import iter_kinds
-from launchyard.self_test import find_difference
 from launchyard.settings import Settings
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.build import build_pipeline, compile_pipeline

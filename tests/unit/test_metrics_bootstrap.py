@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from launchyard.metrics import bootstrap as module
-from launchyard.metrics.bootstrap import Bootstrap, iter_weights, measure, paired_difference
-from launchyard.metrics.classification import ClassificationScores
-from launchyard.metrics.latency import describe_latency, measure_latency, time_calls
+from launchyard.evaluation.metrics import bootstrap as module
+from launchyard.evaluation.metrics.bootstrap import Bootstrap, iter_weights, measure, paired_difference
+from launchyard.evaluation.metrics.classification import ClassificationScores
+from launchyard.evaluation.metrics.latency import describe_latency, measure_latency, time_calls
 
 SETTINGS = Bootstrap(resamples=400, confidence=0.95)
 

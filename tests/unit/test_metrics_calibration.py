@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from launchyard.evaluation.metrics.calibration import choose_threshold, fit_temperature, softmax
+from launchyard.evaluation.metrics.classification import ClassificationScores
 from launchyard.kinds.text_classification.baseline import answer_baseline
-from launchyard.metrics.calibration import choose_threshold, fit_temperature, softmax
-from launchyard.metrics.classification import ClassificationScores
 from launchyard.spec.blocks import Abstain
 
 

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from launchyard.metrics.bootstrap import Bootstrap, iter_weights, measure
-from launchyard.metrics.classification import ClassificationScores
+from launchyard.evaluation.metrics.bootstrap import Bootstrap, iter_weights, measure
+from launchyard.evaluation.metrics.classification import ClassificationScores
 
 
 def make_scores(num_rows: int, num_classes: int, *, seed: int = 0, decimals: int | None = None) -> ClassificationScores:

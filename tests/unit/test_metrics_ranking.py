@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from launchyard.metrics.bootstrap import Bootstrap, iter_weights, measure
-from launchyard.metrics.ranking import RankingScores, collect_facts, popularity_percentiles
+from launchyard.evaluation.metrics.bootstrap import Bootstrap, iter_weights, measure
+from launchyard.evaluation.metrics.ranking import RankingScores, collect_facts, popularity_percentiles
 
 NUM_ITEMS = 50
 FACTS = collect_facts(np.array([8, 4, 2, 0]), [["action"], ["action", "war"], ["love"], []])

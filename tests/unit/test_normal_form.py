@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchyard.normal_form import GRAPHEME_JOINER, MARKS, MOST_MARKS, is_mark, normalize
+from launchyard.text.normal_form import GRAPHEME_JOINER, MARKS, MOST_MARKS, is_mark, normalize
 
 MARK_LETTERS = "e\u00fc\u01d6\u0301\u0323\u0327\u0328\u0308\u0344\u0f73\u0f71\U0001d165\U0001e8d0中"
 

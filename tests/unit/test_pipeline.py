@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from launchyard.errors import SourceError, SpecError
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import list_uris

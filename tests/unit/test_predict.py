@@ -15,8 +15,8 @@ import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 
+from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
-from launchyard.kind import Row
 from launchyard.kinds.text_classification.explain import merge_words
 from launchyard.kinds.text_classification.predict import (
     MAX_TOKENS,
@@ -26,7 +26,7 @@ from launchyard.kinds.text_classification.predict import (
     iter_groups,
 )
 from launchyard.kinds.text_classification.schemas import TextOutput
-from launchyard.text import TextConfig, TextPreprocessor
+from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from tiny_candidate import BAD, GOOD
 
 TEXTS = (

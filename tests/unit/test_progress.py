@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from launchyard.cli.console import PlainConsole
-from launchyard.evaluation import GateResult
-from launchyard_pipelines.events import Event
-from launchyard_pipelines.progress import RunDisplay, build_metrics_table, list_next_commands, print_summary
+from launchyard.evaluation.results import GateResult
+from launchyard_pipelines.local.progress import RunDisplay, build_metrics_table, list_next_commands, print_summary
+from launchyard_pipelines.run_events import RunEvent
 from launchyard_pipelines.run_record import RunFailure, RunRecord, RunStatus
 
 ARGUMENTS = ["my product/product.yaml", "--set", "train.epochs=150"]
@@ -25,8 +25,8 @@ def read(console: PlainConsole) -> str:
     return console.file.getvalue()
 
 
-def make_event(step: str, type_: str, **fields: Any) -> Event:
-    return Event.model_validate({"step": step, "type": type_, **fields})
+def make_event(step: str, type_: str, **fields: Any) -> RunEvent:
+    return RunEvent.model_validate({"step": step, "type": type_, **fields})
 
 
 def test_each_step_is_a_line_and_reused_ones_say_so() -> None:

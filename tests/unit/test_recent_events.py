@@ -11,8 +11,8 @@ import pytest
 
 from event_log_contract import ANN, BOB, make_event, recent_items, wait_until
 from launchyard.errors import RegistryError
-from launchyard.event_log import EventLog, StoredEvent
-from launchyard.recent_events import RecentEvents
+from launchyard.records.events import EventLog, StoredEvent
+from launchyard.records.recent_events import RecentEvents
 from launchyard.settings import Settings
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from launchyard.kinds.recommendation import Items
-from launchyard.kinds.recommendation.catalogue import read_catalogue
+from launchyard.kinds.recommendation.data.catalogue import read_catalogue
+from launchyard.kinds.recommendation.spec import Items
 from launchyard.settings import Settings
 from launchyard.sources import fetch
 

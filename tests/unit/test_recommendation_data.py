@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from launchyard.data.manifest import DatasetManifest
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import DatasetManifest
 from launchyard.errors import DataError, SourceError
-from launchyard.event_log import Event, EventLog, ReceivedEvent
-from launchyard.features import sum_buckets
-from launchyard.identity import pseudonymise
-from launchyard.kinds.recommendation import EventChecks
-from launchyard.kinds.recommendation.checks import ADVICE, Counts, check_events
-from launchyard.kinds.recommendation.collected import limit_collected
-from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts
-from launchyard.kinds.recommendation.schemas import MAX_EVENTS
-from launchyard.records import Records
+from launchyard.features.sets import sum_buckets
+from launchyard.kinds.recommendation.data.checks import ADVICE, Counts, check_events
+from launchyard.kinds.recommendation.data.collected import limit_collected
+from launchyard.kinds.recommendation.data.day_counts import WINDOWS_DAYS, read_day_counts
+from launchyard.kinds.recommendation.predict.schemas import MAX_EVENTS
+from launchyard.kinds.recommendation.spec import EventChecks
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.events import Event, EventLog, ReceivedEvent
+from launchyard.records.records import Records
 from launchyard.settings import Settings
 from tiny_interactions import START_S, TASTES, list_events, make_spec, write_sources
 

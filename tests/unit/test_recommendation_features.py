@@ -14,19 +14,19 @@ import pytest
 
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import DataError
-from launchyard.feature_publishing import opening_store, publish_features
-from launchyard.features import Feature, FeatureSet, sum_buckets
-from launchyard.kinds.recommendation import Recommendation
-from launchyard.kinds.recommendation.day_counts import WINDOWS_DAYS, read_day_counts, read_online
-from launchyard.kinds.recommendation.declared import (
+from launchyard.features.publishing import opening_store, publish_features
+from launchyard.features.sets import Feature, FeatureSet, sum_buckets
+from launchyard.kinds.recommendation.data.day_counts import WINDOWS_DAYS, read_day_counts, read_online
+from launchyard.kinds.recommendation.data.declared import (
     list_numeric,
     load_declared,
     read_declared,
     read_rows,
     save_declared,
 )
-from launchyard.kinds.recommendation.predict import RecommendationPredictor
-from launchyard.kinds.recommendation.profiles import Profile, describe_features
+from launchyard.kinds.recommendation.data.profiles import Profile, describe_features
+from launchyard.kinds.recommendation.predict.predict import RecommendationPredictor
+from launchyard.kinds.recommendation.spec import Recommendation
 from launchyard.settings import Settings
 from recommendation_samples import deploy_recommender, make_linear_spec
 from tiny_interactions import START_S, TASTES, write_sources
@@ -126,7 +126,7 @@ def test_declared_numbers_equal_the_point_in_time_join_and_expire(
 def test_what_the_store_says_now_equals_what_the_bundle_says_of_now(
     prepared: tuple[Settings, Path], spec: Recommendation
 ) -> None:
-    from launchyard.adapters.feast_online import OnlineReader
+    from launchyard.adapters.feast.online import OnlineReader
 
     settings, dataset_dir = prepared
     items = pq.read_table(dataset_dir / "items.parquet")["item"].to_pylist()
@@ -150,11 +150,11 @@ def test_what_the_store_says_now_equals_what_the_bundle_says_of_now(
 def test_a_stored_profile_equals_the_one_that_the_events_make(
     prepared: tuple[Settings, Path], spec: Recommendation
 ) -> None:
-    from launchyard.adapters.feast_online import OnlineReader
-    from launchyard.kinds.recommendation.shelf import Shelf
+    from launchyard.adapters.feast.online import OnlineReader
+    from launchyard.kinds.recommendation.predict.item_table import ItemTable
 
     settings, dataset_dir = prepared
-    shelf = Shelf.load(dataset_dir)
+    item_table = ItemTable.load(dataset_dir)
     held = pq.read_table(dataset_dir / "test.parquet").slice(0, 20).to_pylist()
     reader = OnlineReader(settings, spec.product, describe_features(spec), timeout_ms=2000)
 
@@ -169,10 +169,10 @@ def test_a_stored_profile_equals_the_one_that_the_events_make(
             {"item": row["items"][0], "timestamp": row["time"], "weight": found["recent_weights"][-1]},
         ]
         made.add(
-            shelf.find([event["item"] for event in events]),
+            item_table.find([event["item"] for event in events]),
             [event["timestamp"] for event in events],
             [event["weight"] for event in events],
-            shelf.facts,
+            item_table.facts,
         )
         stored = Profile.read(found)
         assert (stored.num_events, stored.first_event, stored.last_event) == (

@@ -13,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from launchyard.errors import BundleError, DataError, TrainError
-from launchyard.evaluation import TrainingRecord
-from launchyard.kinds.recommendation.closed_form import check_ease_fits
-from launchyard.kinds.recommendation.histories import History, read_catalogue, read_held_out
-from launchyard.kinds.recommendation.scorers import Scorer, load_scorer
-from launchyard.kinds.recommendation.train import measure_scorer, train_recommender
+from launchyard.evaluation.results import TrainingRecord
+from launchyard.kinds.recommendation.data.histories import History, read_catalogue, read_held_out
+from launchyard.kinds.recommendation.predict.scorers import Scorer, load_scorer
+from launchyard.kinds.recommendation.train.closed_form import check_ease_fits
+from launchyard.kinds.recommendation.train.train import measure_scorer, train_recommender
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 from recommendation_rows import NUM_ITEMS, make_spec, make_walks, write_walks

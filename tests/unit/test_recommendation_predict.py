@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from pydantic_core import from_json
 from contract_recommendation import write_base
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import RequestError
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.evaluation import Evaluation
-from launchyard.kinds.recommendation.candidates import favour_fresh, take_best
-from launchyard.kinds.recommendation.evaluate import RankingEvaluator
-from launchyard.kinds.recommendation.predict import RecommendationPredictor
-from launchyard.kinds.recommendation.profiles import Profile
-from launchyard.kinds.recommendation.request import KNOWN, Known, RecommenderConfig
-from launchyard.kinds.recommendation.rerank import FEATURES, Answer, fit_reranker
-from launchyard.kinds.recommendation.schemas import UserEventInput
+from launchyard.evaluation.results import Evaluation
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.kinds.recommendation.data.profiles import Profile
+from launchyard.kinds.recommendation.evaluate.evaluate import RankingEvaluator
+from launchyard.kinds.recommendation.predict.candidates import favour_fresh, take_best
+from launchyard.kinds.recommendation.predict.predict import RecommendationPredictor
+from launchyard.kinds.recommendation.predict.request import ONLINE, OnlineFeatures, RecommenderConfig
+from launchyard.kinds.recommendation.predict.rerank import FEATURES, Answer, fit_reranker
+from launchyard.kinds.recommendation.predict.schemas import UserEventInput
 from launchyard.settings import Settings
 from recommendation_samples import deploy_recommender
 from tiny_candidate import train_candidate
@@ -84,7 +85,9 @@ def test_a_measured_profile_counts_all_events_as_the_published_one_does(load: Lo
     items = [*TASTES["western"][:4], *TASTES["noir"][:3]]
     events = [{"item": item, "timestamp": float(START_S + place), "weight": 2.0} for place, item in enumerate(items)]
     published = Profile.start()
-    published.add(predictor.shelf.find(items), [float(START_S + p) for p in range(7)], [2.0] * 7, predictor.shelf.facts)
+    published.add(
+        predictor.item_table.find(items), [float(START_S + p) for p in range(7)], [2.0] * 7, predictor.item_table.facts
+    )
 
     row = predictor.parse({"events": events, "time": NOW})
     measured, _ = predictor.make_profile(row["events"])
@@ -124,7 +127,7 @@ def test_nobody_in_particular_gets_what_most_people_take(load: Load) -> None:
 
     assert (output["strategy"], output["notes"]) == ("popular", [])
     totals = predictor.day_counts.total(float(NOW)).num_events_I
-    shown = [predictor.shelf.position[item] for item in list_items(output)]
+    shown = [predictor.item_table.position[item] for item in list_items(output)]
     assert min(totals[shown]) >= sorted(totals)[-5]
     assert {found["reason"] for found in output["items"]} == {"Popular with everyone"}
 
@@ -161,7 +164,9 @@ def test_filters_keep_only_what_they_name(load: Load) -> None:
     without = ask(predictor, history, filters={"exclude": list_items(ask(predictor, history))})
 
     assert sorted(list_items(comedies)) == sorted(TASTES["comedy"])
-    assert all(predictor.shelf.facts.prices_I[predictor.shelf.position[item]] <= 7 for item in list_items(cheap))
+    assert all(
+        predictor.item_table.facts.prices_I[predictor.item_table.position[item]] <= 7 for item in list_items(cheap)
+    )
     assert sorted(list_items(chosen)) == ["n1", "n2"]
     assert not set(list_items(without)) & set(list_items(ask(predictor, history)))
 
@@ -183,7 +188,9 @@ def test_no_category_is_shown_more_often_than_the_rule_allows(load: Load) -> Non
 
     output = ask(predictor, TASTES["western"][:3], k=8)
 
-    first = [predictor.shelf.facts.categories[predictor.shelf.position[item]][0] for item in list_items(output)]
+    first = [
+        predictor.item_table.facts.categories[predictor.item_table.position[item]][0] for item in list_items(output)
+    ]
     assert max(first.count(name) for name in first) == 2
     assert len(first) == 8
 
@@ -291,7 +298,10 @@ def test_explanations_add_up_to_the_score(load: Load, bundle: tuple[Path, Evalua
         ({"k": 0}, "k: Input should be greater than or equal to 1"),
         ({"events": [{"item": "n1", "timestamp": "soon"}]}, "events.timestamp: 'soon' is no moment in time"),
         ({"events": [{"item": "n1", "weight": -1}]}, r"events\.0\.weight: Input should be greater than 0"),
-        ({"context": {"mood": "good"}}, "context: 'mood' is not known to this product. Known: device, country"),
+        (
+            {"context": {"mood": "good"}},
+            "context: 'mood' is not known to this product. Known: device, country",
+        ),
         ({"user": True}, "user: Input should be a valid string"),
     ],
 )
@@ -307,8 +317,8 @@ def test_the_report_compares_with_and_without_features(bundle: tuple[Path, Evalu
     runtimes = {candidate.name: candidate for candidate in evaluation.runtimes}
 
     assert "users" in names
-    assert ("features" in names) == runtimes["second look with online features"].chosen
-    assert "ndcg@10" in runtimes["second look with online features"].reason
+    assert ("features" in names) == runtimes["re-ranked with online features"].chosen
+    assert "ndcg@10" in runtimes["re-ranked with online features"].reason
     assert evaluation.metrics["test"]["ndcg@10"].value > evaluation.prior["ndcg@10"].value
 
 
@@ -461,9 +471,13 @@ def test_only_what_is_served_is_remembered_and_only_until_the_next_event(load: L
     longer, _ = predictor.make_profile([*row["events"], {"item": "w1", "timestamp": NOW, "weight": 1.0}])
 
     measured, again = predictor.predict([row]), predictor.predict([row])
-    live = {**row, KNOWN: Known(profile, None, None, ("slow today",))}
-    first, second = predictor.predict([live]), predictor.predict([{**live, KNOWN: Known(profile, None, None)}])
-    (changed,) = predictor.predict([{**row, KNOWN: Known(longer, None, None)}])
+    unnoted = OnlineFeatures(profile, None, None)
+    live = {**row, ONLINE: replace(unnoted, notes=("slow today",))}
+    first, second = (
+        predictor.predict([live]),
+        predictor.predict([{**live, ONLINE: unnoted}]),
+    )
+    (changed,) = predictor.predict([{**row, ONLINE: OnlineFeatures(longer, None, None)}])
 
     assert measured == again
     assert measured[0]["items"] is not again[0]["items"]

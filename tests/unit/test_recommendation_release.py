@@ -13,31 +13,31 @@ import pyarrow.parquet as pq
 import pytest
 
 from event_log_contract import wait_until
-from launchyard.atomic import write_text
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.store import BundleStore
 from launchyard.errors import RegistryError
-from launchyard.feature_lock import releasing
-from launchyard.feature_publishing import find_online_row, get_feature_set
-from launchyard.forget import find_user, forget_user
-from launchyard.identity import pseudonymise
-from launchyard.kinds.recommendation.event_rows import Events
-from launchyard.kinds.recommendation.profiles import VECTOR_SIZE, ItemFacts, iter_profiles
-from launchyard.kinds.recommendation.request import KNOWN as KNOWN_KEY
-from launchyard.kinds.recommendation.request import Known
-from launchyard.kinds.recommendation.resources import RecommendationResources
-from launchyard.records import Records
-from launchyard.release import get_spec, release, restore_features, roll_back
+from launchyard.features.lock import releasing
+from launchyard.features.publishing import find_online_row, get_feature_set
+from launchyard.files.atomic import write_text
+from launchyard.kinds.recommendation.data.event_rows import Events
+from launchyard.kinds.recommendation.data.profiles import VECTOR_SIZE, ItemFacts, iter_profiles
+from launchyard.kinds.recommendation.predict.request import ONLINE as KNOWN_KEY
+from launchyard.kinds.recommendation.predict.request import OnlineFeatures
+from launchyard.kinds.recommendation.predict.serving_state import RecommendationState
+from launchyard.privacy.forget import find_user, forget_user
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.records.records import Records
+from launchyard.rollout.change import get_spec, release, restore_features, roll_back
 from launchyard.settings import Settings
 from recommendation_samples import PRODUCT, deploy_recommender, make_linear_spec
 from tiny_interactions import START_S, TASTES, list_events
 
-KNOWN = "ana"
+ONLINE = "ana"
 
 
 def deploy(settings: Settings, folder: Path, num_own: int) -> None:
     """Deploy a version trained on ``num_own`` events of the known user."""
     own = [
-        {"who": KNOWN, "what": item, "when": START_S + place, "did": "view", "stars": 1, "device": "tv"}
+        {"who": ONLINE, "what": item, "when": START_S + place, "did": "view", "stars": 1, "device": "tv"}
         for place, item in enumerate(TASTES["noir"][:num_own])
     ]
     deploy_recommender(settings, folder, make_linear_spec(), [*list_events(), *own])
@@ -46,7 +46,7 @@ def deploy(settings: Settings, folder: Path, num_own: int) -> None:
 def count_events(settings: Settings) -> int | None:
     """Return how many events the online profile of the known user counts; None without a profile."""
     spec = get_spec(settings, PRODUCT)
-    row = find_online_row(settings, spec, get_feature_set(spec, "user_profile"), KNOWN)
+    row = find_online_row(settings, spec, get_feature_set(spec, "user_profile"), ONLINE)
     return None if row is None else int(row.values["num_events"])
 
 
@@ -72,8 +72,8 @@ def test_releasing_and_taking_back_bring_each_versions_own_features(settings: Se
 KILLED_BEFORE_THE_RECORD = """
 import os, sys
 from pathlib import Path
-from launchyard.records import Records
-from launchyard.release import release
+from launchyard.records.records import Records
+from launchyard.rollout.change import release
 from launchyard.settings import Settings
 
 Records.write_rollout = lambda *_: os.kill(os.getpid(), 9)
@@ -100,12 +100,12 @@ def test_a_release_killed_between_features_and_record_is_set_right(settings: Set
 def test_what_a_release_publishes_counts_for_users_in_memory_within_seconds(settings: Settings) -> None:
     release(settings, PRODUCT, 2, actor="test")
     spec, folder = get_spec(settings, PRODUCT), _find_champion(settings)
-    row = {"user": pseudonymise(Records(settings).get_signing_key(), PRODUCT, KNOWN), "events": ()}
+    row = {"user": pseudonymise(Records(settings).get_signing_key(), PRODUCT, ONLINE), "events": ()}
 
-    with closing(RecommendationResources.open(settings, spec, folder)) as resources:
+    with closing(RecommendationState.open(settings, spec, folder)) as state:
 
         def count() -> int:
-            known: Known = resources.enrich([row])[0][KNOWN_KEY]
+            known: OnlineFeatures = state.enrich([row])[0][KNOWN_KEY]
             return known.profile.num_events
 
         wait_until(lambda: count() == 6)
@@ -150,14 +150,14 @@ def test_a_forgotten_user_is_in_the_features_of_no_version(settings: Settings) -
     pq.write_table(rows, kept / "features" / "a_set_that_no_spec_has.parquet")
     pq.write_table(pq.read_table(published), folder / "offline" / "another_such_set.parquet")
 
-    found = forget_user(settings, PRODUCT, KNOWN)
+    found = forget_user(settings, PRODUCT, ONLINE)
 
     paths = list(folder.rglob("*.parquet"))
     assert {path.name for path in paths} >= {"a_set_that_no_spec_has.parquet", "another_such_set.parquet"}
     assert found.now.features > 4
     assert not any(found.user in str(pq.read_table(path).to_pylist()) for path in paths)
     assert not crashed.exists()
-    assert find_user(settings, PRODUCT, KNOWN).now.features == 0
+    assert find_user(settings, PRODUCT, ONLINE).now.features == 0
     old_set = folder / "offline" / "another_such_set.parquet"
     assert pq.read_schema(old_set).metadata == table.schema.metadata
     assert count_events(settings) is None

@@ -15,22 +15,22 @@ from torch.nn.functional import cross_entropy
 
 from launchyard.errors import DataError
 from launchyard.kinds.recommendation.architectures import LightGcn, SasRec
-from launchyard.kinds.recommendation.histories import (
-    Catalogue,
+from launchyard.kinds.recommendation.data.histories import (
     Events,
     HeldOut,
     History,
+    ItemVocabulary,
     collect_held_out,
     join_histories,
     pad_newest,
     read_catalogue,
     read_events,
 )
-from launchyard.kinds.recommendation.networks import CHUNK_LOGITS_CPU, CatalogueSoftmax, Dropout, SasRecNetwork
-from launchyard.kinds.recommendation.pairs import GraphNetwork, PairTask, normalise_graph
-from launchyard.kinds.recommendation.ranking import rank_unseen, take_best
-from launchyard.kinds.recommendation.scorers import SasRecScorer, pack_names, unpack_names
-from launchyard.kinds.recommendation.tasks import SequenceTask, cut_windows
+from launchyard.kinds.recommendation.predict.ranking import rank_unseen, take_best
+from launchyard.kinds.recommendation.predict.scorers import SasRecScorer, pack_names, unpack_names
+from launchyard.kinds.recommendation.train.networks import CHUNK_LOGITS_CPU, CatalogueSoftmax, Dropout, SasRecNetwork
+from launchyard.kinds.recommendation.train.pairs import GraphNetwork, PairTask, normalise_graph
+from launchyard.kinds.recommendation.train.tasks import SequenceTask, cut_windows
 from recommendation_rows import HISTORY_TYPE, make_walks, write_walks
 
 NUM_ITEMS = 30
@@ -47,8 +47,8 @@ def make_events(walks: Sequence[Sequence[int]]) -> Events:
     return join_histories([make_history(walk) for walk in walks])
 
 
-def make_catalogue(num_items: int = NUM_ITEMS) -> Catalogue:
-    return Catalogue(tuple(f"i{number}" for number in range(num_items)), np.arange(num_items)[::-1].copy())
+def make_catalogue(num_items: int = NUM_ITEMS) -> ItemVocabulary:
+    return ItemVocabulary(tuple(f"i{number}" for number in range(num_items)), np.arange(num_items)[::-1].copy())
 
 
 def make_held_out(events: Events) -> HeldOut:
@@ -290,7 +290,7 @@ def test_names_survive_as_bytes() -> None:
 
 def test_events_of_items_outside_the_catalogue_are_left_out(tmp_path: Path) -> None:
     rows = write_walks(tmp_path / "rows", [[0, 1, 2, 3, 4], [39, 0, 39, 5, 6], [39, 39, 39, 7, 8]])
-    catalogue = Catalogue(tuple(f"i{number}" for number in range(39)), np.zeros(39, np.int64))
+    catalogue = ItemVocabulary(tuple(f"i{number}" for number in range(39)), np.zeros(39, np.int64))
 
     events = read_events(rows, catalogue)
 
@@ -303,7 +303,7 @@ def test_training_rows_without_any_known_item_are_refused(tmp_path: Path) -> Non
     rows = write_walks(tmp_path / "rows", make_walks(5))
 
     with pytest.raises(DataError, match="no event of an item in the catalogue"):
-        read_events(rows, Catalogue(("other",), np.zeros(1, np.int64)))
+        read_events(rows, ItemVocabulary(("other",), np.zeros(1, np.int64)))
 
 
 def test_a_catalogue_that_lists_an_item_twice_is_refused(tmp_path: Path) -> None:

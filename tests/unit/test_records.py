@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, text
 
 from launchyard.errors import RegistryError
-from launchyard.record_tables import MIGRATIONS, open_records
-from launchyard.records import Feedback, Records
+from launchyard.records.records import Feedback, Records
+from launchyard.records.tables import MIGRATIONS, open_records
 from launchyard.settings import Settings
 from records_contract import NOW, RecordsContract, make_feedback
 

@@ -9,17 +9,17 @@ from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
 from bundle_samples import PRODUCT, describe_bundle, make_evaluation, make_training, write_bundle, write_content
-from launchyard.bundle import open_bundle
-from launchyard.bundle_store import BundleStore
+from launchyard.adapters.mlflow import MIRROR_TIMEOUT_S, Registry
+from launchyard.bundle.manifest import open_bundle
+from launchyard.bundle.store import BundleStore
 from launchyard.cli.main import build_app
 from launchyard.errors import BundleError, RegistryError
-from launchyard.evaluation import Measure
-from launchyard.figures import Series
-from launchyard.records import Records
-from launchyard.registry import MIRROR_TIMEOUT_S, Registry
-from launchyard.release import release
+from launchyard.evaluation.figures import Series
+from launchyard.evaluation.results import Measure
+from launchyard.records.records import Records
+from launchyard.rollout.change import release
 from launchyard.settings import Settings
-from launchyard_pipelines.events import EventReader
+from launchyard_pipelines.run_events import EventReader
 from launchyard_pipelines.steps.deploy import deploy
 
 NAME = f"default.{PRODUCT}"

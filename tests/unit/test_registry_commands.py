@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from bundle_samples import PRODUCT, write_bundle
-from launchyard.bundle import open_bundle
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.manifest import open_bundle
+from launchyard.bundle.store import BundleStore
 from launchyard.cli import registry_commands
 from launchyard.cli.main import build_app
 from launchyard.errors import GateRefused, LaunchyardError, RegistryError
-from launchyard.records import Feedback, Records
+from launchyard.records.records import Feedback, Records
 from launchyard.settings import Settings
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from bundle_samples import PRODUCT, write_bundle
-from launchyard.bundle import open_bundle
-from launchyard.bundle_store import BundleStore
+from launchyard.bundle.manifest import open_bundle
+from launchyard.bundle.store import BundleStore
 from launchyard.errors import BundleError, GateRefused, RegistryError, RunError
-from launchyard.records import Records
-from launchyard.release import release, release_compared, roll_back
+from launchyard.records.records import Records
+from launchyard.rollout.change import release, release_compared, roll_back
 from launchyard.settings import Settings
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launchyard.evaluation import Evaluation, GateResult
-from launchyard.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
-from launchyard.gates import judge_incomparable
+from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
+from launchyard.evaluation.gates import judge_incomparable
+from launchyard.evaluation.results import Evaluation, GateResult
 from launchyard.report import ReportInputs, render_report, write_report
 from launchyard.report.render import content_policy
 from launchyard.report.verdict import judge

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from launchyard.figures import Caption
+from launchyard.evaluation.figures import Caption
 from launchyard.report.charts import BAR_WIDTH, BOTTOM, LEFT, RIGHT, TOP, Axis, BarValue, Curve, draw_bars, draw_plot
 from launchyard.report.course import draw_learning_curves, draw_parameters, draw_search
 from launchyard.report.scales import fit_scale, linear_ticks, log_ticks, thin

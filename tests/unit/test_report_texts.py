@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import launchyard.report
-from launchyard.figures import Caption
+from launchyard.evaluation.figures import Caption
 from launchyard.kind import Kind
 from launchyard.kinds import iter_kinds
 from launchyard.report.texts import as_data, load_texts, mark_up, name_in, phrase

@@ -7,10 +7,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from launchyard.bundle import GateRecord
+from launchyard.bundle.manifest import GateRecord
 from launchyard.errors import GateRefused, RegistryError
-from launchyard.evaluation import GateResult
-from launchyard.rollout import (
+from launchyard.evaluation.results import GateResult
+from launchyard.rollout.rules import (
     Cause,
     Decision,
     Release,

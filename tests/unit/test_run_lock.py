@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from launchyard.errors import RunError
-from launchyard.run_lock import hold_product
+from launchyard.rollout.run_lock import hold_product
 from launchyard.settings import Settings
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from launchyard.run_lock import hold_product
+from launchyard.rollout.run_lock import hold_product
 from launchyard.settings import Settings
 
 with hold_product(Settings(home=Path(sys.argv[1])), "reviews", "run-1"):

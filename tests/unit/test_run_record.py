@@ -9,16 +9,16 @@ import pytest
 
 from launchyard.errors import GateRefused, SourceError
 from launchyard.settings import Settings
-from launchyard_pipelines.events import Event, EventReader, append_event, reported_step
+from launchyard_pipelines.run_events import EventReader, RunEvent, append_event, reported_step
 from launchyard_pipelines.run_record import make_run_id, summarise_run
 
 PLANNED = ["prepare", "train", "evaluate", "register", "deploy"]
 
 
-def ended(step: str, type_: str = "succeeded", **data: object) -> list[Event]:
+def ended(step: str, type_: str = "succeeded", **data: object) -> list[RunEvent]:
     return [
-        Event(step=step, type="started"),
-        Event.model_validate({"step": step, "type": type_, "seconds": 1.5, "message": "why", "data": data}),
+        RunEvent(step=step, type="started"),
+        RunEvent.model_validate({"step": step, "type": type_, "seconds": 1.5, "message": "why", "data": data}),
     ]
 
 
@@ -42,7 +42,7 @@ def test_a_refused_gate_ends_the_run_with_exit_code_3_and_skips_what_follows() -
 
 
 def test_a_step_that_only_started_was_cut_off() -> None:
-    events = [*ended("prepare"), Event(step="train", type="started")]
+    events = [*ended("prepare"), RunEvent(step="train", type="started")]
 
     failed = summarise_run("r1", "p", PLANNED, events, cancelled=False)
     cancelled = summarise_run("r1", "p", PLANNED, events, cancelled=True)
@@ -80,7 +80,7 @@ def test_an_error_in_a_step_becomes_an_event_and_passes_on(tmp_path: Path, error
 
 def test_a_reader_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     reader = EventReader(tmp_path)
-    append_event(tmp_path, Event(step="a", type="started"))
+    append_event(tmp_path, RunEvent(step="a", type="started"))
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"step": "b", ')
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launchyard.scratch import MIN_AGE_S, open_scratch
+from launchyard.files.scratch import MIN_AGE_S, open_scratch
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_folder_is_private_and_goes_with_what_was_left_in_it() -> None:
 
 
 def test_the_folder_of_a_killed_process_is_removed_by_the_next_one() -> None:
-    program = "import os\nfrom launchyard.scratch import open_scratch\n"
+    program = "import os\nfrom launchyard.files.scratch import open_scratch\n"
     program += "with open_scratch() as folder:\n    print(folder, flush=True)\n    os.kill(os.getpid(), 9)\n"
     killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     left = Path(killed.stdout.strip())

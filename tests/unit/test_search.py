@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from launchyard.errors import SpecError, TrainError
-from launchyard.evaluation import TrialResult
-from launchyard.kinds.text_classification import TextClassification
-from launchyard.search import (
+from launchyard.evaluation.results import TrialResult
+from launchyard.kinds.text_classification.spec import TextClassification
+from launchyard.spec.blocks import Product
+from launchyard.spec.uris import locate_uris, map_uris
+from launchyard.training.search import (
     apply_best,
     apply_trial,
     choose_best,
@@ -20,8 +22,6 @@ from launchyard.search import (
     make_record,
     takes_integers,
 )
-from launchyard.spec.blocks import Product
-from launchyard.spec.uris import locate_uris, map_uris
 
 DOCUMENT = {
     "api": "launchyard/v1",

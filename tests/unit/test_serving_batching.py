@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from launchyard.contract.predictor import Output
+from launchyard.contract.rows import Row
 from launchyard.errors import FeatureStoreError
 from launchyard.isolation import RowFault, compute_each
-from launchyard.kind import Output, Row
-from launchyard_serving.batching import MicroBatcher, QueueFull, RowFailed
+from launchyard_serving.replica.batching import MicroBatcher, QueueFull, RowFailed
 
 
 class GatedModel:

@@ -15,21 +15,22 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from starlette.testclient import TestClient
 
-from launchyard.bundle import GateRecord
+from launchyard.bundle.manifest import GateRecord
+from launchyard.contract.predictor import Output, Predictor
+from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
-from launchyard.event_log import AddedEvents, Event, EventLog
-from launchyard.identity import IdentitySigner, pseudonymise
-from launchyard.kind import Output, Predictor, Row
-from launchyard.recent_events import RecentEvents
-from launchyard.records import Records
-from launchyard.rollout import Release
+from launchyard.privacy.pseudonyms import IdentitySigner, pseudonymise
+from launchyard.records.events import AddedEvents, Event, EventLog
+from launchyard.records.recent_events import RecentEvents
+from launchyard.records.records import Records
+from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.spec.events import EventLimits
-from launchyard_serving.batching import MicroBatcher
-from launchyard_serving.follow import Follower
 from launchyard_serving.ingress import ProductEndpoint
-from launchyard_serving.model import ServedModel, enrich_first
+from launchyard_serving.replica.batching import MicroBatcher
+from launchyard_serving.replica.follow import Follower
+from launchyard_serving.replica.model import ServedModel, enrich_first
 from serving_samples import PRODUCT, make_spec
 
 KEY = b"k" * 32
@@ -133,10 +134,10 @@ def records(settings: Settings) -> Iterator[Records]:
 
 
 @pytest.fixture
-def resources(settings: Settings) -> Iterator[SeenResources]:
-    resources = SeenResources(settings)
-    yield resources
-    assert resources.closed.wait(timeout=10), "a replica that stopped left its resources open"
+def serving_state(settings: Settings) -> Iterator[SeenResources]:
+    serving_state = SeenResources(settings)
+    yield serving_state
+    assert serving_state.closed.wait(timeout=10), "a replica that stopped left its serving state open"
 
 
 def make_release(version: int) -> Release:
@@ -144,7 +145,7 @@ def make_release(version: int) -> Release:
     return Release(version=version, digest=f"{version:064d}", bundle_uri=f"bundles/{version}", gate=gate)
 
 
-def make_model(resources: SeenResources | None, *, version: int = 1, **serve: Any) -> ServedModel:
+def make_model(serving_state: SeenResources | None, *, version: int = 1, **serve: Any) -> ServedModel:
     predictor, executor = SeenPredictor(), ThreadPoolExecutor(2)
     return ServedModel(
         release=make_release(version),
@@ -152,12 +153,12 @@ def make_model(resources: SeenResources | None, *, version: int = 1, **serve: An
         labels=(),
         predictor=predictor,
         predictions=MicroBatcher(
-            enrich_first(resources, predictor.predict), executor, max_batch_size=2, max_waiting_rows=100
+            enrich_first(serving_state, predictor.predict), executor, max_batch_size=2, max_waiting_rows=100
         ),
         explanations=MicroBatcher(
-            enrich_first(resources, predictor.explain), executor, max_batch_size=1, max_waiting_rows=100
+            enrich_first(serving_state, predictor.explain), executor, max_batch_size=1, max_waiting_rows=100
         ),
-        resources=resources,
+        serving_state=serving_state,
     )
 
 
@@ -172,8 +173,8 @@ def serve_model(records: Records, model: ServedModel) -> TestClient:
 
 
 @pytest.fixture
-def client(records: Records, resources: SeenResources) -> Iterator[TestClient]:
-    with serve_model(records, make_model(resources, max_inputs=5, max_body_bytes=1024)) as client:
+def client(records: Records, serving_state: SeenResources) -> Iterator[TestClient]:
+    with serve_model(records, make_model(serving_state, max_inputs=5, max_body_bytes=1024)) as client:
         yield client
 
 
@@ -210,9 +211,9 @@ def test_one_event_may_come_without_a_list_and_the_same_again_counts_as_a_duplic
 
 
 def test_more_events_of_one_user_than_may_be_are_refused_for_a_while_and_other_users_are_not_hurt(
-    client: TestClient, resources: SeenResources
+    client: TestClient, serving_state: SeenResources
 ) -> None:
-    resources.event_limits = EventLimits(per_user_per_minute=6)
+    serving_state.event_limits = EventLimits(per_user_per_minute=6)
 
     kept = [post(client, "events", {"events": [make_event(f"{n}{m}") for m in range(4)]}) for n in range(2)]
     refused = post(client, "events", {"events": [make_event("z", "bob"), make_event("y")]})
@@ -222,17 +223,17 @@ def test_more_events_of_one_user_than_may_be_are_refused_for_a_while_and_other_u
     assert refused.status_code == 429
     assert "serve.events.per_user_per_minute" in refused.json()["detail"]
     assert 1 <= int(refused.headers["retry-after"]) <= 40
-    assert [received.event.item for received in resources.log.iter_all()][-1] == "x"
+    assert [received.event.item for received in serving_state.log.iter_all()][-1] == "x"
 
 
 def test_a_sender_is_told_apart_by_the_header_that_the_spec_trusts(
-    client: TestClient, resources: SeenResources
+    client: TestClient, serving_state: SeenResources
 ) -> None:
     def send(user: str, forwarded: str) -> int:
         headers = {"x-forwarded-for": forwarded}
         return int(client.post(f"/{PRODUCT}/events", json=make_event("a", user), headers=headers).status_code)
 
-    resources.event_limits = EventLimits(per_sender_per_minute=2, sender_header="x-forwarded-for")
+    serving_state.event_limits = EventLimits(per_sender_per_minute=2, sender_header="x-forwarded-for")
     statuses = [
         send("u1", "198.51.100.1, 203.0.113.7"),
         send("u2", "198.51.100.2, 203.0.113.7:5043"),
@@ -240,11 +241,11 @@ def test_a_sender_is_told_apart_by_the_header_that_the_spec_trusts(
         send("u4", "203.0.113.7, 203.0.113.8"),
     ]
     # Without the header in the spec, all come from whoever connects.
-    resources.event_limits = EventLimits(per_sender_per_minute=2)
+    serving_state.event_limits = EventLimits(per_sender_per_minute=2)
     statuses += [send(f"u{number}", f"203.0.113.{number}") for number in range(5, 8)]
 
     assert statuses == [200, 200, 429, 200, 200, 200, 429]
-    senders = [received.sender for received in resources.log.iter_all()]
+    senders = [received.sender for received in serving_state.log.iter_all()]
     assert senders[0] == senders[1] != senders[2]
     assert all(sender is not None and "203" not in sender for sender in senders[:1])
 
@@ -294,7 +295,7 @@ def test_feedback_belongs_to_the_user_who_was_answered(client: TestClient, recor
     ids=["three wrong events", "too many events", "too large a body", "a bare list"],
 )
 def test_wrong_events_are_refused_whole_with_all_their_positions(
-    client: TestClient, resources: SeenResources, body: Any, status: int, pointers: list[int | None]
+    client: TestClient, serving_state: SeenResources, body: Any, status: int, pointers: list[int | None]
 ) -> None:
     response = post(client, "events", body)
 
@@ -302,7 +303,7 @@ def test_wrong_events_are_refused_whole_with_all_their_positions(
     assert response.headers["content-type"] == "application/problem+json"
     expected = ["" if position is None else f"/events/{position}" for position in pointers]
     assert [error["pointer"] for error in response.json().get("errors", [])] == expected
-    assert resources.log.count() == 0
+    assert serving_state.log.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -364,37 +365,37 @@ def test_events_that_cannot_be_kept_now_are_asked_for_again(client: TestClient, 
     assert ask(client, "ann") == [["a"]]
 
 
-def test_events_over_the_deadline_may_be_sent_again(records: Records, resources: SeenResources) -> None:
-    resources.gate.clear()
+def test_events_over_the_deadline_may_be_sent_again(records: Records, serving_state: SeenResources) -> None:
+    serving_state.gate.clear()
 
-    with serve_model(records, make_model(resources, timeout_s=0.05)) as client:
+    with serve_model(records, make_model(serving_state, timeout_s=0.05)) as client:
         response = post(client, "events", make_event("a"))
-        resources.gate.set()
+        serving_state.gate.set()
 
     assert response.status_code == 504
     assert "Send them again" in response.json()["detail"]
 
 
 def test_the_resources_of_a_replaced_model_are_closed_after_its_last_request(
-    records: Records, resources: SeenResources, settings: Settings
+    records: Records, serving_state: SeenResources, settings: Settings
 ) -> None:
     newer = SeenResources(settings)
-    models = {1: make_model(resources), 2: make_model(newer, version=2)}
+    models = {1: make_model(serving_state), 2: make_model(newer, version=2)}
     champion = make_release(1)
     follower = Follower(lambda: champion, lambda release: models[release.version])
 
     with make_client(records, follower) as client, ThreadPoolExecutor(1) as pool:
-        resources.gate.clear()
+        serving_state.gate.clear()
         slow = pool.submit(post, client, "predict", {"inputs": [{"user": "ann"}]})
-        assert resources.started.wait(timeout=10)
+        assert serving_state.started.wait(timeout=10)
         champion = make_release(2)
         while client.get(f"/{PRODUCT}/ready").json()["model"]["version"] != 2:
             pass
         assert post(client, "predict", {"inputs": [{}]}).json()["model"]["version"] == 2
-        was_open = not resources.closed.is_set()
-        resources.gate.set()
+        was_open = not serving_state.closed.is_set()
+        serving_state.gate.set()
         answered = slow.result()
-        assert resources.closed.wait(timeout=10)
+        assert serving_state.closed.wait(timeout=10)
         newer_is_open = not newer.closed.is_set()
 
     assert answered.json()["model"]["version"] == 1

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from launchyard.bundle import GateRecord
+from launchyard.bundle.manifest import GateRecord
 from launchyard.errors import BundleError
-from launchyard.rollout import Release
-from launchyard_serving.follow import Follower
-from launchyard_serving.model import ServedModel
+from launchyard.rollout.rules import Release
+from launchyard_serving.replica.follow import Follower
+from launchyard_serving.replica.model import ServedModel
 
 
 def make_release(version: int) -> Release:
@@ -111,7 +111,7 @@ def test_a_refused_champion_is_not_loaded_again_at_every_look() -> None:
 
 
 def test_a_mended_champion_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard_serving.follow.RETRY_S", 0.0)
+    monkeypatch.setattr("launchyard_serving.replica.follow.RETRY_S", 0.0)
     world = World(broken={1: BundleError("broken")})
 
     follower = follow(world, release_version(world, 1), world.broken.clear)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launchyard_serving.held_bytes import FREE_BYTES, BytesFull, HeldBytes
+from launchyard_serving.requests.held_bytes import FREE_BYTES, BytesFull, HeldBytes
 
 
 def test_large_bodies_share_a_bound_and_give_back_what_they_held() -> None:

@@ -16,22 +16,24 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from launchyard.bundle import GateRecord
+from launchyard.bundle.manifest import GateRecord
+from launchyard.contract.predictor import Output
+from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
-from launchyard.identity import IdentitySigner
-from launchyard.kind import Kind, Output, Row
-from launchyard.record_database import RecordDatabase
-from launchyard.record_tables import FEEDBACK
-from launchyard.records import MAX_PIECES, Records
-from launchyard.rollout import Release
+from launchyard.kind import Kind
+from launchyard.privacy.pseudonyms import IdentitySigner
+from launchyard.records.database import RecordDatabase
+from launchyard.records.records import MAX_PIECES, Records
+from launchyard.records.tables import FEEDBACK
+from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard_serving.batching import MicroBatcher
-from launchyard_serving.body import MAX_LISTED, parse_rows
-from launchyard_serving.follow import Follower
-from launchyard_serving.held_bytes import HELD_BODIES
 from launchyard_serving.ingress import ProductEndpoint
-from launchyard_serving.model import ServedModel
 from launchyard_serving.page import describe_policy, read_page
+from launchyard_serving.replica.batching import MicroBatcher
+from launchyard_serving.replica.follow import Follower
+from launchyard_serving.replica.model import ServedModel
+from launchyard_serving.requests.body import MAX_LISTED, parse_rows
+from launchyard_serving.requests.held_bytes import HELD_BODIES
 from serving_samples import LABELS, PRODUCT, make_spec
 
 RELEASE = Release(

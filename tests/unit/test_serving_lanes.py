@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from launchyard_serving.lanes import Lane, LaneFull
+from launchyard_serving.replica.lanes import Lane, LaneFull
 
 
 def test_a_call_runs_in_a_thread_of_the_lane_and_its_error_is_the_callers() -> None:

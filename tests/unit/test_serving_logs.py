@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from launchyard.foreign_text import find_unprintable
-from launchyard_serving.logs import make_logs_printable
+from launchyard_serving.replica.logs import make_logs_printable
 
 EVIL = "\x1b[2J \u202etxt"
 

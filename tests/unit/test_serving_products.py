@@ -7,7 +7,7 @@ import pytest
 from launchyard.errors import RegistryError
 from launchyard.settings import Settings
 from launchyard.threads import count_serving_threads
-from launchyard_serving.products import read_served_specs
+from launchyard_serving.session.products import read_served_specs
 from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
 
 

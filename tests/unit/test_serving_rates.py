@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from launchyard_serving.rates import Rates, name_sender
+from launchyard_serving.requests.rates import Rates, name_sender
 
 
 def test_a_full_bucket_refuses_until_it_has_leaked_and_says_how_long_that_takes() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from launchyard.errors import ServerError
-from launchyard_serving.session import find_free_port, open_session
+from launchyard_serving.session.session import find_free_port, open_session
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_the_proxy_listens_on_loopback_except_where_it_was_asked_to_answer() -> 
 
 
 def test_the_end_of_a_session_leaves_neither_processes_nor_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard_serving.session.STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("launchyard_serving.session.session.STOP_TIMEOUT_S", 0.1)
     with open_session("127.0.0.1", find_free_port()) as session:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
         assert session.find_processes() == [child.pid]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from launchyard_serving.slices import MAX_DEPTH, MAX_KEYS, MAX_VALUES, Slice, TooMany, TooMuch, slice_body
+from launchyard_serving.requests.slices import MAX_DEPTH, MAX_KEYS, MAX_VALUES, Slice, TooMany, TooMuch, slice_body
 
 VALUES = st.recursive(
     st.none()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bundle_samples import write_bundle
+from launchyard.adapters.mlflow import Registry
 from launchyard.errors import RegistryError, SpecError
-from launchyard.record_tables import open_records
-from launchyard.records import Records
-from launchyard.registry import Registry
+from launchyard.records.records import Records
+from launchyard.records.tables import open_records
 from launchyard.settings import Settings, load_settings, set_process_defaults
 from launchyard.spec.load import load_spec
 

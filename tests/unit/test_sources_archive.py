@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launchyard.errors import SourceError
-from launchyard.sources.archive import open_archive
+from launchyard.sources.fetch.archive import open_archive
 
 MAX_BYTES = 1 << 20
 METADATA = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n{licence}\n\nA text.\n"

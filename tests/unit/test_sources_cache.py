@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from launchyard.cli.main import build_app
 from launchyard.errors import SourceError
-from launchyard.sources.cache import Cache, Download, Entry, Wanted
+from launchyard.sources.fetch.cache import Cache, Download, Entry, EntryQuery
 
 CONTENT = b"text,label\nfine,good\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-def make_wanted(sha256: str | None = None, *, is_immutable: bool = False) -> Wanted:
-    return Wanted("https://host/a.csv", "https://host/a.csv", sha256, is_immutable)
+def make_wanted(sha256: str | None = None, *, is_immutable: bool = False) -> EntryQuery:
+    return EntryQuery("https://host/a.csv", "https://host/a.csv", sha256, is_immutable)
 
 
 def deliver(content: bytes, calls: list[Entry | None]) -> Callable[[Path, Entry | None], Download]:
@@ -55,7 +55,7 @@ def test_nobody_else_may_look_into_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", [make_wanted(DIGEST), make_wanted(is_immutable=True)])
-def test_what_cannot_change_is_fetched_once(tmp_path: Path, wanted: Wanted) -> None:
+def test_what_cannot_change_is_fetched_once(tmp_path: Path, wanted: EntryQuery) -> None:
     cache, calls = Cache(tmp_path / "cache"), list[Entry | None]()
 
     first = cache.obtain(wanted, deliver(CONTENT, calls))

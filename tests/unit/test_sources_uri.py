@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from launchyard.uri import PypiLocation, expand_references, parse_hub, parse_pypi, parse_sql, parse_uri
-from launchyard.uri_options import TableOptions
+from launchyard.sources.uri import PypiLocation, expand_references, parse_hub, parse_pypi, parse_sql, parse_uri
+from launchyard.sources.uri_options import TableOptions
 
 DIGEST = "ab" * 32
 

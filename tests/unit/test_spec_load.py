@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchyard.errors import SpecError
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec, load_spec, spec_sha256
 from spec_samples import MINIMAL, write_spec, write_text

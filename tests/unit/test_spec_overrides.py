@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchyard.errors import SpecError
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.keys import split_path
 from launchyard.spec.load import load_spec
 from launchyard.spec.overrides import apply_override, parse_override

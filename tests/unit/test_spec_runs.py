@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import SpecError
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.kinds import get_kind
-from launchyard.search import apply_trial, count_longest_epochs
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Choice, Product
 from launchyard.spec.load import load_spec
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
+from launchyard.training.search import apply_trial, count_longest_epochs
 from tiny_base import write_base
 from tiny_candidate import BAD, GOOD, PLAIN
 from tiny_interactions import write_sources

@@ -17,20 +17,20 @@ import pytest
 import torch
 
 from bundle_samples import PRODUCT, make_evaluation, write_bundle
-from launchyard.bundle import open_bundle, read_spec
-from launchyard.bundle_store import BundleStore
-from launchyard.dataset import SPLITS
+from launchyard.bundle.manifest import open_bundle, read_spec
+from launchyard.bundle.store import BundleStore
+from launchyard.data.manifest import SPLITS
 from launchyard.errors import RunError, SourceError, SpecError, TrainError
-from launchyard.evaluation import TrialResult, TuneRecord
-from launchyard.figures import Caption, HeatmapFigure
-from launchyard.records import Records
-from launchyard.release import release
+from launchyard.evaluation.figures import Caption, HeatmapFigure
+from launchyard.evaluation.results import TrialResult, TuneRecord
+from launchyard.records.records import Records
+from launchyard.rollout.change import release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Tune
 from launchyard.spec.load import dump_spec, spec_sha256
 from launchyard.training.context import TrainJob
-from launchyard_pipelines.events import EventReader
-from launchyard_pipelines.ray_tune import TrialContext, search
+from launchyard_pipelines.ray_train.tune import TrialContext, search
+from launchyard_pipelines.run_events import EventReader
 from launchyard_pipelines.steps.evaluate import EvaluateOutputs, evaluate, show_in_kfp
 from launchyard_pipelines.steps.finish import finish, remove_abandoned, remove_old_runs
 from launchyard_pipelines.steps.prepare import prepare

@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from launchyard.dataset import read_split
+from launchyard.contract.training import ExportJob
+from launchyard.data.manifest import read_split
 from launchyard.errors import BundleError
-from launchyard.evaluation import RuntimeCandidate
-from launchyard.kind import ExportJob
+from launchyard.evaluation.results import RuntimeCandidate
 from launchyard.kinds.text_classification.export import choose_runtime, export_text_classifier, read_labels
 from launchyard.kinds.text_classification.predict import PredictorConfig, TextPredictor
-from launchyard.kinds.text_classification.runtimes import GRAPH_NAMES, RuntimeName
+from launchyard.text.runtimes import GRAPH_NAMES, RuntimeName
 from tiny_candidate import make_spec
 
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from launchyard.errors import BundleError
-from launchyard.text import TextConfig, TextPreprocessor, Truncation
+from launchyard.text.preprocess import TextConfig, TextPreprocessor, Truncation
 from text_bases import FAMILIES, TEXTS, write_bert
 
 LONG = " ".join(TEXTS)
@@ -153,7 +153,8 @@ def test_a_newer_or_missing_preprocessing_is_refused(tmp_path: Path) -> None:
 
 
 def test_serving_needs_neither_torch_nor_transformers_to_preprocess() -> None:
-    code = "import sys, launchyard.text; print([m for m in ('torch', 'transformers', 'ray') if m in sys.modules])"
+    code = "import sys, launchyard.text.preprocess\n"
+    code += "print([m for m in ('torch', 'transformers', 'ray') if m in sys.modules])"
 
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 

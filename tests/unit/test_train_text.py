@@ -15,17 +15,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest, SplitName, read_split
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import MANIFEST_NAME, DatasetManifest, SplitName, read_split
 from launchyard.errors import TrainError
-from launchyard.evaluation import TrainingRecord
-from launchyard.kinds.text_classification import TextClassification, TextTrain
+from launchyard.evaluation.results import TrainingRecord
 from launchyard.kinds.text_classification.checks import check_classifier, check_learning_rate
-from launchyard.kinds.text_classification.model import load_classifier
+from launchyard.kinds.text_classification.spec import TextClassification, TextTrain
 from launchyard.kinds.text_classification.train import train_text_classifier, weigh_classes
 from launchyard.settings import Settings
 from launchyard.testing import LocalContext
-from launchyard.text import TextConfig, TextPreprocessor
+from launchyard.text.base import load_classifier
+from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from launchyard.training.context import TrainJob
 from text_bases import FAMILIES, write_bert, write_gpt2, write_roberta
 from tiny_candidate import write_dataset

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from launchyard.champion import FEWEST_ROWS, Champion, find_common_rows
+from launchyard.data.manifest import read_split
 from launchyard.data.prepare import prepare_dataset
-from launchyard.dataset import read_split
-from launchyard.kinds.recommendation import Recommendation
-from launchyard.kinds.text_classification import TextClassification
+from launchyard.evaluation.champion import FEWEST_ROWS, Champion, find_common_rows
+from launchyard.evaluation.training_rows import TrainingRows
+from launchyard.kinds.recommendation.spec import Recommendation
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
-from launchyard.training_rows import TrainingRows
 from tiny_interactions import list_events, write_sources
 from tiny_interactions import make_spec as make_recommender
 

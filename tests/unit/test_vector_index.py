@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from launchyard.bundle_files import check_format
+from launchyard.bundle.files import check_format
 from launchyard.errors import BundleError, TrainError
 from launchyard.vector_index import FILE_NAME, VectorIndex
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from launchyard.registry import Registry
-from launchyard.release import release_compared
+from launchyard.adapters.mlflow import Registry
+from launchyard.rollout.change import release_compared
 from launchyard.settings import load_settings
-from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import find_run_id
 

@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from launchyard.bundle import EVALUATION_NAME, GateRecord, parse_file, write_manifest
-from launchyard.bundle_store import BundleStore
-from launchyard.champion import Champion
-from launchyard.dataset import load_manifest
+from launchyard.bundle.manifest import EVALUATION_NAME, GateRecord, parse_file, write_manifest
+from launchyard.bundle.store import BundleStore
+from launchyard.data.manifest import load_manifest
 from launchyard.errors import GateRefused
-from launchyard.evaluate import EvaluateJob, evaluate_candidate
-from launchyard.evaluation import Evaluation, TrainingRecord, TuneRecord
-from launchyard.figures import HeatmapFigure
-from launchyard.records import Records
+from launchyard.evaluation.champion import Champion
+from launchyard.evaluation.figures import HeatmapFigure
+from launchyard.evaluation.results import Evaluation, TrainingRecord, TuneRecord
+from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.evaluation.training_rows import TrainingRows
+from launchyard.records.records import Records
 from launchyard.report import Lineage, ReportInputs, write_report
-from launchyard.search import apply_best
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
 from launchyard.threads import count_serving_threads, share_threads
-from launchyard.training_rows import TrainingRows
+from launchyard.training.search import apply_best
 from launchyard_pipelines.code_version import compute_code_version
-from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_run_id
 from launchyard_pipelines.steps.train import TUNE_NAME

@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from launchyard.credentials import SecretAddress
-from launchyard.event_log import EventLog
+from launchyard.records.events import EventLog
 from launchyard.settings import load_settings
 from launchyard_pipelines.plan import PLAN_NAME
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launchyard.data.intake import Watch
 from launchyard.data.prepare import prepare_dataset
+from launchyard.data.progress import PrepareProgress
 from launchyard.settings import load_settings
-from launchyard_pipelines.events import reported_step
-from launchyard_pipelines.large_data import map_when_large
+from launchyard_pipelines.ray_data.large import map_when_large
+from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 
@@ -24,7 +24,9 @@ def prepare(reference: SpecReference, dataset: Artifact) -> str:
             base_dir=Path.cwd(),
             output_dir=Path(dataset.path),
             map_batches=map_when_large,
-            watch=Watch(report.download, lambda num_rows: report.progress(0, None, f"{num_rows:,} rows read")),
+            watch=PrepareProgress(
+                report.download, lambda num_rows: report.progress(0, None, f"{num_rows:,} rows read")
+            ),
         )
         report.message = ", ".join(f"{count:,} {split}" for split, count in manifest.num_rows.items()) + " rows"
         report.data = {"fingerprint": manifest.fingerprint, "warnings": list(manifest.warnings)}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launchyard.bundle import EVALUATION_NAME, open_bundle, parse_file, read_spec
-from launchyard.evaluation import Evaluation
-from launchyard.feature_publishing import keep_features
-from launchyard.records import Records
-from launchyard.registry import Registry
-from launchyard.rollout import check_compared
+from launchyard.adapters.mlflow import Registry
+from launchyard.bundle.manifest import EVALUATION_NAME, open_bundle, parse_file, read_spec
+from launchyard.evaluation.results import Evaluation
+from launchyard.evaluation.training_rows import TrainingRows
+from launchyard.features.publishing import keep_features
+from launchyard.records.records import Records
+from launchyard.rollout.rules import check_compared
 from launchyard.settings import load_settings
-from launchyard.training_rows import TrainingRows
-from launchyard_pipelines.events import reported_step
+from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact
 

@@ -6,16 +6,16 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from launchyard.search import apply_best
 from launchyard.settings import Settings, load_settings
 from launchyard.sources import Fetched, fetch
-from launchyard.sources.request import Progress
+from launchyard.sources.fetch.request import Progress
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 from launchyard.training.context import TrainJob, TrainProgress
+from launchyard.training.search import apply_best
 from launchyard_pipelines.code_version import compute_code_version
-from launchyard_pipelines.events import reported_step
-from launchyard_pipelines.ray_train import fit
+from launchyard_pipelines.ray_train.fit import fit
+from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from launchyard.atomic import write_text
 from launchyard.errors import RunError
-from launchyard.evaluation import TrialResult
-from launchyard.search import list_bases
+from launchyard.evaluation.results import TrialResult
+from launchyard.files.atomic import write_text
 from launchyard.settings import load_settings
 from launchyard.sources import fetch
+from launchyard.training.search import list_bases
 from launchyard_pipelines.code_version import compute_code_version
-from launchyard_pipelines.events import reported_step
-from launchyard_pipelines.ray_tune import search as run_search
+from launchyard_pipelines.ray_train.tune import search as run_search
+from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 from launchyard_pipelines.steps.train import find_storage, make_job, name_inputs

@@ -21,7 +21,7 @@ def list_entries() -> None:
     from rich.table import Table
 
     from launchyard.cli.console import PlainConsole
-    from launchyard.sources.cache import Cache
+    from launchyard.sources.fetch.cache import Cache
 
     cache = Cache(load_settings().cache_dir)
     table = Table(title=str(cache.root), title_justify="left", box=None)
@@ -42,7 +42,7 @@ def clear_entries() -> None:
     from rich.filesize import decimal
 
     from launchyard.cli.console import PlainConsole
-    from launchyard.sources.cache import Cache
+    from launchyard.sources.fetch.cache import Cache
 
     cache = Cache(load_settings().cache_dir)
     freed_bytes = cache.clear()

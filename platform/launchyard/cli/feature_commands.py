@@ -35,8 +35,8 @@ def add_commands(app: typer.Typer) -> None:
 def list_sets(product: ProductArgument, as_json: AsJson = False) -> None:
     """Show the feature sets: what is in them, how many rows, how new, and whether they are online."""
     from launchyard.cli import feature_views
-    from launchyard.feature_publishing import opening_store
-    from launchyard.release import get_spec
+    from launchyard.features.publishing import opening_store
+    from launchyard.rollout.change import get_spec
 
     settings = load_settings()
     with opening_store(settings, get_spec(settings, product)) as store:
@@ -48,8 +48,8 @@ def get(product: ProductArgument, set_name: SetArgument, entity: EntityArgument,
     import time
 
     from launchyard.cli import feature_views
-    from launchyard.feature_publishing import find_online_row, get_feature_set
-    from launchyard.release import get_spec
+    from launchyard.features.publishing import find_online_row, get_feature_set
+    from launchyard.rollout.change import get_spec
 
     settings = load_settings()
     spec = get_spec(settings, product)
@@ -60,8 +60,8 @@ def get(product: ProductArgument, set_name: SetArgument, entity: EntityArgument,
 
 def apply(product: ProductArgument) -> None:
     """Register the feature sets with Feast and remove those that the product has no longer."""
-    from launchyard.feature_publishing import opening_store
-    from launchyard.release import get_spec
+    from launchyard.features.publishing import opening_store
+    from launchyard.rollout.change import get_spec
 
     settings = load_settings()
     with opening_store(settings, get_spec(settings, product)) as store:
@@ -72,8 +72,8 @@ def apply(product: ProductArgument) -> None:
 def materialize(product: ProductArgument, as_json: AsJson = False) -> None:
     """Bring the newest row of every user and item online; what is there already is not written again."""
     from launchyard.cli import feature_views
-    from launchyard.feature_publishing import opening_store
-    from launchyard.release import get_spec
+    from launchyard.features.publishing import opening_store
+    from launchyard.rollout.change import get_spec
 
     settings = load_settings()
     with opening_store(settings, get_spec(settings, product)) as store:

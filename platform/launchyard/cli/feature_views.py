@@ -11,11 +11,11 @@ from rich.table import Column, Table
 
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.streams import echo, print_json
-from launchyard.features import FeatureSet
+from launchyard.features.sets import FeatureSet
 
 if TYPE_CHECKING:
-    from launchyard.adapters.feast import Materialized, PublishedSet
-    from launchyard.adapters.feast_online import OnlineRow
+    from launchyard.adapters.feast.online import OnlineRow
+    from launchyard.adapters.feast.store import Materialized, PublishedSet
 
 MAX_SHOWN = 8
 """Values of a list that the table shows."""

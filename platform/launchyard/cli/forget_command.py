@@ -12,7 +12,7 @@ from launchyard.cli.streams import echo, print_json
 from launchyard.settings import load_settings
 
 if TYPE_CHECKING:
-    from launchyard.forget import Findings
+    from launchyard.privacy.forget import Findings
 
 EPILOG = """
 Examples:
@@ -36,7 +36,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Remove a user's events, feedback and features now; show what goes with the next training."""
-    from launchyard.forget import find_user, forget_user
+    from launchyard.privacy.forget import find_user, forget_user
 
     settings = load_settings()
     if as_json and not (yes or dry_run):

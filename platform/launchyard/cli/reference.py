@@ -10,8 +10,8 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from launchyard.atomic import write_text
 from launchyard.cli.main import build_app
+from launchyard.files.atomic import write_text
 
 REFERENCE_NAME = "commands.md"
 WIDTH = 100

@@ -14,7 +14,7 @@ from launchyard.cli.streams import echo
 from launchyard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from launchyard.rollout import RolloutRecord
+    from launchyard.rollout.rules import RolloutRecord
 
 ProductArgument = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -42,8 +42,8 @@ def status(
 ) -> None:
     """Show what serves, since when, how good it is and how it came to serve."""
     from launchyard.cli import registry_views
-    from launchyard.records import Records
-    from launchyard.release import restore_features
+    from launchyard.records.records import Records
+    from launchyard.rollout.change import restore_features
 
     settings = load_settings()
     records = Records(settings)
@@ -66,8 +66,8 @@ def promote(
     reason: ReasonOption = "promoted by hand",
 ) -> None:
     """Make a version serve; refused (exit code 3) when one of its gates did not pass."""
-    from launchyard.records import Records
-    from launchyard.release import release
+    from launchyard.records.records import Records
+    from launchyard.rollout.change import release
 
     settings = load_settings()
     chosen = version if version is not None else Records(settings).list_versions(product)[-1].version
@@ -80,7 +80,7 @@ def rollback(
     reason: ReasonOption = "rolled back by hand",
 ) -> None:
     """Go back to the version that served before; repeated, further back. Forward again: promote."""
-    from launchyard.release import roll_back
+    from launchyard.rollout.change import roll_back
 
     settings = load_settings()
     _announce(settings, roll_back(settings, product, to=to, actor=_find_actor(), reason=reason))
@@ -89,7 +89,7 @@ def rollback(
 def history(product: ProductArgument, as_json: JsonOption = False) -> None:
     """Show every change of what served: when, who, from which version to which, and why."""
     from launchyard.cli import registry_views
-    from launchyard.records import Records
+    from launchyard.records.records import Records
 
     registry_views.show_history(Records(load_settings()), product, as_json=as_json)
 
@@ -97,7 +97,7 @@ def history(product: ProductArgument, as_json: JsonOption = False) -> None:
 def feedback(product: ProductArgument, as_json: JsonOption = False) -> None:
     """Show what people said about the product's answers, newest answer first."""
     from launchyard.cli import registry_views
-    from launchyard.records import Records
+    from launchyard.records.records import Records
 
     registry_views.show_feedback(Records(load_settings()), product, as_json=as_json)
 
@@ -113,7 +113,7 @@ def _mirror(settings: Settings, products: Sequence[str]) -> None:
     """Bring MLflow up to date where there is one; one that is away is a warning, for it decides nothing."""
     if not products or find_spec("mlflow") is None:
         return
-    from launchyard.registry import Registry
+    from launchyard.adapters.mlflow import Registry
 
     registry = Registry(settings)
     for product in products:

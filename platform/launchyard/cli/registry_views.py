@@ -10,14 +10,14 @@ from rich.box import SIMPLE
 from rich.table import Column, Table
 from rich.text import Text
 
-from launchyard.bundle import GateRecord
+from launchyard.bundle.manifest import GateRecord
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.metric_choice import choose_metrics
 from launchyard.cli.streams import echo, print_json
-from launchyard.evaluation import Measure
+from launchyard.evaluation.results import Measure
 from launchyard.foreign_text import make_printable
-from launchyard.records import Feedback, Records, VersionRecord
-from launchyard.rollout import Decision, RolloutRecord, start_rollout
+from launchyard.records.records import Feedback, Records, VersionRecord
+from launchyard.rollout.rules import Decision, RolloutRecord, start_rollout
 
 NUM_RECENT = 5
 """Decisions that status shows; history shows all."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from launchyard.data.lookalikes import warn_of_lookalikes
-from launchyard.dataset import SPLITS, CheckResult, SplitName
+from launchyard.data.manifest import SPLITS, CheckResult, SplitName
+from launchyard.data.values.lookalikes import warn_of_lookalikes
 from launchyard.errors import DataError
 from launchyard.spec.blocks import Checks
 

@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from launchyard.data.columns import ROW_NUMBER
+from launchyard.contract.rows import Recipe
 from launchyard.data.duplicates import GIVEN
 from launchyard.data.identity import identify_rows
+from launchyard.data.manifest import SPLITS, SourceRecord, SplitName
+from launchyard.data.progress import PrepareProgress
 from launchyard.data.spool import Inbox
-from launchyard.dataset import SPLITS, SourceRecord, SplitName
-from launchyard.kind import Recipe
+from launchyard.data.values.columns import ROW_NUMBER
 from launchyard.settings import Settings
 from launchyard.sources import Fetched, fetch
-from launchyard.sources.request import Progress
-from launchyard.sources.tables import iter_class_tables, iter_tables
+from launchyard.sources.forms.tables import iter_class_tables, iter_tables
 from launchyard.spec.blocks import ClassSources, Product, RowData, SplitSources
 
 MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
@@ -29,16 +29,6 @@ MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
 
 REDACTED = "redacted:"
 """Start of the names of example columns that count masked personal data; the pattern's name follows."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told how far reading is."""
-
-    on_download: Progress | None = None
-    """Told the bytes that have arrived of a source that is not on this machine."""
-    on_rows: Callable[[int], None] | None = None
-    """Told how many rows have been read, after each block of them."""
 
 
 @dataclass
@@ -67,7 +57,7 @@ class Reader:
     base_dir: Path
     recipe: Recipe
     map_batches: MapBatches
-    watch: Watch
+    watch: PrepareProgress
 
     @property
     def data(self) -> RowData:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from launchyard.atomic import new_folder
+from launchyard.contract.rows import PrepareJob, Recipe
 from launchyard.data.checks import (
     ROWS_ADVICE,
     Totals,
@@ -37,9 +37,11 @@ from launchyard.data.checks import (
 )
 from launchyard.data.duplicates import GIVEN, drop_duplicates
 from launchyard.data.identity import ID_COLUMNS, Fingerprint, format_ids, id_halves
-from launchyard.data.intake import Intake, MapBatches, Reader, Watch, map_in_process
+from launchyard.data.intake import Intake, MapBatches, Reader, map_in_process
+from launchyard.data.manifest import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
 from launchyard.data.near_duplicates import CopyFinder
 from launchyard.data.profile import ColumnProfiler
+from launchyard.data.progress import PrepareProgress
 from launchyard.data.split import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_VALIDATION,
@@ -54,9 +56,8 @@ from launchyard.data.split import (
     make_keys,
 )
 from launchyard.data.spool import Inbox, RowStore
-from launchyard.dataset import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
 from launchyard.errors import DataError
-from launchyard.kind import PrepareJob, Recipe
+from launchyard.files.atomic import new_folder
 from launchyard.kinds import get_kind
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, RowData
@@ -74,7 +75,7 @@ LEFT_OUT = {
 MOST_LABELS = 10_000
 ROW_GROUP_ROWS = 8_192
 SAMPLE_ROWS = 2_000
-UNWATCHED = Watch()
+UNWATCHED = PrepareProgress()
 
 
 def prepare_dataset(
@@ -84,7 +85,7 @@ def prepare_dataset(
     base_dir: Path,
     output_dir: Path,
     map_batches: MapBatches = map_in_process,
-    watch: Watch = UNWATCHED,
+    watch: PrepareProgress = UNWATCHED,
 ) -> DatasetManifest:
     """Write the prepared data set of ``spec`` to ``output_dir``, whole or not at all, and return its manifest.
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from launchyard.data.identity import UInts, hash_values, mix
-from launchyard.dataset import ColumnProfile
+from launchyard.data.manifest import ColumnProfile
 
 MOST_VALUES = 1_000
 """A column with more distinct values shows bins of the values' length instead of the commonest values."""

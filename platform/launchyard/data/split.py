@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from launchyard.data.identity import UInts, hash_values, id_halves, mix
-from launchyard.dataset import SPLITS, SplitName
+from launchyard.data.manifest import SPLITS, SplitName
 from launchyard.errors import DataError
 from launchyard.spec.blocks import Split
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launchyard.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
+from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
 from launchyard.report.formats import format_number
 from launchyard.report.scales import Scale, Tick, fit_scale, thin
 from launchyard.report.texts import name_in

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from launchyard.evaluation import TrainingRecord, TrialResult, TuneRecord
-from launchyard.figures import Caption, Series
+from launchyard.evaluation.figures import Caption, Series
+from launchyard.evaluation.results import TrainingRecord, TrialResult, TuneRecord
 from launchyard.report.charts import Axis, Curve, Plot, as_curve, draw_plot
 from launchyard.report.texts import as_data, name_in, phrase
 

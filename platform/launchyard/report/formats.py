@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from launchyard.figures import Caption
+from launchyard.evaluation.figures import Caption
 
 MISSING = "–"
 """Shown where a figure was not measured or is not a number."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from launchyard.dataset import DatasetManifest, SourceRecord
-from launchyard.evaluation import Evaluation, TrainingRecord, TuneRecord
+from launchyard.data.manifest import DatasetManifest, SourceRecord
+from launchyard.evaluation.results import Evaluation, TrainingRecord, TuneRecord
 from launchyard.spec.blocks import Product
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from launchyard.atomic import write_text
-from launchyard.dataset import SourceRecord
-from launchyard.figures import BarFigure, Figure, HeatmapFigure, LineFigure, TableFigure
+from launchyard.data.manifest import SourceRecord
+from launchyard.evaluation.figures import BarFigure, Figure, HeatmapFigure, LineFigure, TableFigure
+from launchyard.files.atomic import write_text
 from launchyard.report import charts, course, formats, results
 from launchyard.report.inputs import ReportInputs
 from launchyard.report.texts import mark_up, name_in, phrase

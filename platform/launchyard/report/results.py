@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launchyard.evaluation import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
-from launchyard.figures import Caption
-from launchyard.kind import Better
+from launchyard.contract.evaluation import Better
+from launchyard.evaluation.figures import Caption
+from launchyard.evaluation.results import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
 from launchyard.kinds import get_kind
 from launchyard.report.charts import Bars, BarValue, draw_bars
 from launchyard.report.formats import MISSING, format_bytes, format_number, format_score

@@ -11,7 +11,7 @@ from typing import cast
 import yaml
 from markupsafe import Markup, escape
 
-from launchyard.figures import Caption
+from launchyard.evaluation.figures import Caption
 
 TEXTS_PATH = Path(__file__).with_name("texts.yaml")
 

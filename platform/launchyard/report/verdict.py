@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from launchyard.evaluation import Evaluation, GateResult, Measure
-from launchyard.figures import Caption
-from launchyard.kind import Better
+from launchyard.contract.evaluation import Better
+from launchyard.evaluation.figures import Caption
+from launchyard.evaluation.results import Evaluation, GateResult, Measure
 from launchyard.report.formats import format_number, format_percent, format_score, format_seconds
 from launchyard.report.inputs import ReportInputs
 from launchyard.report.results import Rival, find_direction, find_rival, show_rule

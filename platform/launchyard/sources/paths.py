@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 from launchyard.errors import SourceError
+from launchyard.sources.fetch.request import describe_nearest
 from launchyard.sources.folders import iter_files
-from launchyard.sources.request import describe_nearest
-from launchyard.uri import Uri, parse_sql, parse_uri, replace_location
+from launchyard.sources.uri import Uri, parse_sql, parse_uri, replace_location
 
 _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?):///(?![/?:]|file:|\$\{)(.+)", re.DOTALL)
 """A database file whose path surely is relative: in memory there is no file, and a reference may stand for any path."""

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launchyard.dataset import SourceRecord
+from launchyard.data.manifest import SourceRecord
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import hub, pypi, remote, sql
-from launchyard.sources.cache import Cache, Download, Entry, Wanted, check_pin, digest_of, list_files
+from launchyard.sources.fetch import hub, pypi, remote, sql
+from launchyard.sources.fetch.cache import Cache, Download, Entry, EntryQuery, check_pin, digest_of, list_files
+from launchyard.sources.fetch.request import Progress, Request
 from launchyard.sources.paths import explain_denied, find_local
-from launchyard.sources.request import Progress, Request
-from launchyard.uri import Uri, parse_uri
-from launchyard.uri_options import Options, TableOptions
+from launchyard.sources.uri import Uri, parse_uri
+from launchyard.sources.uri_options import Options, TableOptions
 
 Resolver = Callable[[Request], Download | None]
 """Brings a request's content into its workspace; None when what is known is still up to date."""
@@ -67,7 +67,7 @@ def fetch(uri: str, settings: Settings, *, base_dir: Path, on_progress: Progress
     if parsed.scheme == "file":
         return _describe_local(parsed, find_local(parsed, base_dir))
     cache = Cache(settings.cache_dir)
-    wanted = Wanted(
+    wanted = EntryQuery(
         parsed.identify(),
         parsed.address,
         parsed.options.sha256,

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from launchyard.uri import parse_uri, show_uri
+from launchyard.sources.uri import parse_uri, show_uri
 
 MAX_PRODUCT_LENGTH = 40
 """Characters of a product's name: it becomes part of Kubernetes names, which end at 63."""

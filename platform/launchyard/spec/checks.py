@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from launchyard.kind import Kind
+from launchyard.sources.uri import parse_uri
 from launchyard.spec.blocks import Choice, Product, Range, is_set
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 from launchyard.spec.uris import locate_uris
-from launchyard.uri import parse_uri
 
 LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
 """Measured for every kind; gates may name them."""

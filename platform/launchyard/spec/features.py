@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from launchyard.features import RESERVED_NAMES, Feature, FeatureSet, FeatureType, Name
+from launchyard.features.sets import RESERVED_NAMES, Feature, FeatureSet, FeatureType, Name
 from launchyard.spec.blocks import Block, SourceUri, Unit
 
 HOUR_S = 3600

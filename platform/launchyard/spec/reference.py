@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
-from launchyard.atomic import write_text
+from launchyard.files.atomic import write_text
 from launchyard.kind import Kind
 from launchyard.kinds import iter_built_in_kinds
 from launchyard.spec.blocks import Product, Unit

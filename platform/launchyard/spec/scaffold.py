@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from launchyard.atomic import write_text
 from launchyard.errors import SpecError
+from launchyard.files.atomic import write_text
 from launchyard.kind import Kind
 from launchyard.kinds import iter_kinds
 from launchyard.spec.blocks import MAX_PRODUCT_LENGTH

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from launchyard.sources.uri import show_uri
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import name_uris
-from launchyard.uri import show_uri
 
 
 def summarise(spec: Product, path: Path) -> list[str]:

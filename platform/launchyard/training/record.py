@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from launchyard.evaluation import TrainingRecord
-from launchyard.figures import Series
+from launchyard.evaluation.figures import Series
+from launchyard.evaluation.results import TrainingRecord
 from launchyard.training.loop import TrainingLoop
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from launchyard.evaluation import Measure
-from launchyard.figures import BarFigure, Caption, Figure, HeatmapFigure, LineFigure, Series, TableFigure
-from launchyard.kind import Output
-from launchyard.metrics.classification import NUM_CONFIDENCE_BINS, ClassificationScores, confidence_bins
+from launchyard.contract.predictor import Output
+from launchyard.evaluation.figures import BarFigure, Caption, Figure, HeatmapFigure, LineFigure, Series, TableFigure
+from launchyard.evaluation.metrics.classification import NUM_CONFIDENCE_BINS, ClassificationScores, confidence_bins
+from launchyard.evaluation.results import Measure
 
 NUM_TABLE_ROWS = 10
 MAX_TEXT = 300

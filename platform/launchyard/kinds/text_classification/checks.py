@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from launchyard.errors import TrainError
-from launchyard.kinds.text_classification import TextClassification
 from launchyard.kinds.text_classification.rates import describe_rates, find_rates
-from launchyard.text import TextPreprocessor
+from launchyard.kinds.text_classification.spec import TextClassification
+from launchyard.text.preprocess import TextPreprocessor
 
 UNKNOWN_WARNED = 0.01
 UNKNOWN_REFUSED = 0.2

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from launchyard.data.canonical import format_id
-from launchyard.data.columns import hide_values, number_row, read_numbers, read_text, read_times, require_values
 from launchyard.data.intake import REDACTED
-from launchyard.data.language import check_script
-from launchyard.data.redact import clean_text
+from launchyard.data.values.canonical import format_id
+from launchyard.data.values.columns import hide_values, number_row, read_numbers, read_text, read_times, require_values
+from launchyard.data.values.redact import clean_text
 from launchyard.errors import DataError, SpecError
-from launchyard.kinds.text_classification import Bin, LabelRule, TextClassification
+from launchyard.kinds.text_classification.spec import Bin, LabelRule, TextClassification
 from launchyard.spec.blocks import ClassSources, Product
+from launchyard.text.language import check_script
 
 LEAK_SHARE = 0.9
 SHORTEST_LEAK = 3

@@ -13,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from launchyard.dataset import load_manifest
-from launchyard.evaluation import Abstention
-from launchyard.figures import Figure
-from launchyard.kind import Output
-from launchyard.kinds.text_classification import TextClassification, baseline, charts
+from launchyard.contract.predictor import Output
+from launchyard.data.manifest import load_manifest
+from launchyard.evaluation.figures import Figure
+from launchyard.evaluation.metrics.bootstrap import Bootstrap, measure
+from launchyard.evaluation.metrics.classification import ClassificationScores
+from launchyard.evaluation.results import Abstention
+from launchyard.kinds.text_classification import baseline, charts
 from launchyard.kinds.text_classification.predict import PredictorConfig
-from launchyard.metrics.bootstrap import Bootstrap, measure
-from launchyard.metrics.classification import ClassificationScores
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Product
 
 NUM_EXAMPLES = 8

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from launchyard.text import TextPreprocessor
+from launchyard.text.preprocess import TextPreprocessor
 
 if TYPE_CHECKING:
     import torch

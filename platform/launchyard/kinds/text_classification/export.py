@@ -16,22 +16,23 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from launchyard.contract.rows import Row
+from launchyard.contract.training import ExportJob
 from launchyard.errors import BundleError
-from launchyard.evaluation import RuntimeCandidate
-from launchyard.kind import ExportJob, Row
-from launchyard.kinds.text_classification import TextClassification
-from launchyard.kinds.text_classification.graphs import EXPORT_ERRORS, export_graph, quantize_graph
+from launchyard.evaluation.metrics.calibration import choose_threshold, fit_temperature, softmax
+from launchyard.evaluation.metrics.latency import time_calls
+from launchyard.evaluation.results import RuntimeCandidate
 from launchyard.kinds.text_classification.predict import (
     PredictorConfig,
     TextPredictor,
     find_unknown_id,
     share_unknown,
 )
-from launchyard.kinds.text_classification.runtimes import GRAPH_NAMES, WEIGHTS_NAME, RuntimeName, load_runtime
-from launchyard.metrics.calibration import choose_threshold, fit_temperature, softmax
-from launchyard.metrics.latency import time_calls
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Abstain
-from launchyard.text import TextPreprocessor
+from launchyard.text.graphs import EXPORT_ERRORS, export_graph, quantize_graph
+from launchyard.text.preprocess import TextPreprocessor
+from launchyard.text.runtimes import GRAPH_NAMES, WEIGHTS_NAME, RuntimeName, load_runtime
 
 MAX_ROWS = 2000
 """Validation rows that runtimes are compared on: enough for 0.002 of accuracy, seconds for a small model."""

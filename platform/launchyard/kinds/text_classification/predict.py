@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from launchyard.atomic import write_text
-from launchyard.dataset import Record
+from launchyard.contract.predictor import Output
+from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
-from launchyard.kind import Output, Row
+from launchyard.evaluation.metrics.calibration import softmax
+from launchyard.files.atomic import write_text
 from launchyard.kinds.text_classification.explain import Explainer
-from launchyard.kinds.text_classification.runtimes import Runtime, RuntimeName, load_runtime, load_torch_model
 from launchyard.kinds.text_classification.schemas import TextInput, TextOutput
-from launchyard.metrics.calibration import softmax
-from launchyard.text import TextPreprocessor
+from launchyard.stored import Stored
+from launchyard.text.preprocess import TextPreprocessor
+from launchyard.text.runtimes import Runtime, RuntimeName, load_runtime, load_torch_model
 
 CONFIG_NAME = "model/predictor.json"
 MAX_TOKENS = 1024
@@ -43,7 +44,7 @@ SCRIPT_SAMPLE = 200
 """Letters that a text's script is read from."""
 
 
-class PredictorConfig(Record):
+class PredictorConfig(Stored):
     """What the predictor needs beside weights and preprocessing; written as ``model/predictor.json``."""
 
     schema_version: Literal[1] = 1

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from launchyard.atomic import write_text
-from launchyard.dataset import load_manifest, read_split
+from launchyard.data.manifest import load_manifest, read_split
 from launchyard.errors import TrainError
-from launchyard.kinds.text_classification import TextClassification, TextTrain
+from launchyard.evaluation.metrics.classification import ClassificationScores
+from launchyard.files.atomic import write_text
 from launchyard.kinds.text_classification.checks import (
     check_classifier,
     check_labels,
     check_learning_rate,
     check_tokens,
 )
-from launchyard.kinds.text_classification.model import add_lora, load_classifier, save_classifier
-from launchyard.metrics.classification import ClassificationScores
-from launchyard.text import TextConfig, TextPreprocessor
+from launchyard.kinds.text_classification.spec import TextClassification, TextTrain
+from launchyard.text.base import add_lora, load_classifier, save_classifier
+from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from launchyard.training.context import TrainContext, TrainJob
 from launchyard.training.loop import TrainingLoop
 from launchyard.training.record import ModelFacts, count_parameters, describe_training

@@ -1,0 +1,64 @@
+"""Ray on this machine, for as long as one step needs it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+
+import ray
+
+from launchyard.files.scratch import open_scratch
+
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Rows and weights travel by file, not through Ray's object store; this is the least it accepts."""
+LOOPBACK = "127.0.0.1"
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+}
+"""Ray as a library in one machine: nobody watches its dashboard and no node is taken away,
+but on a busy one workers take long to start."""
+
+
+@contextmanager
+def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
+    """Run the block on a Ray of its own that only this process and its children may use, then stop it.
+
+    Inside a program that is connected to Ray already (a cluster job, a test module) that one is used and kept.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    # Without it Ray would write a token into the home folder, for all programs of this user.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with open_scratch() as folder:
+        # Workers import from the folder that Ray starts in, before all else.
+        with chdir(folder):
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                _node_ip_address=LOOPBACK,
+                # Ray opens its own folder to all users; ours above it stays closed.
+                _temp_dir=str(folder / "ray"),
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown()

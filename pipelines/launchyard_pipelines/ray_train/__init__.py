@@ -1,0 +1,1 @@
+"""Training and search on Ray Train and Ray Tune."""

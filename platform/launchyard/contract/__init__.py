@@ -1,0 +1,1 @@
+"""What the parts of a kind promise each other and the platform; :class:`launchyard.kind.Kind` names them."""

@@ -1,0 +1,88 @@
+"""How a kind's rows come about: the recipe, what identifies a row, and preparation of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from launchyard.data.manifest import DatasetManifest
+    from launchyard.data.progress import PrepareProgress
+    from launchyard.settings import Settings
+    from launchyard.spec.blocks import Product
+
+Row = Mapping[str, Any]
+"""One example or one parsed request input, as column -> value."""
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """What identifies some rows, whatever split they are in: a row may be several things, such as events."""
+
+    places: NDArray[np.intp]
+    """The row that each name belongs to."""
+    names: Sequence[str]
+    owners: Sequence[str] | None
+    """The pseudonym of whom each name is about; None for rows that are about nobody in particular."""
+
+
+class Recipe(Protocol):
+    """How a kind turns source rows into example rows. Picklable: workers run it, batch by batch."""
+
+    content_columns: tuple[str, ...]
+    """Columns of an example that make it what it is: equal content is a duplicate."""
+    label_column: str | None
+    """Column of an example that splits are stratified by; None when the kind has no label."""
+
+    def __init__(self, spec: Product) -> None: ...
+
+    def source_columns(self) -> tuple[str, ...]:
+        """Return the source columns that :meth:`convert` reads; no other column is loaded."""
+        ...
+
+    def convert(self, batch: pa.Table) -> pa.Table:
+        """Return the examples of one batch, row by row: pure, order kept, nulls kept as nulls.
+
+        The batch holds the source columns and ``data.columns.ROW_NUMBER``. Masked personal data is counted in columns
+        named ``data.intake.REDACTED`` and the pattern, which preparation sums up and leaves out.
+
+        Raises:
+            DataError: a value cannot become an example; the message names it and its row.
+        """
+        ...
+
+    def inspect(self, sample: pa.Table) -> list[str]:
+        """Return what looks wrong about some training examples, though a model can be trained on them."""
+        ...
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """One preparation: what a kind needs that divides its rows itself."""
+
+    spec: Product
+    settings: Settings
+    base_dir: Path
+    """Folder that relative sources start from."""
+    output_dir: Path
+    """Becomes the data set; an older one is replaced."""
+    watch: PrepareProgress
+
+
+class PrepareFunction(Protocol):
+    """Preparation of a kind whose rows depend on each other, such as the events of one user."""
+
+    def __call__(self, job: PrepareJob) -> DatasetManifest:
+        """Write the prepared data set, whole or not at all, and return its manifest.
+
+        Raises:
+            DataError: the rows are not fit to train on.
+            SourceError: a source cannot be fetched or read.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""One form for each value, whoever wrote it: ids, moments, numbers, texts without personal data."""

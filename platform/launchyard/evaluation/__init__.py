@@ -1,0 +1,1 @@
+"""Measure a model, decide about it, and write down both."""

@@ -1,0 +1,355 @@
+"""Evaluation: a trained candidate becomes a measured bundle.
+
+The files that are measured here are the files that serving loads: export and calibration come first, then every figure.
+Rows: ``validation`` is chosen on (runtime, temperature, thresholds), ``test`` is reported and judged by the gates.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from launchyard.bundle.manifest import EVALUATION_NAME
+from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples
+from launchyard.contract.evaluation import Better, Evaluator
+from launchyard.contract.predictor import Output, Predictor
+from launchyard.contract.training import ExportJob
+from launchyard.data.manifest import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
+from launchyard.errors import BundleError
+from launchyard.evaluation.champion import Champion, find_common_rows
+from launchyard.evaluation.drift import write_baseline
+from launchyard.evaluation.figures import Figure
+from launchyard.evaluation.gates import judge_incomparable, judge_prior, judge_rival, judge_rule
+from launchyard.evaluation.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
+from launchyard.evaluation.metrics.latency import describe_latency, measure_latency, time_calls
+from launchyard.evaluation.results import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
+from launchyard.files.atomic import new_folder, write_text
+from launchyard.kind import Kind
+from launchyard.kinds import get_kind
+from launchyard.spec.blocks import ChampionComparison, Comparison, Product
+
+CANDIDATE_FILES = ("preprocess.json", "training.json", "tune.json")
+EXAMPLE_TOLERANCE = 0.02
+"""How far a number in an answer may lie off on another machine: rounding differs, int8 kernels differ more."""
+ANSWER_ROWS = 1024
+"""Rows that are held as Python objects at a time."""
+MAX_TIMED_ROWS = 500
+MAX_SLICES = 20
+"""Most values of one slice column that are measured; the commonest are."""
+NUM_STAGES = 5
+MAX_EXPLAIN_S = 5.0
+"""No further row is explained after so many seconds: explanations take many passes through a large model."""
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Progress = Callable[[float, float, str], None]
+"""Called with stages done, all stages, and what comes next."""
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """One evaluation: where the parts are and where the bundle goes."""
+
+    spec: Product
+    dataset_dir: Path
+    candidate_dir: Path
+    """What training left: ``model/``, ``preprocess.json``, ``training.json``, perhaps ``tune.json``."""
+    bundle_dir: Path
+    threads: int
+    """CPU threads of one serving replica: latency is measured with as many."""
+    batch_threads: int
+    """CPU threads for passes over whole splits."""
+    champion: Champion | None = None
+
+
+@dataclass(frozen=True)
+class _Duel:
+    """The model and the champion on the test rows that neither was trained on, with the same resamples."""
+
+    champion: Champion
+    num_rows: int
+    """0 when the two cannot be compared."""
+    problem: str
+    """Why they cannot."""
+    ours: Measured
+    theirs: Measured
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """What a model is compared with, measured on the same test rows with the same resamples."""
+
+    prior: Measured
+    baseline: Measured
+    duel: _Duel | None
+
+
+def evaluate_candidate(job: EvaluateJob, on_progress: Progress) -> Evaluation:
+    """Write a whole bundle but its manifest and report to ``job.bundle_dir``; return what was measured.
+
+    A model that a gate refuses gets its bundle too, so that it can be looked at; the caller refuses to register it.
+
+    Raises:
+        BundleError: the candidate (or the champion's bundle) cannot be loaded, or the disk is full.
+        DataError: there is no prepared data set.
+    """
+    try:
+        with new_folder(job.bundle_dir) as folder:
+            copy_candidate(job, folder)
+            evaluation = _Evaluation(job, folder, on_progress).run()
+            write_text(folder / EVALUATION_NAME, evaluation.model_dump_json(indent=2) + "\n")
+    except OSError as err:
+        if err.errno in DISK_IS_FULL:
+            raise BundleError(f"{job.bundle_dir}: the disk is full. Free some space and run again.") from err
+        raise
+    return evaluation
+
+
+def copy_candidate(job: EvaluateJob, folder: Path) -> None:
+    """Copy what a bundle takes from the candidate and the data set into ``folder``.
+
+    Raises:
+        BundleError: the candidate holds no model.
+        DataError: there is no prepared data set.
+    """
+    model_dir = job.candidate_dir / "model"
+    if not model_dir.is_dir():
+        raise BundleError(f"{job.candidate_dir}: no trained model here. Run the train step first.")
+    write_text(folder / MANIFEST_NAME, load_manifest(job.dataset_dir).model_dump_json(indent=2) + "\n")
+    # One by one: copytree would hide that the disk is full in a list of messages.
+    for path in (*model_dir.rglob("*"), *(job.candidate_dir / name for name in CANDIDATE_FILES)):
+        if path.is_file():
+            target = folder / path.relative_to(job.candidate_dir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+class _Evaluation:
+    """The steps of one evaluation, which share rows, evaluator and resamples."""
+
+    def __init__(self, job: EvaluateJob, folder: Path, on_progress: Progress) -> None:
+        self.job = job
+        self.folder = folder
+        self.on_progress = on_progress
+        self.spec = job.spec
+        self.kind: Kind = get_kind(job.spec.kind)
+        self.rows: dict[SplitName, pa.Table] = {split: read_split(job.dataset_dir, split) for split in SPLITS}
+        self.evaluator: Evaluator = self.kind.load_evaluator(job.spec, job.dataset_dir)
+        self.bootstrap = Bootstrap(job.spec.evaluate.bootstrap, job.spec.evaluate.confidence)
+        self.notes: list[str] = []
+        self.num_told = 0
+
+    def run(self) -> Evaluation:
+        """Return everything that is measured, the bundle's other files written on the way."""
+        runtimes = self._export()
+        predictor = self.kind.load_predictor(self.folder, threads=self.job.batch_threads)
+        test, validation = self.rows["test"], self.rows["validation"]
+        self._tell(f"answering {validation.num_rows} validation and {test.num_rows} test rows")
+        chosen_on, outputs = answer(predictor, validation), answer(predictor, test)
+        self._write_baseline(predictor)
+        self._write_examples(predictor, chosen_on)
+        self._tell("measuring")
+        model = self._measure(test, outputs)
+        rivals = self._measure_rivals(model, outputs)
+        figures = (*self.evaluator.figures(self.folder, test, outputs), *self._explain(predictor, test, outputs))
+        # Last: it may set another number of threads for all of torch.
+        latencies_B = self._time(predictor)
+        measures = model.measures | measure_latency(latencies_B, self.bootstrap)
+        self._note_undefined(measures)
+        return Evaluation(
+            metrics={"validation": self._measure(validation, chosen_on).measures, "test": measures},
+            baseline_name=self.evaluator.baseline_name,
+            baseline=rivals.baseline.measures,
+            prior=rivals.prior.measures,
+            champion_version=self.job.champion.version if self.job.champion else None,
+            champion=rivals.duel.theirs.measures if rivals.duel else {},
+            slices=tuple(self._measure_slices(test, outputs)),
+            latency=describe_latency(latencies_B, self.job.threads),
+            runtimes=runtimes,
+            abstention=self.evaluator.measure_abstention(self.folder, test, outputs),
+            gates=tuple(self._judge(Measured(measures, model.samples), rivals)),
+            figures=figures,
+            notes=tuple(self.notes),
+        )
+
+    def _tell(self, message: str) -> None:
+        self.on_progress(self.num_told, NUM_STAGES + (self.job.champion is not None), message)
+        self.num_told += 1
+
+    def _export(self) -> tuple[RuntimeCandidate, ...]:
+        export = self.kind.load_export_function()
+        if export is None:
+            return ()
+        self._tell("exporting and choosing the fastest runtime")
+        job = ExportJob(
+            self.spec,
+            self.folder,
+            self.job.dataset_dir,
+            self.rows["validation"],
+            threads=self.job.threads,
+            batch_threads=self.job.batch_threads,
+        )
+        return export(job)
+
+    def _measure(self, rows: pa.Table, outputs: Sequence[Output]) -> Measured:
+        return measure(self.evaluator.score(rows, outputs), self.bootstrap)
+
+    def _measure_rivals(self, model: Measured, outputs: Sequence[Output]) -> _Rivals:
+        train, test = self.rows["train"], self.rows["test"]
+        duel = None if self.job.champion is None else self._fight(self.job.champion, outputs)
+        return _Rivals(
+            prior=self._measure(test, self.evaluator.answer_prior(train, test)),
+            baseline=self._measure_baseline(model),
+            duel=duel,
+        )
+
+    def _fight(self, champion: Champion, outputs: Sequence[Output]) -> _Duel:
+        """Return how the model and the champion do on the rows that are new to both."""
+        self._tell(f"answering the same rows with the champion, version {champion.version}")
+        test = self.rows["test"]
+        common = find_common_rows(champion, self.spec, self.job.dataset_dir, test)
+        if common.problem:
+            self.notes.append(f"Not compared with version {champion.version}, which serves: {common.problem}.")
+            return _Duel(champion, 0, common.problem, Measured({}, {}), Measured({}, {}))
+        num_left_out = test.num_rows - len(common.places)
+        if num_left_out:
+            self.notes.append(
+                f"Version {champion.version}, which serves, was trained on {num_left_out:,} of the {test.num_rows:,} "
+                f"test rows. The two models are compared on the other {len(common.places):,}."
+            )
+        rows = test.take(pa.array(common.places)) if num_left_out else test
+        predictor = self.kind.load_predictor(champion.bundle_dir, threads=self.job.batch_threads)
+        theirs = self._measure(rows, answer(predictor, rows))
+        ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
+        return _Duel(champion, rows.num_rows, "", ours, theirs)
+
+    def _measure_baseline(self, model: Measured) -> Measured:
+        """Return the measured baseline; the model's own figures when the two are one, whatever rounding makes of it."""
+        if self.evaluator.is_baseline(self.folder):
+            self._tell("leaving the baseline out: the model is the same")
+            self.notes.append(
+                f"The model is the cheap baseline ({self.evaluator.baseline_name}) itself: no comparison."
+            )
+            return model
+        self._tell(f"training the baseline: {self.evaluator.baseline_name}")
+        return self._measure(self.rows["test"], self.evaluator.answer_baseline(self.rows["train"], self.rows["test"]))
+
+    def _time(self, predictor: Predictor) -> NDArray[np.float64]:
+        self._tell("timing single predictions")
+        if self.job.threads != self.job.batch_threads:
+            predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
+        inputs = make_inputs(predictor, self.rows["test"].slice(0, MAX_TIMED_ROWS))
+        return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
+
+    def _measure_slices(self, rows: pa.Table, outputs: Sequence[Output]) -> Iterator[SliceResult]:
+        for name, values in self.evaluator.slices(rows).items():
+            counts = Counter(values)
+            if len(counts) > MAX_SLICES:
+                self.notes.append(f"Of the {len(counts)} values of {name} the {MAX_SLICES} commonest are measured.")
+            for value, _ in counts.most_common(MAX_SLICES):
+                index = [number for number, found in enumerate(values) if found == value]
+                measures = self._measure(rows.take(index), [outputs[number] for number in index]).measures
+                # One slice's metric per label is more figures than anybody reads.
+                overall = {metric: found for metric, found in measures.items() if "[" not in metric}
+                yield SliceResult(slice=name, value=value, metrics=overall)
+
+    def _judge(self, model: Measured, rivals: _Rivals) -> Iterator[GateResult]:
+        wanted = self.spec.evaluate
+        for metric, rule in wanted.gates.items():
+            yield judge_rule(metric, rule, model.measures)
+        if wanted.beat_prior:
+            metric = self.evaluator.prior_metric
+            yield judge_prior(metric, self._better(metric), *self._compare(model, rivals.prior, metric))
+        if wanted.beat_baseline:
+            yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, self.evaluator.baseline_name)
+        if wanted.beat_champion and rivals.duel:
+            yield self._judge_duel(rivals.duel, wanted.beat_champion, model.measures.get(wanted.beat_champion.metric))
+
+    def _judge_duel(self, duel: _Duel, wanted: ChampionComparison, value: Measure | None) -> GateResult:
+        rival = duel.champion.name
+        if duel.problem:
+            must = wanted.when_unknown == "refuse"
+            return judge_incomparable(wanted.metric, value, rival=rival, problem=duel.problem, must_compare=must)
+        judged = self._judge_rival(duel.ours, duel.theirs, wanted, rival)
+        if duel.num_rows == self.rows["test"].num_rows:
+            return judged
+        return judged.model_copy(update={"rule": f"{judged.rule} on the {duel.num_rows:,} rows new to both"})
+
+    def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: str) -> GateResult:
+        value, difference = self._compare(model, other, wanted.metric)
+        better = self._better(wanted.metric)
+        return judge_rival(wanted.metric, better, value, difference, rival=rival, tolerance=wanted.tolerance)
+
+    def _compare(self, model: Measured, other: Measured, metric: str) -> tuple[Measure | None, Measure | None]:
+        return model.measures.get(metric), paired_difference(model, other, metric, self.bootstrap)
+
+    def _better(self, metric: str) -> Better:
+        return self.kind.find_direction(metric) or "max"
+
+    def _explain(self, predictor: Predictor, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+        chosen = rows.take(pa.array(self.evaluator.choose_explained(rows, outputs), pa.int64()))
+        explained = explain_in_time(predictor, chosen)
+        if len(explained) < chosen.num_rows:
+            self.notes.append(
+                f"{len(explained)} of {chosen.num_rows} chosen answers are explained: the rest would take longer "
+                f"than {MAX_EXPLAIN_S:g} s."
+            )
+        return self.evaluator.draw_explanations(chosen.slice(0, len(explained)), explained)
+
+    def _note_undefined(self, measures: Mapping[str, Measure]) -> None:
+        for name in self.kind.metrics:
+            if "[" not in name and name not in measures:
+                reason = self.kind.undefined.get(name, "these test rows give it no meaning")
+                self.notes.append(f"{name}: undefined, as {reason}.")
+
+    def _write_baseline(self, predictor: Predictor) -> None:
+        rows = [predictor.parse(raw) for raw in make_inputs(predictor, self.rows["validation"])]
+        write_baseline(self.folder, [predictor.describe(row) for row in rows])
+
+    def _write_examples(self, predictor: Predictor, outputs: Sequence[Output]) -> None:
+        rows = self.rows["validation"]
+        chosen = self.evaluator.choose_examples(rows, outputs)
+        inputs = make_inputs(predictor, rows.take(chosen))
+        examples = Examples(
+            tuple(
+                Example(input=raw, expected=dict(outputs[number]), tolerance=EXAMPLE_TOLERANCE)
+                for raw, number in zip(inputs, chosen, strict=True)
+            )
+        )
+        write_text(self.folder / EXAMPLES_NAME, examples.model_dump_json(indent=2) + "\n")
+
+
+def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:
+    """Return the predictor's outputs for example rows, which go the whole way of a request."""
+    outputs: list[Output] = []
+    for start in range(0, rows.num_rows, ANSWER_ROWS):
+        inputs = make_inputs(predictor, rows.slice(start, ANSWER_ROWS))
+        outputs += predictor.predict([predictor.parse(raw) for raw in inputs])
+    return outputs
+
+
+def explain_in_time(predictor: Predictor, rows: pa.Table) -> list[Output]:
+    """Return the explained answers to the first rows: as many as ``MAX_EXPLAIN_S`` allows, at least one."""
+    explained: list[Output] = []
+    deadline_s = time.monotonic() + MAX_EXPLAIN_S
+    for raw in make_inputs(predictor, rows):
+        if explained and time.monotonic() > deadline_s:
+            break
+        explained += predictor.explain([predictor.parse(raw)])
+    return explained
+
+
+def make_inputs(predictor: Predictor, rows: pa.Table) -> list[dict[str, Any]]:
+    """Return raw request inputs that say what example rows say."""
+    names = [name for name in predictor.input_schema.model_fields if name in rows.column_names]
+    inputs: list[dict[str, Any]] = rows.select(names).to_pylist()
+    return inputs

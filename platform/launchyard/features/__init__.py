@@ -1,0 +1,1 @@
+"""Feature sets as plain models: their rows, and publishing them."""

@@ -1,0 +1,1 @@
+"""From an interaction log to training rows, held-out users and features."""

@@ -1,0 +1,1 @@
+"""Measures of a recommender, and what the report shows of it."""

@@ -1,0 +1,1 @@
+"""A trained recommender as serving loads it."""

@@ -1,0 +1,1 @@
+"""Training of a recommender, and the files that serve it."""

@@ -1,0 +1,1 @@
+"""Who a row is about without saying so, and forgetting them."""

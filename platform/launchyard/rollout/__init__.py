@@ -1,0 +1,1 @@
+"""What serves a product: pure rules, and the one place that applies them."""

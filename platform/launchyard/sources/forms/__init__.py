@@ -1,0 +1,1 @@
+"""From files to tables, whatever form they are written in."""

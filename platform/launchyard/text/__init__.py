@@ -1,0 +1,1 @@
+"""What kinds of texts share: cleaning, base models, the graphs that serve them."""

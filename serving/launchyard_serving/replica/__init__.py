@@ -1,0 +1,1 @@
+"""What one replica holds: its model, its queues, the champion that it follows."""

@@ -1,0 +1,62 @@
+"""What one replica of a product runs, put together; knows nothing of Ray."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+from starlette.applications import Starlette
+
+from launchyard.bundle.manifest import parse_file
+from launchyard.bundle.store import BundleStore
+from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest
+from launchyard.errors import BundleError
+from launchyard.privacy.pseudonyms import IdentitySigner
+from launchyard.records.records import Records
+from launchyard.records.tables import SERVING_WAIT_S
+from launchyard.rollout.rules import Release
+from launchyard.settings import Settings
+from launchyard_serving.ingress import ProductEndpoint
+from launchyard_serving.replica.follow import Follower
+from launchyard_serving.replica.logs import make_logs_printable
+from launchyard_serving.replica.model import ModelLoader
+
+LABELS_TO_KEEP = 64
+"""Versions whose labels are in memory, for feedback on answers of versions that serve no longer."""
+
+
+def build_replica(settings: Settings, product: str, *, threads: int) -> Starlette:
+    """Return the ASGI application of ``product``, which follows its rollout record while it runs.
+
+    Args:
+        settings: Where records and bundles are.
+        product: The product, whose routes are relative to where the application is mounted.
+        threads: CPU threads that one forward pass computes on.
+    """
+    make_logs_printable()
+    records = Records(settings, wait_s=SERVING_WAIT_S)
+    store = BundleStore(settings)
+    loader = ModelLoader(
+        settings=settings,
+        store=store,
+        prediction_executor=ThreadPoolExecutor(1, "predict"),
+        explanation_executor=ThreadPoolExecutor(1, "explain"),
+        threads=threads,
+    )
+
+    def find_champion() -> Release | None:
+        rollout = records.find_rollout(product)
+        return rollout.champion if rollout else None
+
+    @lru_cache(LABELS_TO_KEEP)
+    def find_labels(version: int) -> tuple[str, ...]:
+        """Return the labels of a version; none, so that any will do, when its bundle is gone."""
+        folder = store.find_path(records.get_version(product, version).bundle_uri)
+        try:
+            return parse_file(folder, MANIFEST_NAME, DatasetManifest).labels
+        except BundleError:
+            return ()
+
+    follower = Follower(find_champion, loader.load)
+    signer = IdentitySigner(records.get_signing_key(), namespace=settings.namespace, product=product)
+    return ProductEndpoint(product, follower, signer, records, find_labels).build_app()

@@ -1,0 +1,1 @@
+"""``launchyard serve`` on this machine."""
