@@ -62,23 +62,23 @@ class Kind:
 
     def load_recipe(self, spec: Product) -> Recipe:
         """Return the kind's recipe for ``spec``."""
-        return cast(type[Recipe], load_part(self.recipe))(spec)
+        return cast("type[Recipe]", load_part(self.recipe))(spec)
 
     def load_evaluator(self, spec: Product, dataset_dir: Path) -> Evaluator:
         """Return the kind's evaluator for ``spec`` on a prepared data set."""
-        return cast(type[Evaluator], load_part(self.evaluator))(spec, dataset_dir)
+        return cast("type[Evaluator]", load_part(self.evaluator))(spec, dataset_dir)
 
     def load_train_function(self) -> TrainFunction | None:
         """Return the function that each training worker runs; None for a kind that does not train."""
-        return None if self.train is None else cast(TrainFunction, load_part(self.train))
+        return None if self.train is None else cast("TrainFunction", load_part(self.train))
 
     def load_export_function(self) -> ExportFunction | None:
         """Return the function that ends training; None for a kind whose training writes the served files."""
-        return None if self.export is None else cast(ExportFunction, load_part(self.export))
+        return None if self.export is None else cast("ExportFunction", load_part(self.export))
 
     def load_prepare_function(self) -> PrepareFunction | None:
         """Return the kind's own preparation; None for a kind whose rows are prepared one by one."""
-        return None if self.prepare is None else cast(PrepareFunction, load_part(self.prepare))
+        return None if self.prepare is None else cast("PrepareFunction", load_part(self.prepare))
 
     def load_identify_function(self) -> Callable[[pa.Table], RowNames] | None:
         """Return the function that names rows of a split; None for a kind whose rows are their content."""
@@ -92,11 +92,11 @@ class Kind:
         """Return what the bundle's predictor reads beside it while it serves; None for a kind that reads nothing."""
         if self.serving_state is None:
             return None
-        return cast(type[ServingState], load_part(self.serving_state)).open(settings, spec, bundle_dir)
+        return cast("type[ServingState]", load_part(self.serving_state)).open(settings, spec, bundle_dir)
 
     def load_predictor(self, bundle_dir: Path, *, threads: int) -> Predictor:
         """Return the predictor of the bundle at ``bundle_dir``."""
-        return cast(type[Predictor], load_part(self.predictor)).load(bundle_dir, threads=threads)
+        return cast("type[Predictor]", load_part(self.predictor)).load(bundle_dir, threads=threads)
 
 
 def load_part(path: str) -> Any:
