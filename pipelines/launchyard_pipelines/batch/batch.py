@@ -30,9 +30,9 @@ from launchyard.records.events import EventLog
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard.sources import fetch
 from launchyard.sources.fetch.request import describe_nearest
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import fetch
 from launchyard.sources.uri import show_uri
 from launchyard.spec.blocks import Product, RowData
 from launchyard.threads import count_cores, share_threads

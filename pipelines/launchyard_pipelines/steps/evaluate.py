@@ -20,7 +20,7 @@ from launchyard.evaluation.training_rows import TrainingRows
 from launchyard.records.records import opening_records
 from launchyard.report import Lineage, ReportInputs, write_report
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
 from launchyard.threads import count_serving_threads, share_threads

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.fetch.request import Progress
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 from launchyard.training.context import TrainJob, TrainProgress

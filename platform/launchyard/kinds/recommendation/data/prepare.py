@@ -44,8 +44,8 @@ from launchyard.kinds.recommendation.train.vectors import compute_item_vectors
 from launchyard.privacy.pseudonyms import list_pseudonyms, pseudonymise
 from launchyard.records.events import EventLog
 from launchyard.records.records import opening_records
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import Fetched, fetch
 
 WITHOUT_TIMES = (
     "Where the order of the rows is all there is, add a column of their numbers and let it be the time: see 'If your "
