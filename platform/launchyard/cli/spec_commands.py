@@ -15,7 +15,9 @@ from launchyard.errors import SpecError
 INIT_EPILOG = """
 Examples:
 
-  launchyard init text-classification my-product
+  launchyard kinds
+
+  launchyard init KIND my-product
 
 The folder then holds product.yaml, which works as it is, and product.schema.json for your editor.
 """

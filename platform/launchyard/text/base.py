@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from launchyard.errors import TrainError
-from launchyard.kinds.text_classification.spec import Lora, TextModel
+from launchyard.text.spec import Lora, TextModel
 
 DROPOUT_KEYS = (
     "hidden_dropout_prob",
