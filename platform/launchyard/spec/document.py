@@ -139,7 +139,7 @@ def locate_spec(path: Path) -> Path:
         raise SpecError(f"{err}.") from err
     if not found.is_file():
         raise SpecError(
-            f"{found}: no such file. Write one with: launchyard init KIND my-product. 'launchyard kinds' lists the kinds."
+            f"{found}: no such file. Write one with: launchyard init KIND my-product. 'launchyard kinds' lists them."
         )
     return found
 
@@ -161,7 +161,7 @@ def read_document(path: Path) -> dict[str, Any]:
     value = parse_json(text, place) if path.suffix == ".json" or _is_json(text) else parse_yaml(text, place)
     if value is None:
         raise SpecError(
-            f"{place}: is empty. Write a spec with: launchyard init KIND my-product. 'launchyard kinds' lists the kinds."
+            f"{place}: is empty. Write a spec with: launchyard init KIND my-product. 'launchyard kinds' lists them."
         )
     if not isinstance(value, dict):
         raise SpecError(f"{place}: must be a mapping of keys such as 'api: launchyard/v1', got {type(value).__name__}.")
