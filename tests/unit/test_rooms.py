@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from runpy import run_path
 
 import grimp
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import launchyard
 import launchyard_pipelines
 import launchyard_serving
+from doc_blocks import ROOT
 
 PACKAGES = (launchyard, launchyard_pipelines, launchyard_serving)
 ROOTS = [Path(package.__path__[0]) for package in PACKAGES]
@@ -26,6 +28,12 @@ def test_a_folder_has_few_modules(folder: Path) -> None:
     modules = sorted(path.name for path in folder.glob("*.py"))
 
     assert len(modules) <= (14 if folder == ROOTS[0] else 16), f"{folder.name}: {modules}. Group what belongs together"
+
+
+def test_the_map_of_the_source_is_up_to_date() -> None:
+    render_map = run_path(str(ROOT / "docs" / "write_map.py"))["render_map"]
+
+    assert (ROOT / "docs" / "map.md").read_text(encoding="utf-8") == render_map(), "run: make docs"
 
 
 def test_no_module_imports_itself_by_way_of_others_not_even_for_types() -> None:
