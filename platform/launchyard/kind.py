@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from launchyard.settings import Settings
     from launchyard.spec.blocks import Product
 
-LINK = re.compile(r"\[([^\]\n]+)\]\([^)\n]+\)")
+LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+\)")
 """A link in Markdown; its text is the group."""
 
 
