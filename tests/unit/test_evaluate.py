@@ -140,9 +140,9 @@ def test_figures_hold_the_confusion_matrix_and_the_rows_to_look_at(evaluation: E
         "explanations",
     }
     confusion, worst = figures["confusion"], figures["worst"]
-    assert confusion.type == "heatmap"
+    assert confusion.type == "confusion_matrix"
     assert worst.type == "table"
-    assert sum(map(sum, confusion.values)) == 120
+    assert sum(map(sum, confusion.counts)) == 120
     assert worst.rows
     assert all(row[1] != row[2] for row in worst.rows)
 
