@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from launchyard.contract.training import ExportFunction, TrainFunction
     from launchyard.features.sets import FeatureSet
     from launchyard.settings import Settings
+
+LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+\)")
+"""A link in Markdown; its text is the group."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,14 @@ class Kind:
 
     @property
     def folder(self) -> Path:
-        """Folder of the kind's own files: ``example.yaml``, ``page.html`` and ``texts.yaml``."""
+        """Folder of the kind's own files: ``example.yaml``, ``page.html``, ``guide.md`` and ``texts.yaml``."""
         module = importlib.import_module(self.spec.__module__)
         return Path(cast(str, module.__file__)).parent
+
+    def read_guide(self) -> str | None:
+        """Return how to use the kind, in Markdown for a terminal, where links lead nowhere; None when nothing says."""
+        path = self.folder / "guide.md"
+        return LINK.sub(r"\1", path.read_text(encoding="utf-8")).rstrip("\n") if path.is_file() else None
 
     def load_recipe(self, spec: Product) -> Recipe:
         """Return the kind's recipe for ``spec``."""
