@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from launchyard.contract.evaluation import Better, CompareFunction, Evaluator, Metric
+    from launchyard.contract.feedback import FeedbackRules
     from launchyard.contract.predictor import Predictor, ServingState
     from launchyard.contract.rows import PrepareFunction, Recipe, RowNames
     from launchyard.contract.training import ExportFunction, TrainFunction
@@ -42,6 +43,8 @@ class Kind:
     """The metric that stands for all others: the report leads with it, comparisons and searches go by it."""
     compare: str = "launchyard.bundle.self_test:find_difference"
     """Function that compares an answer with the one that the self-test expects."""
+    feedback: str = "launchyard.bundle.feedback:LabelFeedback"
+    """What may be said about an answer."""
     example_input: str = "your text"
     """An input to try, as one writes it after ``launchyard predict PRODUCT``."""
     export: str | None = None
@@ -98,6 +101,10 @@ class Kind:
     def load_compare_function(self) -> CompareFunction:
         """Return the function by which the self-test compares two answers."""
         return cast("CompareFunction", load_part(self.compare))
+
+    def load_feedback_rules(self, bundle_dir: Path) -> FeedbackRules:
+        """Return what may be said about the answers of the version whose bundle this is."""
+        return cast("type[FeedbackRules]", load_part(self.feedback)).load(bundle_dir)
 
     def load_train_function(self) -> TrainFunction | None:
         """Return the function that each training worker runs; None for a kind that does not train."""

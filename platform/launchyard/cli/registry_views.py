@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -170,7 +171,7 @@ def _tabulate_decisions(decisions: Sequence[Decision]) -> Table:
 
 
 def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
-    columns = (Column("answered", no_wrap=True), "version", "label", "rating", "comment", "answer")
+    columns = (Column("answered", no_wrap=True), "version", "label", "rating", "comment", "correction", "answer")
     table = Table(*columns, title="Feedback", title_justify="left", box=SIMPLE)
     for feedback in said:
         table.add_row(
@@ -179,9 +180,14 @@ def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
             None if feedback.label is None else make_printable(feedback.label, keep_lines=False),
             None if feedback.rating is None else f"{feedback.rating:g}",
             None if feedback.comment is None else make_printable(feedback.comment, keep_lines=False),
+            None if feedback.correction is None else make_printable(_show_json(feedback.correction), keep_lines=False),
             feedback.output_id,
         )
     return table
+
+
+def _show_json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _format_time(time: datetime) -> str:

@@ -123,6 +123,12 @@ class Evaluator(Protocol):
 class CompareFunction(Protocol):
     """How the self-test compares what a model answers here with what it answered where it was measured."""
 
-    def __call__(self, expected: Any, given: Any, tolerance: float) -> str | None:
-        """Return in words where two answers to one example differ by more than they may, or None."""
+    def __call__(self, expected: Any, given: Any, tolerance: float, /) -> str | None:
+        """Return in words where two answers to one example differ by more than they may, or None.
+
+        Args:
+            expected: The answer as JSON, from when the bundle was made.
+            given: The answer of this machine.
+            tolerance: How far a number may lie off.
+        """
         ...

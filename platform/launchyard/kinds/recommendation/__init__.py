@@ -31,4 +31,5 @@ KIND = Kind(
     export="launchyard.kinds.recommendation.train.export:export_recommender",
     metrics=METRICS,
     headline="ndcg@10",
+    feedback="launchyard.kinds.recommendation.predict.feedback:ItemFeedback",
 )
