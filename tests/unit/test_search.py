@@ -10,6 +10,7 @@ import pytest
 
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation.results import TrialResult
+from launchyard.kinds.text_classification import KIND
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Product
 from launchyard.spec.uris import locate_uris, map_uris
@@ -20,6 +21,7 @@ from launchyard.training.search import (
     count_longest_epochs,
     list_bases,
     make_record,
+    spell_out,
     takes_integers,
 )
 
@@ -103,7 +105,7 @@ def test_a_trial_may_take_all_the_epochs_that_it_was_given(parameters: dict[str,
 
 def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: Product, tmp_path: Path) -> None:
     assert spec.tune is not None
-    record = make_record(spec.tune, [trial(1, 0.8), trial(2, 0.9)])
+    record = make_record(spell_out(spec.tune, KIND), [trial(1, 0.8), trial(2, 0.9)])
     (tmp_path / "tune.json").write_text(record.model_dump_json())
 
     trained = apply_best(spec, tmp_path / "tune.json")
@@ -116,7 +118,7 @@ def test_a_completed_trial_wins_over_a_better_one_that_was_stopped(spec: Product
     assert spec.tune is not None
     trials = [trial(1, 0.95, "stopped"), trial(2, 0.8), trial(3, 0.9), trial(4, None, "failed")]
 
-    record = make_record(spec.tune, trials)
+    record = make_record(spell_out(spec.tune, KIND), trials)
 
     assert (record.best, record.best_metric, len(record.trials)) == ({"train.learning_rate": 3 / 1e5}, 0.9, 4)
 

@@ -28,7 +28,7 @@ from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, takes_integers
+from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, spell_out, takes_integers
 from launchyard_pipelines.local.ray import local_ray
 from launchyard_pipelines.ray_train.fit import check_gpus
 
@@ -159,14 +159,14 @@ def search(
 
 
 def require_tune(spec: Product) -> Tune:
-    """Return the spec's search.
+    """Return the spec's search, its metric and direction spelled out.
 
     Raises:
         RunError: it has none.
     """
     if spec.tune is None:
         raise RunError(f"{spec.product}: the spec has no tune block, so there is nothing to search.")
-    return spec.tune
+    return spell_out(spec.tune, get_kind(spec.kind))
 
 
 def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, threads: int) -> tune.Tuner:

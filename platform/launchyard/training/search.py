@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation.results import TrialResult, TuneRecord
+from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Choice, Product, Range, Tune
 from launchyard.spec.keys import join_path
@@ -84,6 +85,13 @@ def takes_integers(spec: Product, key: str) -> bool:
     except ValidationError as err:
         return any(found["type"] == "int_from_float" for found in err.errors())
     return False
+
+
+def spell_out(tune: Tune, kind: Kind) -> Tune:
+    """Return a search that names the metric it goes by, and whether more or less of it is better."""
+    metric = kind.resolve_metric(tune.metric)
+    mode = (kind.find_direction(metric) or "max") if tune.mode == "auto" else tune.mode
+    return tune.model_copy(update={"metric": metric, "mode": mode})
 
 
 def choose_best(tune: Tune, trials: Iterable[TrialResult]) -> TrialResult:
