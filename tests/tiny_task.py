@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain
 from launchyard.testing import LocalContext
 from launchyard.training.loop import TrainingLoop
 
@@ -61,8 +61,8 @@ class TinyTask:
         }
 
 
-def train_worker(folder: Path, rank: int, world_size: int, train: Train) -> TrainingLoop:
-    """Train in this process as one of ``world_size`` workers that meet in ``folder``."""
+def train_worker(folder: Path, rank: int, world_size: int, train: GradientTrain) -> TrainingLoop:
+    """GradientTrain in this process as one of ``world_size`` workers that meet in ``folder``."""
     if world_size > 1:
         dist.init_process_group(
             "gloo",
@@ -80,7 +80,7 @@ def train_worker(folder: Path, rank: int, world_size: int, train: Train) -> Trai
 
 if __name__ == "__main__":
     folder, rank, world_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    loop = train_worker(folder, rank, world_size, Train.model_validate_json(sys.argv[4]))
+    loop = train_worker(folder, rank, world_size, GradientTrain.model_validate_json(sys.argv[4]))
     assert isinstance(loop.task, TinyTask)
     torch.save(
         {

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import tiny_task
 from launchyard.errors import TrainError
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain
 from launchyard.testing import LocalContext
 from launchyard.training.loop import TrainingLoop
 from launchyard.training.precision import choose_precision
@@ -26,13 +26,13 @@ from tiny_task import TinyTask, train_worker
 Weights = Mapping[str, torch.Tensor]
 
 
-def make_train(**values: Any) -> Train:
-    return Train.model_validate(
+def make_train(**values: Any) -> GradientTrain:
+    return GradientTrain.model_validate(
         {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "precision": "fp32", "early_stopping": None} | values
     )
 
 
-def run(folder: Path, train: Train, task: TinyTask | None = None, **context: Any) -> TrainingLoop:
+def run(folder: Path, train: GradientTrain, task: TinyTask | None = None, **context: Any) -> TrainingLoop:
     folder.mkdir(exist_ok=True, parents=True)
     loop = TrainingLoop(LocalContext(folder, **context), train, task or TinyTask())
     loop.run(folder / "events")

@@ -25,9 +25,10 @@ from ray.tune.search.optuna import OptunaSearch
 from launchyard.errors import RunError, SpecError
 from launchyard.evaluation.results import TrialResult, TuneRecord
 from launchyard.kinds import get_kind
-from launchyard.spec.blocks import Choice, Product, Range, Tune
+from launchyard.spec.blocks import Choice, Product, Range, Tune, find_gradient_train, find_tune
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
+from launchyard.training.fit import LocalFit, fit_model
 from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, takes_integers
 from launchyard_pipelines.local.ray import local_ray
 from launchyard_pipelines.ray_train.fit import check_gpus
@@ -164,9 +165,10 @@ def require_tune(spec: Product) -> Tune:
     Raises:
         RunError: it has none.
     """
-    if spec.tune is None:
+    settings = find_tune(spec)
+    if settings is None:
         raise RunError(f"{spec.product}: the spec has no tune block, so there is nothing to search.")
-    return spec.tune
+    return settings
 
 
 def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, threads: int) -> tune.Tuner:
@@ -209,22 +211,33 @@ def make_scheduler(settings: Tune, epochs: int) -> ASHAScheduler:
 def _run_trial(config: dict[str, Value], job: TrainJob, bases: dict[str, Path], threads: int) -> None:
     """Train one trial from the start to where the search ends it."""
     spec = apply_trial(job.spec, config)
-    train = get_kind(spec.kind).load_train_function()
-    if train is None:
-        raise RunError(f"{spec.kind}: this kind does not train, so it has nothing to tune.")
+    gradients = find_gradient_train(spec)
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         context = TrialContext(
             settings=require_tune(job.spec),
             threads=threads,
             device="cuda:0" if ray.get_gpu_ids() else "cpu",
             scratch_dir=Path(folder),
-            epochs=spec.train.epochs,
-            evaluations_per_epoch=spec.train.evaluations_per_epoch,
+            # A fit is done, and measured, at once.
+            epochs=gradients.epochs if gradients else 1,
+            evaluations_per_epoch=gradients.evaluations_per_epoch if gradients else 1,
         )
         base_uri = spec.model.base_uri
         base_dir = None if base_uri is None else bases[base_uri]
-        train(context, replace(job, spec=spec, base_dir=base_dir, output_dir=Path(folder) / "output"))
+        _train_trial(context, replace(job, spec=spec, base_dir=base_dir, output_dir=Path(folder) / "output"))
         context.tell(finished=True)
+
+
+def _train_trial(context: TrialContext, job: TrainJob) -> None:
+    """Train in the way that the trial's spec says."""
+    if job.spec.trains_by == "fit":
+        record = fit_model(LocalFit(context.device, context.threads), job)
+        context.keep({**record.validation, "step": 1, "best_step": 1})
+        return
+    train = get_kind(job.spec.kind).load_train_function()
+    if train is None:
+        raise RunError(f"{job.spec.kind}: this kind has no training by gradients, so it has nothing to tune.")
+    train(context, job)
 
 
 def _make_domain(spec: Product, key: str) -> Any:

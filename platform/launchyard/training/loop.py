@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from launchyard.errors import TrainError
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain
 from launchyard.training.batches import (
     order_batches,
     pack_by_length,
@@ -50,7 +50,7 @@ STEPS_PER_SYNC_CUDA = 10
 class TrainingLoop:
     """One worker's training of one task; after :meth:`run` the task's model holds the best weights."""
 
-    def __init__(self, context: TrainContext, train: Train, task: Task) -> None:
+    def __init__(self, context: TrainContext, train: GradientTrain, task: Task) -> None:
         """Set up optimizer and data parallelism, and take up the newest checkpoint if there is one."""
         torch.set_num_threads(context.threads)
         self.context = context

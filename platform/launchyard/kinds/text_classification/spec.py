@@ -15,12 +15,12 @@ from launchyard.spec.blocks import (
     Block,
     ClassSources,
     Evaluate,
+    GradientTrain,
     Ineffective,
     PretrainedModel,
-    Product,
     RowData,
     Serve,
-    Train,
+    TrainedProduct,
     Unit,
     is_set,
 )
@@ -99,7 +99,7 @@ class TextModel(PretrainedModel):
     lora: Lora | None = Field(None, description="Train low-rank adapters instead of all weights.")
 
 
-class TextTrain(Train):
+class TextTrain(GradientTrain):
     """Optimisation and what is specific to single-label classification."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")
@@ -129,7 +129,7 @@ OWN_COLUMNS = ("text", "label", "row_id")
 """Columns that every example has, whatever the source calls them."""
 
 
-class TextClassification(Product):
+class TextClassification(TrainedProduct):
     """A text classification product."""
 
     kind: Literal["text-classification"] = Field(description="What sort of product it is.")

@@ -20,7 +20,6 @@ from torch.nn.functional import cross_entropy
 from launchyard.data.manifest import load_manifest, read_split
 from launchyard.errors import TrainError
 from launchyard.evaluation.metrics.classification import ClassificationScores
-from launchyard.files.atomic import write_text
 from launchyard.kinds.text_classification.checks import (
     check_classifier,
     check_labels,
@@ -32,9 +31,8 @@ from launchyard.text.base import add_lora, load_classifier, save_classifier
 from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from launchyard.training.context import TrainContext, TrainJob
 from launchyard.training.loop import TrainingLoop
-from launchyard.training.record import ModelFacts, count_parameters, describe_training
+from launchyard.training.record import ModelFacts, count_parameters, describe_training, write_record
 
-RECORD_NAME = "training.json"
 LOG_FOLDER = "tensorboard"
 LENGTH_MULTIPLE = 4
 """Rows are padded to such lengths: a matrix product of a shape that was not met before has to be set up first."""
@@ -157,8 +155,7 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
         merged = model if spec.model.lora is None else model.merge_and_unload()
         save_classifier(merged, classifier.tokenizer, job.output_dir / "model")
         preprocessor.save(job.output_dir)
-        # Last: where the record is, everything else is too.
-        write_text(job.output_dir / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+        write_record(job.output_dir, record)
 
 
 def weigh_classes(train: TextTrain, labels_R: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.float32]:
