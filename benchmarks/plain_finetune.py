@@ -23,7 +23,7 @@ from launchyard.data.prepare import prepare_dataset
 from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings, set_process_defaults
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.spec.blocks import PretrainedModel
 from launchyard.spec.load import load_spec
 from launchyard.testing import LocalContext

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from launchyard.features.sets import FeatureSet
     from launchyard.settings import Settings
     from launchyard.spec.blocks import Product
+
+LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+\)")
+"""A link in Markdown; its text is the group."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,14 @@ class Kind:
 
     @property
     def folder(self) -> Path:
-        """Folder of the kind's own files: ``example.yaml`` and ``page.html``."""
+        """Folder of the kind's own files: ``example.yaml``, ``page.html`` and ``guide.md``."""
         module = importlib.import_module(self.spec.__module__)
         return Path(cast(str, module.__file__)).parent
+
+    def read_guide(self) -> str | None:
+        """Return how to use the kind, in Markdown for a terminal, where links lead nowhere; None when nothing says."""
+        path = self.folder / "guide.md"
+        return LINK.sub(r"\1", path.read_text(encoding="utf-8")).rstrip("\n") if path.is_file() else None
 
     def load_recipe(self, spec: Product) -> Recipe:
         """Return the kind's recipe for ``spec``."""

@@ -13,7 +13,7 @@ from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 from tiny_candidate import make_spec

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from launchyard.bundle.manifest import open_bundle
 from launchyard.bundle.self_test import self_test
@@ -309,7 +310,6 @@ def read_only_the_beginning(candidate_dir: Path, *, max_length: int) -> None:
 
 def forget(candidate_dir: Path) -> None:
     """Replace the trained head by one that answers the same to every text."""
-    from safetensors.numpy import load_file, save_file
 
     path = candidate_dir / "model/model.safetensors"
     weights = load_file(path)

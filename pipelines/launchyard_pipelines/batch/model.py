@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from launchyard.errors import RequestError
 from launchyard.isolation import RowFault, compute_each
 from launchyard.kinds import get_kind
 from launchyard.privacy.pseudonyms import FORMER_USERS, USER, list_pseudonyms
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -75,7 +75,7 @@ class BatchModel:
         self._task = task
         folder, manifest = BundleStore(task.settings).open(task.release.bundle_uri)
         kind = get_kind(manifest.kind)
-        with closing(Records(task.settings)) as records:
+        with opening_records(task.settings) as records:
             self._key = records.get_signing_key()
         # First, because its threads begin to read what many rows need while the model is loaded.
         self._resources = kind.load_serving_state(task.settings, _allow_time(read_spec(folder)), folder)

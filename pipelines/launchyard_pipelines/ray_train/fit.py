@@ -23,11 +23,11 @@ from launchyard import errors
 from launchyard.errors import LaunchyardError, TrainError
 from launchyard.evaluation.results import TRAINING_NAME, GradientRecord
 from launchyard.files.atomic import write_text
+from launchyard.files.full_disk import is_disk_full
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Resource
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard_pipelines.full_disk import is_disk_full
 from launchyard_pipelines.local.ray import local_ray
 
 RUN_NAME = "run"

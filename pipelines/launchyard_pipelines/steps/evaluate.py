@@ -17,7 +17,7 @@ from launchyard.evaluation.figures import HeatmapFigure
 from launchyard.evaluation.results import TUNE_NAME, Evaluation, TuneRecord
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.evaluation.training_rows import TrainingRows
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.report import Lineage, ReportInputs, write_report
 from launchyard.settings import Settings, load_settings
 from launchyard.spec.blocks import Product
@@ -115,7 +115,8 @@ def evaluate(
 
 def find_champion(settings: Settings, product: str) -> Champion | None:
     """Return the version that serves now, with its verified bundle; None before the first release."""
-    rollout = Records(settings).find_rollout(product)
+    with opening_records(settings) as records:
+        rollout = records.find_rollout(product)
     if rollout is None or rollout.champion is None:
         return None
     bundle_dir, manifest = BundleStore(settings).open(rollout.champion.bundle_uri)

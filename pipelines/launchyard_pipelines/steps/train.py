@@ -9,8 +9,8 @@ from pathlib import Path
 
 from launchyard.evaluation.results import TUNE_NAME, GradientRecord, TrainingRecord
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.fetch.request import Progress
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 from launchyard.threads import share_threads

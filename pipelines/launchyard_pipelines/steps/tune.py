@@ -8,7 +8,7 @@ from pathlib import Path
 from launchyard.evaluation.results import TrialResult
 from launchyard.files.atomic import write_text
 from launchyard.settings import load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.training.search import list_bases
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.ray_train.tune import require_tune

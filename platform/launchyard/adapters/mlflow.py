@@ -77,6 +77,10 @@ class Registry:
         self._store = BundleStore(settings)
         self._records = Records(settings)
 
+    def close(self) -> None:
+        """Close the records."""
+        self._records.close()
+
     def register(self, bundle_dir: Path) -> RegisteredVersion:
         """Copy a bundle into the store and give it a version; the same content again gets the same version.
 

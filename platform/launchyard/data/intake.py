@@ -20,8 +20,8 @@ from launchyard.data.progress import PrepareProgress
 from launchyard.data.spool import Inbox
 from launchyard.data.values.columns import ROW_NUMBER
 from launchyard.settings import Settings
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.forms.tables import iter_class_tables, iter_tables
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import ClassSources, Product, RowData, SplitSources
 
 MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]

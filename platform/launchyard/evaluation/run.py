@@ -6,7 +6,6 @@ Rows: ``validation`` is chosen on (runtime, temperature, thresholds), ``test`` i
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections import Counter
@@ -42,6 +41,7 @@ from launchyard.evaluation.results import (
     SliceResult,
 )
 from launchyard.files.atomic import new_folder, write_text
+from launchyard.files.full_disk import is_disk_full
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
@@ -57,7 +57,6 @@ MAX_SLICES = 20
 NUM_STAGES = 5
 MAX_EXPLAIN_S = 5.0
 """No further row is explained after so many seconds: explanations take many passes through a large model."""
-DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[float, float, str], None]
 """Called with stages done, all stages, and what comes next."""
@@ -118,7 +117,7 @@ def evaluate_candidate(job: EvaluateJob, on_progress: Progress) -> Evaluation:
             evaluation = _Evaluation(job, folder, on_progress).run()
             write_text(folder / EVALUATION_NAME, evaluation.model_dump_json(indent=2) + "\n")
     except OSError as err:
-        if err.errno in DISK_IS_FULL:
+        if is_disk_full(err):
             raise BundleError(f"{job.bundle_dir}: the disk is full. Free some space and run again.") from err
         raise
     return evaluation

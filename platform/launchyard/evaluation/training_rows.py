@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from launchyard.data.identity import UInts
 from launchyard.data.near_duplicates import join_columns, normalise_texts
 from launchyard.files.atomic import new_file
 from launchyard.kinds import get_kind
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, RowData
 
@@ -86,7 +85,7 @@ class TrainingRows:
     """The training rows of a product's versions, a file for each by its bundle's digest."""
 
     def __init__(self, settings: Settings, product: str) -> None:
-        with closing(Records(settings)) as records:
+        with opening_records(settings) as records:
             self._digester = RowDigester(records.get_signing_key(), product)
         self._folder = settings.training_rows_dir(product)
 

@@ -6,7 +6,8 @@ Every row belongs to a namespace. A method returns when its transaction is on th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import reduce
@@ -332,3 +333,17 @@ def _explain_unknown(product: str, known: Sequence[str]) -> str:
         f"Known products: {', '.join(known)}." if known else "Nothing is registered here yet. Run a pipeline first."
     )
     return f"{product}: is not a product of this namespace.{hint} {listed}"
+
+
+@contextmanager
+def opening_records(settings: Settings) -> Iterator[Records]:
+    """Yield the records of a namespace for as long as the block runs: how all open them that do not keep them.
+
+    Raises:
+        RegistryError: the database cannot be opened.
+    """
+    records = Records(settings)
+    try:
+        yield records
+    finally:
+        records.close()

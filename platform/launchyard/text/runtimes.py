@@ -34,14 +34,14 @@ class TorchRuntime:
 
     def __init__(self, model_dir: Path, threads: int) -> None:
         """Load the weights; the number of threads holds for all of torch in this process."""
-        import torch
+        import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         torch.set_num_threads(threads)
         self.model = load_torch_model(model_dir)
 
     def compute(self, input_ids_BT: NDArray[np.int64], mask_BT: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the logits, of shape (B, C)."""
-        import torch
+        import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         with torch.inference_mode():
             answer = self.model(input_ids=torch.from_numpy(input_ids_BT), attention_mask=torch.from_numpy(mask_BT))
@@ -58,8 +58,8 @@ class OnnxRuntime:
         Raises:
             BundleError: ONNX Runtime does not accept it.
         """
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+        import onnxruntime  # noqa: PLC0415 - slow to import, and torch serves without it
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415 - slow to import, and torch serves without it
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -97,9 +97,9 @@ def load_torch_model(model_dir: Path) -> torch.nn.Module:
     Raises:
         BundleError: the folder holds no model that transformers can load.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
+    import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
+    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - slow to import, and ONNX serves without it
+    from transformers.utils import logging  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
     logging.disable_progress_bar()
     try:

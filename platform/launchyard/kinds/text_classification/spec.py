@@ -17,13 +17,13 @@ from launchyard.spec.blocks import (
     Evaluate,
     GradientTrain,
     Ineffective,
-    PretrainedModel,
     RowData,
     Serve,
     TrainedProduct,
     Unit,
     is_set,
 )
+from launchyard.text.spec import TextModel
 
 Bin = tuple[float | None, float | None]
 
@@ -75,28 +75,6 @@ class TextData(RowData):
         if isinstance(self.source, ClassSources) and (self.text, self.label) != ("text", LabelRule()):
             raise ValueError("text and label name columns, and the files of source.classes have none. Remove them")
         return self
-
-
-class Lora(Block):
-    """Low-rank adapters (Hu et al. 2021): train a few added weights instead of all."""
-
-    rank: int = Field(8, ge=1, description="Rank of the added matrices.")
-    alpha: float = Field(16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
-    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the adapters.")
-    target_modules: tuple[str, ...] | None = Field(
-        None, description="Layers to adapt; default: the family's attention."
-    )
-
-
-class TextModel(PretrainedModel):
-    """A transformers model with a sequence-classification head."""
-
-    max_length: Annotated[int, Unit("tokens")] = Field(
-        128, ge=4, le=32768, description="Longest input in tokens, special tokens included."
-    )
-    truncation: Literal["head", "tail", "head+tail"] = Field("head", description="Which part of a longer text is kept.")
-    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout; default: the base model's.")
-    lora: Lora | None = Field(None, description="Train low-rank adapters instead of all weights.")
 
 
 class TextTrain(GradientTrain):
