@@ -17,6 +17,7 @@ from launchyard.training.search import (
     apply_trial,
     choose_best,
     count_longest_epochs,
+    find_better,
     list_bases,
     make_record,
     takes_integers,
@@ -101,8 +102,7 @@ def test_a_trial_may_take_all_the_epochs_that_it_was_given(parameters: dict[str,
 
 
 def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: TextClassification, tmp_path: Path) -> None:
-    assert spec.tune is not None
-    record = make_record(spec.tune, [trial(1, 0.8), trial(2, 0.9)])
+    record = make_record("accuracy", "max", [trial(1, 0.8), trial(2, 0.9)])
     (tmp_path / "tune.json").write_text(record.model_dump_json())
 
     trained = apply_best(spec, tmp_path / "tune.json")
@@ -111,24 +111,22 @@ def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: TextCl
     assert apply_best(spec, tmp_path / "absent.json") == spec
 
 
-def test_a_completed_trial_wins_over_a_better_one_that_was_stopped(spec: TextClassification) -> None:
-    assert spec.tune is not None
+def test_a_completed_trial_wins_over_a_better_one_that_was_stopped() -> None:
     trials = [trial(1, 0.95, "stopped"), trial(2, 0.8), trial(3, 0.9), trial(4, None, "failed")]
 
-    record = make_record(spec.tune, trials)
+    record = make_record("accuracy", "max", trials)
 
     assert (record.best, record.best_metric, len(record.trials)) == ({"train.learning_rate": 3 / 1e5}, 0.9, 4)
 
 
-def test_less_is_better_when_the_spec_says_so(spec: TextClassification) -> None:
-    assert spec.tune is not None
-    tune = spec.tune.model_copy(update={"mode": "min"})
+def test_less_is_better_where_the_kind_says_so() -> None:
+    better = find_better("text-classification", "log_loss")
 
-    assert choose_best(tune, [trial(1, 0.4), trial(2, 0.3), trial(3, 0.5)]).number == 2
+    assert choose_best([trial(1, 0.4), trial(2, 0.3), trial(3, 0.5)], better).number == 2
+    with pytest.raises(TrainError, match="declares no metric 'loss', by which it trains"):
+        find_better("text-classification", "loss")
 
 
-def test_a_search_without_a_measured_trial_says_what_to_do(spec: TextClassification) -> None:
-    assert spec.tune is not None
-
+def test_a_search_without_a_measured_trial_says_what_to_do() -> None:
     with pytest.raises(TrainError, match="Widen the budget"):
-        choose_best(spec.tune, [trial(1, None, "failed")])
+        choose_best([trial(1, None, "failed")], "max")

@@ -22,6 +22,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
+from launchyard.contract.evaluation import Better
 from launchyard.errors import RunError, SpecError
 from launchyard.evaluation.results import TrialResult, TuneRecord
 from launchyard.kinds import get_kind
@@ -29,7 +30,14 @@ from launchyard.spec.blocks import Choice, Product, Range, Tune, find_gradient_t
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard.training.fit import LocalFit, fit_model
-from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, takes_integers
+from launchyard.training.search import (
+    Value,
+    apply_trial,
+    count_longest_epochs,
+    find_better,
+    make_record,
+    takes_integers,
+)
 from launchyard_pipelines.local.ray import local_ray
 from launchyard_pipelines.ray_train.fit import check_gpus
 
@@ -156,7 +164,7 @@ def search(
             describe_trial(number, result.config, result.metrics, failed=result.error is not None)
             for number, result in enumerate(results, start=1)
         ]
-    return make_record(settings, trials)
+    return make_record(settings.metric, find_mode(job.spec), trials)
 
 
 def require_tune(spec: Product) -> Tune:
@@ -171,9 +179,15 @@ def require_tune(spec: Product) -> Tune:
     return settings
 
 
+def find_mode(spec: Product) -> Better:
+    """Return whether the search is for more or less of its metric."""
+    settings = require_tune(spec)
+    return settings.mode or find_better(spec.kind, settings.metric)
+
+
 def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, threads: int) -> tune.Tuner:
     """Return the tuner of a new search, or the one that continues what ``storage_dir`` holds."""
-    settings = require_tune(job.spec)
+    settings, mode = require_tune(job.spec), find_mode(job.spec)
     trainable = tune.with_resources(
         tune.with_parameters(_run_trial, job=job, bases=dict(bases), threads=threads),
         {"CPU": threads, "GPU": job.spec.resources.tune.gpus},
@@ -181,13 +195,13 @@ def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, thr
     saved = storage_dir / EXPERIMENT
     if tune.Tuner.can_restore(str(saved)):
         return tune.Tuner.restore(str(saved), trainable, resume_unfinished=True, restart_errored=False)
-    sampler = OptunaSearch(metric=KEPT, mode=settings.mode, sampler=TPESampler(seed=settings.seed))
+    sampler = OptunaSearch(metric=KEPT, mode=mode, sampler=TPESampler(seed=settings.seed))
     return tune.Tuner(
         trainable,
         param_space={key: _make_domain(job.spec, key) for key in settings.parameters},
         tune_config=tune.TuneConfig(
             metric=KEPT,
-            mode=settings.mode,
+            mode=mode,
             num_samples=settings.trials or UNBOUNDED_TRIALS,
             time_budget_s=None if settings.minutes is None else settings.minutes * 60,
             search_alg=ConcurrencyLimiter(sampler, max_concurrent=settings.concurrent),

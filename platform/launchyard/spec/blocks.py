@@ -251,6 +251,28 @@ class GradientTrain(Train):
     evaluations_per_epoch: int = Field(1, ge=1, description="Validations and checkpoints in each epoch.")
 
 
+class ScalableTrain(GradientTrain):
+    """Optimisation of a model, and of rows, that may outgrow one device.
+
+    A kind takes it whose model is computed by its ``forward`` alone, and whose rows are loaded apart from that.
+    """
+
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: weights, gradients and optimizer state are divided among the workers (FSDP); none: each "
+        "worker holds all of them.",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Compute activations anew in the backward pass: less memory, about a third more time."
+    )
+    loader_workers: Annotated[int | None, Unit("processes")] = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Processes of each worker that prepare batches ahead; null: as many as pay off, none on a CPU.",
+    )
+
+
 class Range(Block):
     """Numbers to search between."""
 
@@ -286,7 +308,9 @@ class Tune(Block):
     """A search over keys of ``model`` and ``train``; the best trial becomes the training configuration."""
 
     metric: str = Field("accuracy", description="Validation metric to optimise.")
-    mode: Literal["max", "min"] = Field("max", description="Whether more or less is better.")
+    mode: Literal["max", "min"] | None = Field(
+        None, description="Whether more or less is better; null: as the kind says of the metric."
+    )
     trials: Annotated[int | None, Unit("trials")] = Field(None, ge=1, description="Budget in trials.")
     minutes: Annotated[float | None, Unit("minutes")] = Field(None, gt=0, description="Budget in minutes.")
     concurrent: Annotated[int, Unit("trials")] = Field(1, ge=1, description="Trials at the same time.")

@@ -17,6 +17,7 @@ from launchyard.spec.blocks import (
     Ineffective,
     Product,
     Range,
+    ScalableTrain,
     find_gradient_train,
     find_tune,
     is_set,
@@ -92,7 +93,7 @@ def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
         known = ", ".join(name for name in kind.metrics if name not in kind.measured_late)
         yield Problem(("tune", "metric"), f"'{tune.metric}' is measured after training only. Take one of: {known}")
     direction = kind.find_direction(tune.metric)
-    if direction not in (None, tune.mode):
+    if tune.mode is not None and direction not in (None, tune.mode):
         better = "more" if direction == "max" else "less"
         yield Problem(("tune", "mode"), f"{better} {tune.metric} is better, got {tune.mode}. Write mode: {direction}")
     for name, candidates in tune.parameters.items():
@@ -199,6 +200,9 @@ def _iter_untrained(spec: Product) -> Iterator[Ineffective]:
                 yield ("resources", name), "nothing is trained"
     elif spec.trains_by == "fit" and is_set(spec.resources.train, "workers"):
         yield ("resources", "train", "workers"), "the model is fitted in one process"
+    train = find_gradient_train(spec)
+    if isinstance(train, ScalableTrain) and is_set(train, "sharding") and spec.resources.train.workers == 1:
+        yield ("train", "sharding"), "resources.train.workers is 1"
 
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from launchyard.contract.evaluation import Better
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation.results import TrialResult, TuneRecord
 from launchyard.kinds import get_kind
-from launchyard.spec.blocks import Choice, GradientTrain, Product, Range, Tune, find_train, find_tune
+from launchyard.spec.blocks import Choice, GradientTrain, Product, Range, find_train, find_tune
 from launchyard.spec.keys import join_path
 from launchyard.spec.problems import find_problems
 
@@ -91,7 +92,19 @@ def takes_integers(spec: Product, key: str) -> bool:
     return False
 
 
-def choose_best(tune: Tune, trials: Iterable[TrialResult]) -> TrialResult:
+def find_better(kind: str, metric: str) -> Better:
+    """Return whether more or less of a validation metric is better, as the kind declares it.
+
+    Raises:
+        TrainError: the kind declares no such metric.
+    """
+    better = get_kind(kind).find_direction(metric)
+    if better is None:
+        raise TrainError(f"kind: '{kind}' declares no metric '{metric}', by which it trains. Add it to its metrics.")
+    return better
+
+
+def choose_best(trials: Iterable[TrialResult], better: Better) -> TrialResult:
     """Return the trial with the best metric; one that was trained to its end goes before one that was stopped.
 
     Raises:
@@ -101,17 +114,17 @@ def choose_best(tune: Tune, trials: Iterable[TrialResult]) -> TrialResult:
     completed = [trial for trial in measured if trial.status == "completed"]
     if not measured:
         raise TrainError("tune: no trial came as far as a validation. Widen the budget or narrow tune.parameters.")
-    sign = 1 if tune.mode == "max" else -1
+    sign = 1 if better == "max" else -1
     return max(completed or measured, key=lambda trial: (sign * float(trial.metric or 0.0), -trial.number))
 
 
-def make_record(tune: Tune, trials: Iterable[TrialResult]) -> TuneRecord:
-    """Return the record of a search: all trials in order, and which one won."""
+def make_record(metric: str, better: Better, trials: Iterable[TrialResult]) -> TuneRecord:
+    """Return the record of a search for more or less of a metric: all trials in order, and which one won."""
     ordered = tuple(sorted(trials, key=lambda trial: trial.number))
-    best = choose_best(tune, ordered)
+    best = choose_best(ordered, better)
     return TuneRecord(
-        metric=tune.metric,
-        mode=tune.mode,
+        metric=metric,
+        mode=better,
         best=best.parameters,
         best_metric=float(best.metric or 0.0),
         trials=ordered,

@@ -15,9 +15,9 @@ from launchyard.spec.blocks import (
     Block,
     ClassSources,
     Evaluate,
-    GradientTrain,
     Ineffective,
     RowData,
+    ScalableTrain,
     Serve,
     TrainedProduct,
     Unit,
@@ -77,7 +77,7 @@ class TextData(RowData):
         return self
 
 
-class TextTrain(GradientTrain):
+class TextTrain(ScalableTrain):
     """Optimisation and what is specific to single-label classification."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")

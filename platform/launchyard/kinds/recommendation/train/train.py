@@ -21,6 +21,7 @@ from launchyard.kinds.recommendation.train.tasks import SequenceTask
 from launchyard.training.context import TrainContext, TrainJob
 from launchyard.training.loop import TrainingLoop
 from launchyard.training.record import ModelFacts, count_parameters, describe_training, write_record
+from launchyard.training.search import find_better
 from launchyard.training.task import Task
 
 LOG_FOLDER = "tensorboard"
@@ -68,7 +69,8 @@ def _learn(worker: _Worker, task: Task, collect: Callable[[], Arrays]) -> None:
         fresh_weights=(),
         warnings=(),
     )
-    loop = TrainingLoop(worker.context, worker.rows.spec.train, task)
+    spec = worker.rows.spec
+    loop = TrainingLoop(worker.context, spec.train, task, better=find_better(spec.kind, task.metric))
     loop.run(worker.job.output_dir / LOG_FOLDER)
     if worker.context.rank == 0:
         save_scorer(worker.job.output_dir / "model", ScorerConfig(model=worker.rows.spec.model), collect())
