@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from launchyard.contract.rows import RowNames
-from launchyard.data.identity import UInts
+from launchyard.data.identity import UInts, format_ids, identify_rows
 from launchyard.data.near_duplicates import join_columns, normalise_texts
 from launchyard.files.atomic import new_file
 from launchyard.kinds import get_kind
@@ -138,12 +138,16 @@ class TrainingRows:
 def name_rows(spec: Product, rows: pa.Table) -> RowNames:
     """Return what identifies the rows of any split, the same whenever and however they were divided.
 
-    A row that stands for itself is its words; one without words is its ``row_id``, the digest of its content.
+    A row that stands for itself is its words, where rows nearly equal each other by words; one without words is its
+    ``row_id``, the digest of its content. Else it is its content.
     """
     kind = get_kind(spec.kind)
     if (identify := kind.load_identify_function()) is not None:
         return identify(rows)
-    content_columns = kind.load_recipe(spec).content_columns
+    recipe = kind.load_recipe(spec)
+    content_columns = recipe.content_columns
+    if recipe.policy.near_copies == "none":
+        return RowNames(np.arange(rows.num_rows), format_ids(identify_rows(rows, content_columns)).to_pylist(), None)
     words = normalise_texts(join_columns(rows, content_columns))
     ids = pc.cast(rows["row_id"], pa.string()).combine_chunks()
     # No text has a zero byte in front once it is reduced to its words, so the two never meet.
