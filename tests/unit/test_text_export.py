@@ -105,6 +105,16 @@ def test_the_graph_computes_what_torch_computes(exported: dict[str, Path], tiny_
     assert (by_int8.argmax(axis=1) == by_torch.argmax(axis=1)).mean() > 0.95
 
 
+@pytest.mark.parametrize("name", GRAPH_NAMES)
+def test_a_graph_does_not_tell_where_the_code_lay_that_exported_it(
+    exported: dict[str, Path], name: RuntimeName
+) -> None:
+    content = (exported[name] / "model" / GRAPH_NAMES[name]).read_bytes()
+
+    assert b".py" not in content
+    assert str(Path.cwd()).encode() not in content
+
+
 @pytest.mark.parametrize("name", ["torch", "onnx", "onnx-int8"])
 def test_only_the_served_graph_stays(exported: dict[str, Path], name: RuntimeName) -> None:
     graphs = {path.name for path in (exported[name] / "model").glob("*.onnx")}
