@@ -12,11 +12,11 @@ from launchyard.evaluation.results import (
     Abstention,
     Evaluation,
     GateResult,
+    GradientRecord,
     Latency,
     Measure,
     RuntimeCandidate,
     SliceResult,
-    TrainingRecord,
     TrialResult,
     TuneRecord,
 )
@@ -83,9 +83,9 @@ def make_dataset(labels: tuple[str, ...] = ("negative", "positive")) -> DatasetM
     )
 
 
-def make_training() -> TrainingRecord:
+def make_training() -> GradientRecord:
     steps = tuple(float(step) for step in range(1, 190))
-    return TrainingRecord(
+    return GradientRecord(
         model_type="bert",
         num_parameters=22_713_986,
         num_trained_parameters=22_713_986,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from launchyard.contract.feedback import FeedbackRules
     from launchyard.contract.predictor import Predictor, ServingState
     from launchyard.contract.rows import PrepareFunction, Recipe, RowNames
-    from launchyard.contract.training import ExportFunction, TrainFunction
+    from launchyard.contract.training import ExportFunction, FitFunction, TrainFunction
     from launchyard.features.sets import FeatureSet
     from launchyard.settings import Settings
 
@@ -34,13 +34,16 @@ class Kind:
     summary: str
     spec: type[Product]
     recipe: str
-    train: str | None
     evaluator: str
     predictor: str
     metrics: Mapping[str, Metric]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
     headline: str
     """The metric that stands for all others: the report leads with it, comparisons and searches go by it."""
+    train: str | None = None
+    """Function that each worker of a training by gradients runs; needed where a spec's ``trains_by`` says so."""
+    fit: str | None = None
+    """Function that fits a model in one process; needed where a spec's ``trains_by`` says so."""
     compare: str = "launchyard.bundle.self_test:find_difference"
     """Function that compares an answer with the one that the self-test expects."""
     feedback: str = "launchyard.bundle.feedback:LabelFeedback"
@@ -107,11 +110,15 @@ class Kind:
         return cast("type[FeedbackRules]", load_part(self.feedback)).load(bundle_dir)
 
     def load_train_function(self) -> TrainFunction | None:
-        """Return the function that each training worker runs; None for a kind that does not train."""
+        """Return the function that each training worker runs; None for a kind that does not learn by gradients."""
         return None if self.train is None else cast("TrainFunction", load_part(self.train))
 
+    def load_fit_function(self) -> FitFunction | None:
+        """Return the function that fits a model in one process; None for a kind without one."""
+        return None if self.fit is None else cast("FitFunction", load_part(self.fit))
+
     def load_export_function(self) -> ExportFunction | None:
-        """Return the function that ends training; None for a kind whose training writes the served files."""
+        """Return the function that writes the served files; None for a kind whose training writes them."""
         return None if self.export is None else cast("ExportFunction", load_part(self.export))
 
     def load_prepare_function(self) -> PrepareFunction | None:

@@ -10,6 +10,7 @@ import pytest
 
 from launchyard.errors import SpecError
 from launchyard.kinds import get_kind
+from launchyard.spec.blocks import find_tune
 from launchyard.spec.load import load_spec
 from spec_samples import write_spec
 
@@ -70,7 +71,7 @@ def test_every_single_value_of_model_and_train_can_be_searched(
 ) -> None:
     spec = load_spec(write_spec(tmp_path, tune=search(name, candidates)))
 
-    assert spec.tune is not None
+    assert find_tune(spec) is not None
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from launchyard.errors import RunError, SourceError, SpecError, TrainError
 from launchyard.evaluation.figures import Caption, ConfusionMatrixFigure, HeatmapFigure
 from launchyard.evaluation.results import TrialResult, TuneRecord
 from launchyard.kinds.text_classification import KIND
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.records.records import Records
 from launchyard.rollout.change import release
 from launchyard.settings import Settings
@@ -251,6 +252,7 @@ def test_whole_numbers_are_written_as_such(override: str, written: str) -> None:
 def test_a_step_reads_its_spec_with_the_values_that_a_person_changed(tmp_path: Path, settings: Settings) -> None:
     spec = refer_to(tmp_path, "train.epochs=7.0").load()
 
+    assert isinstance(spec, TextClassification)
     assert (spec.product, spec.train.epochs) == ("tiny-reviews", 7)
 
 
@@ -321,6 +323,7 @@ def test_the_bundle_and_the_report_of_a_tuned_model_tell_what_was_trained(
     evaluate(reference, "run-1", File(str(tiny_dataset)), File(str(tmp_path / "candidate")), outputs)
 
     spec, manifest = read_spec(bundle), open_bundle(bundle)
+    assert isinstance(spec, TextClassification)
     assert (spec.train.learning_rate, spec.model.base_uri, spec.tune) == (0.00234, str(tmp_path / "other"), None)
     assert manifest.spec_sha256 == spec_sha256(spec)
     assert manifest.base_model is not None

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from launchyard.evaluation.figures import Figure, Series
 from launchyard.stored import Stored, rename_key
 
+TRAINING_NAME = "training.json"
+TUNE_NAME = "tune.json"
+
 
 class Measure(Stored):
     """A metric with its bootstrap interval and the rows it stands on."""
@@ -90,25 +93,30 @@ class Abstention(Stored):
 
 
 class TrainingRecord(Stored):
-    """How a model came about: written by training as ``training.json``."""
+    """How a model came about, whatever it learned by: written by training as ``TRAINING_NAME``."""
 
     model_type: str = Field(description="Architecture family, such as bert.")
-    num_parameters: int
+    num_parameters: int | None = Field(description="Numbers that the model holds; None where that says nothing.")
+    num_samples: int = Field(description="Rows that were learned from, repeats counted.")
+    seconds: float
+    device: str
+    validation: dict[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+class GradientRecord(TrainingRecord):
+    """How a model came about that learned by gradient descent."""
+
     num_trained_parameters: int
     num_steps: int
-    num_samples: int = Field(description="Rows that went through forward and backward, repeats counted.")
-    seconds: float
     samples_per_second: float
     precision: str
     workers: int
-    device: str
     best_step: int
     stopped_early: bool
     resumed_from_step: int | None = None
     fresh_weights: tuple[str, ...] = Field((), description="Parameters that the base model did not hold.")
-    validation: dict[str, float]
     curves: tuple[Series, ...]
-    warnings: tuple[str, ...] = ()
 
 
 class TrialResult(Stored):
@@ -123,7 +131,7 @@ class TrialResult(Stored):
 
 
 class TuneRecord(Stored):
-    """A search: written by tuning as ``tune.json``."""
+    """A search: written by tuning as ``TUNE_NAME``."""
 
     metric: str
     mode: str

@@ -31,14 +31,23 @@ from launchyard.evaluation.figures import Figure
 from launchyard.evaluation.gates import judge_incomparable, judge_prior, judge_rival, judge_rule
 from launchyard.evaluation.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
 from launchyard.evaluation.metrics.latency import describe_latency, measure_latency, time_calls
-from launchyard.evaluation.results import Evaluation, GateResult, Measure, Rival, RuntimeCandidate, SliceResult
+from launchyard.evaluation.results import (
+    TRAINING_NAME,
+    TUNE_NAME,
+    Evaluation,
+    GateResult,
+    Measure,
+    Rival,
+    RuntimeCandidate,
+    SliceResult,
+)
 from launchyard.files.atomic import new_folder, write_text
 from launchyard.files.full_disk import is_disk_full
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
-CANDIDATE_FILES = ("preprocess.json", "training.json", "tune.json")
+CANDIDATE_FILES = ("preprocess.json", TRAINING_NAME, TUNE_NAME)
 EXAMPLE_TOLERANCE = 0.02
 """How far a number in an answer may lie off on another machine: rounding differs, int8 kernels differ more."""
 ANSWER_ROWS = 1024
@@ -60,14 +69,16 @@ class EvaluateJob:
 
     spec: Product
     dataset_dir: Path
-    candidate_dir: Path
-    """What training left: ``model/``, ``preprocess.json``, ``training.json``, perhaps ``tune.json``."""
+    candidate_dir: Path | None
+    """What training left: ``model/``, records, what else the predictor reads; None where nothing is trained."""
     bundle_dir: Path
     threads: int
     """CPU threads of one serving replica: latency is measured with as many."""
     batch_threads: int
     """CPU threads for passes over whole splits."""
     champion: Champion | None = None
+    base_dir: Path | None = None
+    """The base model, already fetched; None for a model that starts from nothing."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +125,18 @@ def evaluate_candidate(job: EvaluateJob, on_progress: Progress) -> Evaluation:
 
 
 def copy_candidate(job: EvaluateJob, folder: Path) -> None:
-    """Copy what a bundle takes from the candidate and the data set into ``folder``.
+    """Copy what a bundle takes from the candidate, if anything was trained, and the data set into ``folder``.
 
     Raises:
         BundleError: the candidate holds no model.
         DataError: there is no prepared data set.
     """
+    write_text(folder / MANIFEST_NAME, load_manifest(job.dataset_dir).model_dump_json(indent=2) + "\n")
+    if job.candidate_dir is None:
+        return
     model_dir = job.candidate_dir / "model"
     if not model_dir.is_dir():
         raise BundleError(f"{job.candidate_dir}: no trained model here. Run the train step first.")
-    write_text(folder / MANIFEST_NAME, load_manifest(job.dataset_dir).model_dump_json(indent=2) + "\n")
     # One by one: copytree would hide that the disk is full in a list of messages.
     for path in (*model_dir.rglob("*"), *(job.candidate_dir / name for name in CANDIDATE_FILES)):
         if path.is_file():
@@ -196,6 +209,7 @@ class _Evaluation:
             self.folder,
             self.job.dataset_dir,
             self.rows["validation"],
+            base_dir=self.job.base_dir,
             threads=self.job.threads,
             batch_threads=self.job.batch_threads,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from launchyard.evaluation.figures import Caption, Series
-from launchyard.evaluation.results import TrainingRecord, TrialResult, TuneRecord
+from launchyard.evaluation.results import GradientRecord, TrainingRecord, TrialResult, TuneRecord
 from launchyard.report.charts import Axis, Curve, Plot, as_curve, draw_plot
 from launchyard.report.terms import Terms
 from launchyard.report.texts import as_data, name_in, phrase
@@ -27,8 +27,10 @@ def draw_learning_curves(
     """Return the plots that everybody wants to see, loss and the ``headline`` metric, and all others.
 
     Training and validation share a plot where they have a curve of the same quantity; the loss of the training
-    steps and the metric of the validation that the kind calls its loss are the same quantity.
+    steps and the metric of the validation that the kind calls its loss are the same quantity. A fit has no curves.
     """
+    if not isinstance(training, GradientRecord):
+        return [], []
     by_quantity: dict[str, list[Series]] = {}
     for series in training.curves:
         by_quantity.setdefault(_quantity(series.name, terms), []).append(series)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from launchyard.evaluation.figures import Caption
-from launchyard.evaluation.results import Evaluation, GateResult, Measure
+from launchyard.evaluation.results import Evaluation, GateResult, GradientRecord, Measure, TrainingRecord
 from launchyard.report.formats import format_number, format_percent, format_score, format_seconds
 from launchyard.report.inputs import ReportInputs
 from launchyard.report.results import Role, find_rival, show_rule
 from launchyard.report.terms import Terms
 from launchyard.report.texts import as_data, phrase
-from launchyard.spec.blocks import RULE, Evaluate, Product
+from launchyard.spec.blocks import RULE, Evaluate, Product, find_gradient_train
 
 
 @dataclass(frozen=True)
@@ -190,21 +190,24 @@ def _steps_after_refusal(inputs: ReportInputs) -> tuple[Step, ...]:
     steps = [Step(phrase("next.unchanged")), Step(phrase("next.examples"))]
     if any(gate.metric in measured and is_close(gate, measured[gate.metric]) for gate in failed):
         steps.append(Step(phrase("next.more_test_rows")))
-    if inputs.training is not None and _was_still_improving(inputs):
-        key = f"--set train.epochs={2 * inputs.spec.train.epochs}"
+    train = find_gradient_train(inputs.spec)
+    if train is not None and _was_still_improving(inputs):
+        key = f"--set train.epochs={2 * train.epochs}"
         steps.append(Step(phrase("next.train_longer"), f"launchyard run PATH {key}"))
     rarest = _rarest_label(inputs)
     if rarest is not None:
         label, count = rarest
         steps.append(Step(phrase("next.more_rows", label=label, count=format_number(count))))
-    if inputs.tuning is None:
+    if inputs.tuning is None and inputs.training is not None:
         steps.append(Step(phrase("next.tune")))
     return tuple(steps)
 
 
 def _was_still_improving(inputs: ReportInputs) -> bool:
     training = inputs.training
-    return training is not None and not training.stopped_early and training.best_step >= training.num_steps
+    if not isinstance(training, GradientRecord):
+        return False
+    return not training.stopped_early and training.best_step >= training.num_steps
 
 
 def _rarest_label(inputs: ReportInputs) -> tuple[str, int] | None:
@@ -248,12 +251,12 @@ def key_figures(inputs: ReportInputs) -> tuple[KeyFigure, ...]:
         )
     )
     if inputs.training is not None:
-        rate = format_number(round(inputs.training.samples_per_second, 1))
-        figures.append(
-            KeyFigure(
-                phrase("key.training"),
-                format_seconds(inputs.training.seconds),
-                phrase("key.training_detail", rate=rate),
-            )
-        )
+        seconds = format_seconds(inputs.training.seconds)
+        figures.append(KeyFigure(phrase("key.training"), seconds, _describe_speed(inputs.training)))
     return tuple(figures)
+
+
+def _describe_speed(training: TrainingRecord) -> Caption | None:
+    if not isinstance(training, GradientRecord):
+        return None
+    return phrase("key.training_detail", rate=format_number(round(training.samples_per_second, 1)))

@@ -213,6 +213,12 @@ class EarlyStopping(Block):
 
 
 class Train(Block):
+    """What every training has, whatever it learns by. A kind adds the keys of its own."""
+
+    seed: int = Field(7, ge=0, description="Seed of everything random: initial weights, shuffling, dropout, samples.")
+
+
+class GradientTrain(Train):
     """Optimisation, the same for every kind that learns by gradient descent."""
 
     epochs: Annotated[int, Unit("epochs")] = Field(3, ge=1, le=1000, description="Passes over the training rows.")
@@ -245,7 +251,28 @@ class Train(Block):
     )
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null trains all epochs.")
     evaluations_per_epoch: int = Field(1, ge=1, description="Validations and checkpoints in each epoch.")
-    seed: int = Field(7, ge=0, description="Seed of initial weights, shuffling and dropout.")
+
+
+class ScalableTrain(GradientTrain):
+    """Optimisation of a model, and of rows, that may outgrow one device.
+
+    A kind takes it whose model is computed by its ``forward`` alone, and whose rows are loaded apart from that.
+    """
+
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: weights, gradients and optimizer state are divided among the workers (FSDP); none: each "
+        "worker holds all of them.",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Compute activations anew in the backward pass: less memory, about a third more time."
+    )
+    loader_workers: Annotated[int | None, Unit("processes")] = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Processes of each worker that prepare batches ahead; null: as many as pay off, none on a CPU.",
+    )
 
 
 class Range(Block):
@@ -436,11 +463,12 @@ class Resources(Block):
     serve: ReplicaResource = Field(ReplicaResource(), description="Each replica.")
 
 
-class Product(Block):
-    """One start-up product, from its rows to its endpoint: the content of ``product.yaml``.
+TrainsBy = Literal["gradients", "fit"]
+"""How a model learns: step by step by gradient descent, or by one computation in one process."""
 
-    A kind's spec class derives from it and narrows ``data``, ``model`` and ``train``.
-    """
+
+class ProductHead(Block):
+    """What a product is made from. The blocks of a spec stand in the order in which a product comes about."""
 
     api: Literal["launchyard/v1"] = Field(description="Version of this format.")
     product: str = Field(
@@ -450,11 +478,30 @@ class Product(Block):
     kind: str = Field(description="What sort of product it is.")
     data: Data = Field(description="Where the rows come from and what they must fulfil.")
     model: Model = Field(description="What is trained.")
-    train: Train = Field(description="Optimisation.")
+
+
+class Learning(ProductHead):
+    """The blocks of a spec that say how its model learns."""
+
+    train: Train = Field(description="How the model learns.")
     tune: Tune | None = Field(None, description="Search over keys of model and train.")
+
+
+class Product(ProductHead):
+    """One start-up product, from its rows to its endpoint: the content of ``product.yaml``.
+
+    The spec class of a kind without training derives from it and narrows ``data`` and ``model``; that of a kind with
+    training derives from :class:`TrainedProduct`.
+    """
+
     evaluate: Evaluate = Field(Evaluate(), description="Measures and gates.")
     serve: Serve = Field(Serve(), description="How the endpoint answers.")
     resources: Resources = Field(Resources(), description="What each step and replica gets.")
+
+    @property
+    def trains_by(self) -> TrainsBy | None:
+        """How this spec's model learns; None when there is nothing to train, and the pipeline has no train step."""
+        return None
 
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""
@@ -476,8 +523,9 @@ class Product(Block):
         for key in ("beat_baseline", "beat_champion"):
             if (wanted := getattr(self.evaluate, key)) is not None:
                 metrics[f"evaluate.{key}.metric"] = wanted.metric
-        if self.tune is not None:
-            metrics["tune.metric"] = self.tune.metric
+        tune = find_tune(self)
+        if tune is not None:
+            metrics["tune.metric"] = tune.metric
         return {key: name[:-1].partition("[")[2] for key, name in metrics.items() if name.endswith("]")}
 
     @classmethod
@@ -488,3 +536,28 @@ class Product(Block):
             pydantic.ValidationError: values are missing, unknown or wrong.
         """
         return cls.model_validate_json(json.dumps(document), strict=True)  # in JSON a list may become a tuple
+
+
+class TrainedProduct(Product, Learning):
+    """A product whose model learns from its rows. A kind's spec class narrows ``data``, ``model`` and ``train``."""
+
+    @property
+    def trains_by(self) -> TrainsBy | None:
+        """How this spec's model learns: by gradients, where ``train`` has the keys of them."""
+        return "gradients" if isinstance(self.train, GradientTrain) else "fit"
+
+
+def find_train(spec: Product) -> Train | None:
+    """Return the ``train`` block; None in the spec of a kind without training."""
+    return spec.train if isinstance(spec, TrainedProduct) else None
+
+
+def find_gradient_train(spec: Product) -> GradientTrain | None:
+    """Return the ``train`` block of a spec whose model learns by gradients, else None."""
+    train = find_train(spec)
+    return train if isinstance(train, GradientTrain) and spec.trains_by == "gradients" else None
+
+
+def find_tune(spec: Product) -> Tune | None:
+    """Return the ``tune`` block; None without a search, as in every spec of a kind without training."""
+    return spec.tune if isinstance(spec, TrainedProduct) else None

@@ -13,7 +13,16 @@ from pydantic import ValidationError
 from launchyard.evaluation.metrics.named import LATENCY
 from launchyard.kind import Kind
 from launchyard.sources.uri import parse_uri
-from launchyard.spec.blocks import Choice, Product, Range, is_set
+from launchyard.spec.blocks import (
+    Choice,
+    Ineffective,
+    Product,
+    Range,
+    ScalableTrain,
+    find_gradient_train,
+    find_tune,
+    is_set,
+)
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 from launchyard.spec.uris import locate_uris
@@ -74,7 +83,7 @@ def _check_metric(name: str, path: Path, kind: Kind, extra: Iterable[str] = ()) 
 
 def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
     """Yield what is wrong with the search as a whole."""
-    tune = spec.tune
+    tune = find_tune(spec)
     if tune is None:
         return
     yield from _check_metric(tune.metric, ("tune", "metric"), kind)
@@ -171,24 +180,42 @@ def _scalar_types(key: Key) -> set[type]:
 
 def _find_ineffective(spec: Product) -> Iterator[Problem]:
     """Yield each key that was changed from its default although nothing reads it in this spec."""
-    yield from (_ineffective(path, reason) for path, reason in spec.iter_ineffective())
+    told = dict(spec.iter_ineffective())
+    yield from (_ineffective(path, reason) for path, reason in told.items())
+    yield from (_ineffective(path, reason) for path, reason in _iter_untrained(spec) if path not in told)
     yield from _find_ineffective_momentum(spec)
-    if spec.tune is None and is_set(spec.resources, "tune"):
+    if spec.trains_by is not None and find_tune(spec) is None and is_set(spec.resources, "tune"):
         yield _ineffective(("resources", "tune"), "there is no 'tune' block")
     for name, resource in (("tune", spec.resources.tune), ("train", spec.resources.train)):
-        if resource.gpus == 0 and is_set(resource, "gpu_type"):
+        if spec.trains_by is not None and resource.gpus == 0 and is_set(resource, "gpu_type"):
             yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
+
+
+def _iter_untrained(spec: Product) -> Iterator[Ineffective]:
+    """Yield what only gradient descent, or only training, reads where there is none."""
+    if spec.trains_by is None:
+        for name in ("tune", "train"):
+            if is_set(spec.resources, name):
+                yield ("resources", name), "nothing is trained"
+    elif spec.trains_by == "fit" and is_set(spec.resources.train, "workers"):
+        yield ("resources", "train", "workers"), "the model is fitted in one process"
+    train = find_gradient_train(spec)
+    if isinstance(train, ScalableTrain) and is_set(train, "sharding") and spec.resources.train.workers == 1:
+        yield ("train", "sharding"), "resources.train.workers is 1"
 
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:
     """Yield ``train.momentum``, given or searched, where no optimizer that may be used has one."""
-    searched: Mapping[str, Range | Choice] = spec.tune.parameters if spec.tune else {}
+    tune, train = find_tune(spec), find_gradient_train(spec)
+    if train is None:
+        return
+    searched: Mapping[str, Range | Choice] = tune.parameters if tune else {}
     choice = searched.get("train.optimizer")
-    optimizers = choice.values if isinstance(choice, Choice) else (spec.train.optimizer,)
+    optimizers = choice.values if isinstance(choice, Choice) else (train.optimizer,)
     if not set(optimizers) <= WITHOUT_MOMENTUM:
         return
     reason = f"the optimizer {' or '.join(map(str, optimizers))} has none"
-    if is_set(spec.train, "momentum"):
+    if is_set(train, "momentum"):
         yield _ineffective(("train", "momentum"), reason)
     if "train.momentum" in searched:
         yield _ineffective(("tune", "parameters", "train.momentum"), reason)

@@ -26,6 +26,7 @@ KIND = Kind(
     identify="launchyard.kinds.recommendation.data.row_names:name_events",
     serving_state="launchyard.kinds.recommendation.predict.serving_state:RecommendationState",
     train="launchyard.kinds.recommendation.train.train:train_recommender",
+    fit="launchyard.kinds.recommendation.train.fit:fit_recommender",
     evaluator="launchyard.kinds.recommendation.evaluate.evaluate:RankingEvaluator",
     predictor="launchyard.kinds.recommendation.predict.predict:RecommendationPredictor",
     export="launchyard.kinds.recommendation.train.export:export_recommender",

@@ -13,11 +13,12 @@ from launchyard.spec.blocks import (
     Data,
     EarlyStopping,
     Fraction,
+    GradientTrain,
     Ineffective,
-    Product,
     Serve,
     SourceUri,
-    Train,
+    TrainedProduct,
+    TrainsBy,
     Unit,
     is_set,
 )
@@ -160,7 +161,7 @@ class RecommendationData(Data):
                 yield ("data", "split", name), "data.split.strategy is leave-one-out"
 
 
-class RecommendationTrain(Train):
+class RecommendationTrain(GradientTrain):
     """Optimisation; the defaults suit sequence models on tens of thousands of events."""
 
     epochs: Annotated[int, Unit("epochs")] = Field(60, ge=1, le=1000, description="Passes over the training rows.")
@@ -222,7 +223,7 @@ class RecommendationServe(Serve):
         return self
 
 
-class Recommendation(Product):
+class Recommendation(TrainedProduct):
     """A recommendation product."""
 
     kind: Literal["recommendation"] = Field(description="What sort of product it is.")
@@ -242,6 +243,11 @@ class Recommendation(Product):
                 f"Known: {', '.join(known) or 'none'}"
             )
         return self
+
+    @property
+    def trains_by(self) -> TrainsBy | None:
+        """How the architecture learns: by gradients, or in closed form."""
+        return "gradients" if isinstance(self.model, LEARNED) else "fit"
 
     def list_context(self) -> tuple[str, ...]:
         """Return the circumstances and attributes that a request may give."""

@@ -15,10 +15,10 @@ from launchyard.spec.blocks import (
     ClassSources,
     Evaluate,
     Ineffective,
-    Product,
     RowData,
+    ScalableTrain,
     Serve,
-    Train,
+    TrainedProduct,
     Unit,
     is_set,
 )
@@ -76,7 +76,7 @@ class TextData(RowData):
         return self
 
 
-class TextTrain(Train):
+class TextTrain(ScalableTrain):
     """Optimisation and what is specific to single-label classification."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")
@@ -115,7 +115,7 @@ OWN_COLUMNS = ("text", "label", "row_id")
 """Columns that every example has, whatever the source calls them."""
 
 
-class TextClassification(Product):
+class TextClassification(TrainedProduct):
     """A text classification product."""
 
     kind: Literal["text-classification"] = Field(description="What sort of product it is.")
