@@ -17,6 +17,7 @@ from launchyard.evaluation.figures import (
     Figure,
     HeatmapFigure,
     LineFigure,
+    MediaFigure,
     TableFigure,
 )
 from launchyard.files.atomic import write_text
@@ -91,7 +92,7 @@ def content_policy(style: str, script: str) -> str:
     """
     return (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -133,8 +134,8 @@ def _environment() -> Environment:
     return environment
 
 
-def draw_figure(figure: Figure, terms: Terms) -> charts.Plot | charts.Bars | charts.Heatmap | TableFigure:
-    """Return the drawing of any figure; a table needs none."""
+def draw_figure(figure: Figure, terms: Terms) -> charts.Plot | charts.Bars | charts.Heatmap | TableFigure | MediaFigure:
+    """Return the drawing of any figure; tables and media need none."""
     match figure:
         case LineFigure():
             return charts.draw_line_figure(figure, terms)
@@ -144,7 +145,7 @@ def draw_figure(figure: Figure, terms: Terms) -> charts.Plot | charts.Bars | cha
             return charts.draw_heatmap(figure)
         case ConfusionMatrixFigure():
             return charts.draw_confusion(figure)
-        case TableFigure():
+        case TableFigure() | MediaFigure():
             return figure
 
 

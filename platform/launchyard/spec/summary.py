@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.sources.uri import show_uri
-from launchyard.spec.blocks import Product, find_gradient_train, find_tune
+from launchyard.spec.blocks import Comparison, Product, find_gradient_train, find_tune
 from launchyard.spec.uris import name_uris
 
 
@@ -51,8 +52,14 @@ def _describe_gates(spec: Product) -> list[str]:
     if evaluate.beat_prior:
         gates.append("better than always answering what is commonest")
     if evaluate.beat_baseline:
-        gates.append(f"{kind.resolve_metric(evaluate.beat_baseline.metric)} at least the cheap baseline's")
+        gates.append(_describe_comparison(evaluate.beat_baseline, kind, "cheap baseline"))
     if evaluate.beat_champion:
-        metric = kind.resolve_metric(evaluate.beat_champion.metric)
-        gates.append(f"{metric} at least the champion's - {evaluate.beat_champion.tolerance:g}")
+        gates.append(_describe_comparison(evaluate.beat_champion, kind, "champion"))
     return gates
+
+
+def _describe_comparison(wanted: Comparison, kind: Kind, rival: str) -> str:
+    metric = kind.resolve_metric(wanted.metric)
+    is_less_better = kind.find_direction(metric) == "min"
+    tolerance = f" {'+' if is_less_better else '-'} {wanted.tolerance:g}" if wanted.tolerance else ""
+    return f"{metric} at {'most' if is_less_better else 'least'} the {rival}'s{tolerance}"
