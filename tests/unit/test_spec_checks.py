@@ -145,6 +145,8 @@ EASE = {"kind": "recommendation", "data": {"source": "e.csv"}, "model": {"archit
         ({"evaluate": {"slices": ["shop", "shop"]}}, "evaluate.slices: has no effect: 'shop' is named twice"),
         (EASE | {"serve": {"search": "approximate"}}, "serve.search: has no effect"),
         (EASE | {"resources": {"train": {"workers": 2}}}, "resources.train.workers: has no effect"),
+        (EASE | {"train": {"epochs": 3}}, "train.epochs: has no effect: model.architecture ease has a closed form"),
+        ({"train": {"sharding": "full"}}, "train.sharding: has no effect: resources.train.workers is 1"),
         ({"data": {"source": {"classes": {"a": "a.txt", "b": "b.txt"}}}, "evaluate": {"slices": ["shop"]}},
          "evaluate.slices: 'shop' is a column, and the files of source.classes have none"),
         ({"train": {"learning_rate": 0.5}}, "train.learning_rate: 0.5 would destroy the base model"),
@@ -228,7 +230,8 @@ def test_a_search_must_know_which_way_is_better(tmp_path: Path) -> None:
     candidates = {"values": [1, 2]}
 
     assert load_spec(write_spec(tmp_path, tune=search("train.epochs", candidates, metric="log_loss", mode="min")))
-    assert problems_of(tmp_path, tune=search("train.epochs", candidates, metric="log_loss")) == [
+    assert load_spec(write_spec(tmp_path, tune=search("train.epochs", candidates, metric="log_loss")))
+    assert problems_of(tmp_path, tune=search("train.epochs", candidates, metric="log_loss", mode="max")) == [
         "tune.mode: less log_loss is better, got max. Write mode: min."
     ]
 
