@@ -5,8 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import ServingState
 from launchyard_serving.replica.model import ServedModel
 from launchyard_serving.requests.body import MEDIA_TYPE as JSON
@@ -54,7 +55,7 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
     inputs = _define(schemas, "Inputs", InputsBody, "validation")
     schemas["Inputs"]["properties"]["inputs"]["items"] = item
     schemas["Inputs"]["properties"]["inputs"] |= {"minItems": 1, "maxItems": model.spec.serve.max_inputs}
-    feedback = _define(schemas, "Feedback", FeedbackBody, "validation")
+    feedback = _describe_feedback(schemas, model.feedback)
     answers = _object({"model": _object({"version": {"type": "integer"}, "digest": {"type": "string"}})})
     answers["properties"]["outputs"] = {
         "type": "array",
@@ -79,6 +80,19 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def _describe_feedback(schemas: dict[str, Any], rules: FeedbackRules) -> dict[str, str]:
+    """Return a reference to the body of feedback, its correction as the kind takes it."""
+    feedback = _define(schemas, "Feedback", FeedbackBody, "validation")
+    properties = schemas["Feedback"]["properties"]
+    if rules.correction is None:
+        del properties["correction"]
+        return feedback
+    schema = TypeAdapter[Any](rules.correction).json_schema(mode="validation", ref_template=REF)
+    schemas.update(schema.pop("$defs", {}))
+    properties["correction"] = schema
+    return feedback
 
 
 def _describe_events(schemas: dict[str, Any], serving_state: ServingState, max_events: int) -> dict[str, Any]:

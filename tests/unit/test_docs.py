@@ -37,7 +37,7 @@ RECOMMENDER: dict[str, Any] = {
     "model": {"architecture": "sasrec"},
 }
 OF_RECOMMENDERS = {ROOT / "platform/launchyard/kinds/recommendation/guide.md", ROOT / "docs/guides/features.md"}
-"""Guides whose specs, which show a block or two, are parts of a recommender; those of all others are of a classifier."""
+"""Guides whose specs, which show a block or two, are parts of a recommender; the others' are of a classifier."""
 
 
 def of(language: str) -> Any:

@@ -114,7 +114,8 @@ def test_every_bundle_verifies_and_answers_its_own_examples(settings: Settings, 
     folder = find_bundle(settings, product, version)
 
     manifest = open_bundle(folder)
-    self_test(get_kind(manifest.kind).load_predictor(folder, threads=1), folder)
+    kind = get_kind(manifest.kind)
+    self_test(kind.load_predictor(folder, threads=1), folder, kind.load_compare_function())
 
     assert (manifest.product, manifest.digest) == (product, folder.name)
     assert read_spec(folder).product == product

@@ -64,7 +64,9 @@ def test_a_bundle_holds_everything_that_serving_and_the_report_need(tiny_bundle:
 
 
 def test_the_bundle_passes_its_own_self_test(tiny_bundle: Path) -> None:
-    self_test(get_kind("text-classification").load_predictor(tiny_bundle, threads=1), tiny_bundle)
+    kind = get_kind("text-classification")
+
+    self_test(kind.load_predictor(tiny_bundle, threads=1), tiny_bundle, kind.load_compare_function())
 
 
 def test_splits_are_answered_on_all_cores_and_latency_is_taken_on_those_of_a_replica(
@@ -140,9 +142,9 @@ def test_figures_hold_the_confusion_matrix_and_the_rows_to_look_at(evaluation: E
         "explanations",
     }
     confusion, worst = figures["confusion"], figures["worst"]
-    assert confusion.type == "heatmap"
+    assert confusion.type == "confusion_matrix"
     assert worst.type == "table"
-    assert sum(map(sum, confusion.values)) == 120
+    assert sum(map(sum, confusion.counts)) == 120
     assert worst.rows
     assert all(row[1] != row[2] for row in worst.rows)
 

@@ -10,7 +10,7 @@ import pytest
 
 from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
 from launchyard.evaluation.gates import judge_incomparable
-from launchyard.evaluation.results import Evaluation, GateResult
+from launchyard.evaluation.results import Evaluation, GateResult, Rival
 from launchyard.report import ReportInputs, render_report, write_report
 from launchyard.report.render import content_policy
 from launchyard.report.verdict import judge
@@ -72,7 +72,7 @@ def test_full_report_shows_every_record() -> None:
         "12 trials, 3 of them stopped early",
         "train.learning_rate = 5.01187e-05",
         "Confusion matrix",
-        "sure of 93.0% of the test rows, and 85.7% of these 930 answers were right",
+        "sure of 93.0% of the test rows, and on these 930 it was right 85.7% of the time",
         "fastest within 0.002",
         "23.1 MB",
         "Exact duplicates : 2",
@@ -169,7 +169,13 @@ def test_report_without_champion_says_so_and_shows_none() -> None:
 @pytest.mark.parametrize("must_compare", [True, False])
 def test_a_champion_that_was_not_compared_with_is_named_with_the_reason(must_compare: bool) -> None:
     problem = "only 10 of 1,000 test rows are new to it"
-    gate = judge_incomparable("accuracy", measure(0.8), rival="champion v3", problem=problem, must_compare=must_compare)
+    gate = judge_incomparable(
+        "accuracy",
+        measure(0.8),
+        rival=Rival(role="champion", name="champion v3"),
+        problem=problem,
+        must_compare=must_compare,
+    )
 
     text = english(render_report(with_evaluation(champion={}, gates=(gate,))))
 

@@ -226,7 +226,7 @@ def test_only_model_and_train_can_be_searched(tmp_path: Path) -> None:
     ]
 
 
-def test_a_search_must_know_which_way_is_better(tmp_path: Path) -> None:
+def test_a_search_goes_the_way_that_is_better(tmp_path: Path) -> None:
     candidates = {"values": [1, 2]}
 
     assert load_spec(write_spec(tmp_path, tune=search("train.epochs", candidates, metric="log_loss", mode="min")))

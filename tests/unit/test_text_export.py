@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 
 
 def make_record(name: str, p50_ms: float | None, accuracy: float | None) -> RuntimeCandidate:
-    return RuntimeCandidate(name=name, p50_ms=p50_ms, accuracy=accuracy, reason="")
+    return RuntimeCandidate(name=name, p50_ms=p50_ms, quality=accuracy, reason="")
 
 
 def choose(records: list[RuntimeCandidate], wanted: str = "auto", tolerance: float = 0.002) -> str:

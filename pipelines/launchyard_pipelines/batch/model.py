@@ -80,7 +80,7 @@ class BatchModel:
         # First, because its threads begin to read what many rows need while the model is loaded.
         self._resources = kind.load_serving_state(task.settings, _allow_time(read_spec(folder)), folder)
         self._predictor = kind.load_predictor(folder, threads=task.threads)
-        self_test(self._predictor, folder)
+        self_test(self._predictor, folder, kind.load_compare_function())
 
     def answer(self, table: pa.Table) -> pa.Table:
         """Return one row for each row of ``table``, in order: carried columns, answers, and why there is none."""

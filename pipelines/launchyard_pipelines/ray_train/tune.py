@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import ray
 from optuna.samplers import TPESampler
@@ -30,14 +30,7 @@ from launchyard.spec.blocks import Choice, Product, Range, Tune, find_gradient_t
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard.training.fit import LocalFit, fit_model
-from launchyard.training.search import (
-    Value,
-    apply_trial,
-    count_longest_epochs,
-    find_better,
-    make_record,
-    takes_integers,
-)
+from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, spell_out, takes_integers
 from launchyard_pipelines.local.ray import local_ray
 from launchyard_pipelines.ray_train.fit import check_gpus
 
@@ -168,7 +161,7 @@ def search(
 
 
 def require_tune(spec: Product) -> Tune:
-    """Return the spec's search.
+    """Return the spec's search, its metric and direction spelled out.
 
     Raises:
         RunError: it has none.
@@ -176,13 +169,12 @@ def require_tune(spec: Product) -> Tune:
     settings = find_tune(spec)
     if settings is None:
         raise RunError(f"{spec.product}: the spec has no tune block, so there is nothing to search.")
-    return settings
+    return spell_out(settings, get_kind(spec.kind))
 
 
 def find_mode(spec: Product) -> Better:
     """Return whether the search is for more or less of its metric."""
-    settings = require_tune(spec)
-    return settings.mode or find_better(spec.kind, settings.metric)
+    return cast(Better, require_tune(spec).mode)
 
 
 def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, threads: int) -> tune.Tuner:

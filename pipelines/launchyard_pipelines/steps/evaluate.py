@@ -13,7 +13,7 @@ from launchyard.bundle.store import BundleStore
 from launchyard.data.manifest import load_manifest
 from launchyard.errors import GateRefused
 from launchyard.evaluation.champion import Champion
-from launchyard.evaluation.figures import HeatmapFigure
+from launchyard.evaluation.figures import ConfusionMatrixFigure
 from launchyard.evaluation.results import TUNE_NAME, Evaluation, TuneRecord
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.evaluation.training_rows import TrainingRows
@@ -146,9 +146,8 @@ def show_in_kfp(evaluation: Evaluation, report_path: Path, outputs: EvaluateOutp
     for name, measure in evaluation.metrics["test"].items():
         outputs.metrics.log_metric(name, measure.value)
     for figure in evaluation.figures:
-        if isinstance(figure, HeatmapFigure) and figure.rows == figure.columns:
-            matrix = [[int(value) for value in row] for row in figure.values]
-            outputs.confusion.log_confusion_matrix(list(figure.rows), matrix)
+        if isinstance(figure, ConfusionMatrixFigure):
+            outputs.confusion.log_confusion_matrix(list(figure.labels), [list(row) for row in figure.counts])
     shutil.copyfile(report_path, outputs.report.path)
 
 

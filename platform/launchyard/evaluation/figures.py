@@ -49,7 +49,7 @@ class BarFigure(Stored):
 
 
 class HeatmapFigure(Stored):
-    """Counts of rows (truth) by columns (answer): the confusion matrix."""
+    """Values of rows by columns, shaded by their share of the row."""
 
     type: Literal["heatmap"] = "heatmap"
     name: str
@@ -60,6 +60,17 @@ class HeatmapFigure(Stored):
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
+
+
+class ConfusionMatrixFigure(Stored):
+    """How many rows of each label (rows) got each label as their answer (columns)."""
+
+    type: Literal["confusion_matrix"] = "confusion_matrix"
+    name: str
+    title: Caption
+    help: Caption
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 class TableFigure(Stored):
@@ -73,4 +84,4 @@ class TableFigure(Stored):
     rows: tuple[tuple[str | float | int | None, ...], ...]
 
 
-Figure = LineFigure | BarFigure | HeatmapFigure | TableFigure
+Figure = LineFigure | BarFigure | HeatmapFigure | ConfusionMatrixFigure | TableFigure

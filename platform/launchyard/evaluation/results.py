@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from launchyard.evaluation.figures import Figure, Series
-from launchyard.stored import Stored
+from launchyard.stored import Stored, rename_key
 
 TRAINING_NAME = "training.json"
 TUNE_NAME = "tune.json"
@@ -22,6 +22,13 @@ class Measure(Stored):
     n: int
 
 
+class Rival(Stored):
+    """A model that another one is compared with."""
+
+    role: Literal["champion", "baseline", "prior"]
+    name: str = Field(description="In words, such as 'champion v3'.")
+
+
 class GateResult(Stored):
     """One rule and what it made of the model."""
 
@@ -33,6 +40,7 @@ class GateResult(Stored):
         None, description="Model minus the model it is compared with, on the same resamples of the same rows."
     )
     problem: str = Field("", description="Why two models could not be compared, in words.")
+    rival: Rival | None = Field(None, description="What the model is compared with; None for a plain rule.")
 
 
 class SliceResult(Stored):
@@ -58,10 +66,15 @@ class RuntimeCandidate(Stored):
 
     name: str = Field(description="torch, onnx or onnx-int8.")
     p50_ms: float | None = None
-    accuracy: float | None = Field(None, description="On the validation rows.")
+    quality: float | None = Field(None, description="The kind's headline metric on the validation rows.")
     size_bytes: int | None = None
     chosen: bool = False
     reason: str = Field("", description="Why it was chosen or not, in words.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_name(cls, value: object) -> object:
+        return rename_key(value, "accuracy", "quality")
 
 
 class Abstention(Stored):
@@ -70,8 +83,13 @@ class Abstention(Stored):
     threshold: float
     temperature: float = Field(1.0, description="Logits are divided by it before the softmax.")
     coverage: float = Field(description="Share of the test rows that are answered.")
-    accuracy: float
+    quality: float = Field(description="The kind's headline metric on the rows that are answered.")
     n: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_name(cls, value: object) -> object:
+        return rename_key(value, "accuracy", "quality")
 
 
 class TrainingRecord(Stored):
@@ -126,9 +144,11 @@ class Evaluation(Stored):
     """Everything evaluate measured, on the exact files that serving loads."""
 
     metrics: dict[str, dict[str, Measure]] = Field(description="Split (validation, test) -> metric -> measure.")
-    baseline_name: str
-    baseline: dict[str, Measure]
-    prior: dict[str, Measure]
+    baseline_name: str = ""
+    baseline: dict[str, Measure] = Field({}, description="The cheap baseline on the test rows.")
+    baseline_omitted: str = Field("", description="Why there is no baseline, in words that end a sentence.")
+    prior: dict[str, Measure] = Field({}, description="The commonest answer on the test rows.")
+    prior_omitted: str = Field("", description="Why there is no prior, in words that end a sentence.")
     champion_version: int | None = None
     champion: dict[str, Measure] = Field({}, description="The champion on the test rows that it was not trained on.")
     slices: tuple[SliceResult, ...] = ()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from launchyard.bundle.manifest import EVALUATION_NAME
 from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples
-from launchyard.contract.evaluation import Better, Evaluator
+from launchyard.contract.evaluation import Better, Evaluator, Omitted
 from launchyard.contract.predictor import Output, Predictor
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
@@ -37,6 +37,7 @@ from launchyard.evaluation.results import (
     Evaluation,
     GateResult,
     Measure,
+    Rival,
     RuntimeCandidate,
     SliceResult,
 )
@@ -97,8 +98,8 @@ class _Duel:
 class _Rivals:
     """What a model is compared with, measured on the same test rows with the same resamples."""
 
-    prior: Measured
-    baseline: Measured
+    prior: Measured | Omitted
+    baseline: Measured | Omitted
     duel: _Duel | None
 
 
@@ -179,8 +180,10 @@ class _Evaluation:
         return Evaluation(
             metrics={"validation": self._measure(validation, chosen_on).measures, "test": measures},
             baseline_name=self.evaluator.baseline_name,
-            baseline=rivals.baseline.measures,
-            prior=rivals.prior.measures,
+            baseline=_list_measures(rivals.baseline),
+            baseline_omitted=_explain_omission(rivals.baseline),
+            prior=_list_measures(rivals.prior),
+            prior_omitted=_explain_omission(rivals.prior),
             champion_version=self.job.champion.version if self.job.champion else None,
             champion=rivals.duel.theirs.measures if rivals.duel else {},
             slices=tuple(self._measure_slices(test, outputs)),
@@ -219,7 +222,7 @@ class _Evaluation:
         train, test = self.rows["train"], self.rows["test"]
         duel = None if self.job.champion is None else self._fight(self.job.champion, outputs)
         return _Rivals(
-            prior=self._measure(test, self.evaluator.answer_prior(train, test)),
+            prior=self._measure_rival("the prior", self.evaluator.answer_prior(train, test)),
             baseline=self._measure_baseline(model),
             duel=duel,
         )
@@ -244,7 +247,14 @@ class _Evaluation:
         ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
         return _Duel(champion, rows.num_rows, "", ours, theirs)
 
-    def _measure_baseline(self, model: Measured) -> Measured:
+    def _measure_rival(self, name: str, outputs: list[Output] | Omitted) -> Measured | Omitted:
+        """Return how a rival does on the test rows, or why there is none, which is noted, too."""
+        if isinstance(outputs, Omitted):
+            self.notes.append(f"Not compared with {name}: {outputs.reason}.")
+            return outputs
+        return self._measure(self.rows["test"], outputs)
+
+    def _measure_baseline(self, model: Measured) -> Measured | Omitted:
         """Return the measured baseline; the model's own figures when the two are one, whatever rounding makes of it."""
         if self.evaluator.is_baseline(self.folder):
             self._tell("leaving the baseline out: the model is the same")
@@ -252,8 +262,9 @@ class _Evaluation:
                 f"The model is the cheap baseline ({self.evaluator.baseline_name}) itself: no comparison."
             )
             return model
-        self._tell(f"training the baseline: {self.evaluator.baseline_name}")
-        return self._measure(self.rows["test"], self.evaluator.answer_baseline(self.rows["train"], self.rows["test"]))
+        self._tell(f"training the baseline: {self.evaluator.baseline_name or 'none'}")
+        outputs = self.evaluator.answer_baseline(self.rows["train"], self.rows["test"])
+        return self._measure_rival("a cheap baseline", outputs)
 
     def _time(self, predictor: Predictor) -> NDArray[np.float64]:
         self._tell("timing single predictions")
@@ -278,28 +289,32 @@ class _Evaluation:
         wanted = self.spec.evaluate
         for metric, rule in wanted.gates.items():
             yield judge_rule(metric, rule, model.measures)
-        if wanted.beat_prior:
-            metric = self.evaluator.prior_metric
+        if wanted.beat_prior and not isinstance(rivals.prior, Omitted):
+            metric = self.kind.resolve_metric(self.evaluator.prior_metric)
             yield judge_prior(metric, self._better(metric), *self._compare(model, rivals.prior, metric))
-        if wanted.beat_baseline:
-            yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, self.evaluator.baseline_name)
+        if wanted.beat_baseline and not isinstance(rivals.baseline, Omitted):
+            baseline = Rival(role="baseline", name=self.evaluator.baseline_name)
+            yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, baseline)
         if wanted.beat_champion and rivals.duel:
-            yield self._judge_duel(rivals.duel, wanted.beat_champion, model.measures.get(wanted.beat_champion.metric))
+            metric = self.kind.resolve_metric(wanted.beat_champion.metric)
+            yield self._judge_duel(rivals.duel, wanted.beat_champion, model.measures.get(metric))
 
     def _judge_duel(self, duel: _Duel, wanted: ChampionComparison, value: Measure | None) -> GateResult:
-        rival = duel.champion.name
+        rival = Rival(role="champion", name=duel.champion.name)
+        metric = self.kind.resolve_metric(wanted.metric)
         if duel.problem:
             must = wanted.when_unknown == "refuse"
-            return judge_incomparable(wanted.metric, value, rival=rival, problem=duel.problem, must_compare=must)
+            return judge_incomparable(metric, value, rival=rival, problem=duel.problem, must_compare=must)
         judged = self._judge_rival(duel.ours, duel.theirs, wanted, rival)
         if duel.num_rows == self.rows["test"].num_rows:
             return judged
         return judged.model_copy(update={"rule": f"{judged.rule} on the {duel.num_rows:,} rows new to both"})
 
-    def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: str) -> GateResult:
-        value, difference = self._compare(model, other, wanted.metric)
-        better = self._better(wanted.metric)
-        return judge_rival(wanted.metric, better, value, difference, rival=rival, tolerance=wanted.tolerance)
+    def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: Rival) -> GateResult:
+        metric = self.kind.resolve_metric(wanted.metric)
+        value, difference = self._compare(model, other, metric)
+        better = self._better(metric)
+        return judge_rival(metric, better, value, difference, rival=rival, tolerance=wanted.tolerance)
 
     def _compare(self, model: Measured, other: Measured, metric: str) -> tuple[Measure | None, Measure | None]:
         return model.measures.get(metric), paired_difference(model, other, metric, self.bootstrap)
@@ -318,10 +333,9 @@ class _Evaluation:
         return self.evaluator.draw_explanations(chosen.slice(0, len(explained)), explained)
 
     def _note_undefined(self, measures: Mapping[str, Measure]) -> None:
-        for name in self.kind.metrics:
+        for name, metric in self.kind.metrics.items():
             if "[" not in name and name not in measures:
-                reason = self.kind.undefined.get(name, "these test rows give it no meaning")
-                self.notes.append(f"{name}: undefined, as {reason}.")
+                self.notes.append(f"{name}: undefined, as {metric.undefined}.")
 
     def _write_baseline(self, predictor: Predictor) -> None:
         rows = [predictor.parse(raw) for raw in make_inputs(predictor, self.rows["validation"])]
@@ -338,6 +352,14 @@ class _Evaluation:
             )
         )
         write_text(self.folder / EXAMPLES_NAME, examples.model_dump_json(indent=2) + "\n")
+
+
+def _list_measures(rival: Measured | Omitted) -> dict[str, Measure]:
+    return {} if isinstance(rival, Omitted) else rival.measures
+
+
+def _explain_omission(rival: Measured | Omitted) -> str:
+    return rival.reason if isinstance(rival, Omitted) else ""
 
 
 def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from launchyard.sources.uri import parse_uri, show_uri
 
+HEADLINE = "headline"
+"""What a spec writes for the metric that its kind leads with."""
 MAX_PRODUCT_LENGTH = 40
 """Characters of a product's name: it becomes part of Kubernetes names, which end at 63."""
 
@@ -307,9 +309,9 @@ class Choice(Block):
 class Tune(Block):
     """A search over keys of ``model`` and ``train``; the best trial becomes the training configuration."""
 
-    metric: str = Field("accuracy", description="Validation metric to optimise.")
-    mode: Literal["max", "min"] | None = Field(
-        None, description="Whether more or less is better; null: as the kind says of the metric."
+    metric: str = Field(HEADLINE, description=f"Validation metric to optimise; {HEADLINE}: the kind's own.")
+    mode: Literal["auto", "max", "min"] = Field(
+        "auto", description="Whether more or less is better; auto: as it is with this metric."
     )
     trials: Annotated[int | None, Unit("trials")] = Field(None, ge=1, description="Budget in trials.")
     minutes: Annotated[float | None, Unit("minutes")] = Field(None, gt=0, description="Budget in minutes.")
@@ -351,7 +353,7 @@ GateRule = Annotated[str, BeforeValidator(check_rule)]
 class Comparison(Block):
     """A gate that compares two models on the same test rows."""
 
-    metric: str = Field("accuracy", description="Metric that is compared.")
+    metric: str = Field(HEADLINE, description=f"Metric that is compared; {HEADLINE}: the kind's own.")
     tolerance: float = Field(0.0, ge=0, description="How much worse it may be and still pass.")
 
 
@@ -361,15 +363,6 @@ class ChampionComparison(Comparison):
     when_unknown: Literal["skip", "refuse"] = Field(
         "skip",
         description="What to do when too few test rows are new to the serving model, or nobody knows which are.",
-    )
-
-
-class Abstain(Block):
-    """When the endpoint says that it is not sure; the threshold is chosen on the validation rows."""
-
-    coverage: float = Field(0.95, gt=0, le=1, description="Share of the validation rows that must be answered.")
-    accuracy: float | None = Field(
-        None, gt=0, le=1, description="Answer only where this accuracy is kept; takes the place of coverage."
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import reduce
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
+from launchyard.evaluation.metrics.named import LATENCY
 from launchyard.kind import Kind
 from launchyard.sources.uri import parse_uri
 from launchyard.spec.blocks import (
@@ -25,9 +26,6 @@ from launchyard.spec.blocks import (
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 from launchyard.spec.uris import locate_uris
-
-LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
-"""Measured for every kind; gates may name them."""
 
 WITHOUT_MOMENTUM = {"adamw", "adam"}
 
@@ -65,17 +63,17 @@ def _check_metrics(spec: Product, kind: Kind) -> Iterator[Problem]:
     """Yield each metric that is named and that the kind does not report."""
     evaluate = spec.evaluate
     for name in evaluate.gates:
-        if name not in LATENCY_METRICS:
-            yield from _check_metric(name, ("evaluate", "gates", name), kind, extra=LATENCY_METRICS)
+        if name not in LATENCY:
+            yield from _check_metric(name, ("evaluate", "gates", name), kind, extra=LATENCY)
     if evaluate.beat_baseline is not None:
         yield from _check_metric(evaluate.beat_baseline.metric, ("evaluate", "beat_baseline", "metric"), kind)
     if evaluate.beat_champion is not None:
         yield from _check_metric(evaluate.beat_champion.metric, ("evaluate", "beat_champion", "metric"), kind)
 
 
-def _check_metric(name: str, path: Path, kind: Kind, extra: tuple[str, ...] = ()) -> Iterator[Problem]:
+def _check_metric(name: str, path: Path, kind: Kind, extra: Iterable[str] = ()) -> Iterator[Problem]:
     """Yield a problem when ``name`` is no metric of the kind."""
-    if kind.find_direction(name) is not None:
+    if kind.find_direction(kind.resolve_metric(name)) is not None:
         return
     known = [metric.replace("[*]", "[<label>]") for metric in (*kind.metrics, *extra)]
     near = get_close_matches(name, known, n=1)
@@ -89,16 +87,17 @@ def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
     if tune is None:
         return
     yield from _check_metric(tune.metric, ("tune", "metric"), kind)
-    if tune.metric in kind.measured_late:
-        known = ", ".join(name for name in kind.metrics if name not in kind.measured_late)
-        yield Problem(("tune", "metric"), f"'{tune.metric}' is measured after training only. Take one of: {known}")
-    direction = kind.find_direction(tune.metric)
-    if tune.mode is not None and direction not in (None, tune.mode):
-        better = "more" if direction == "max" else "less"
-        yield Problem(("tune", "mode"), f"{better} {tune.metric} is better, got {tune.mode}. Write mode: {direction}")
-    for name, candidates in tune.parameters.items():
-        path = ("tune", "parameters", name)
-        yield from (Problem(path, text) for text in _check_parameter(spec, name, candidates))
+    name = kind.resolve_metric(tune.metric)
+    metric = kind.find_metric(name)
+    if metric is not None and metric.measured_late:
+        known = ", ".join(known for known, one in kind.metrics.items() if not one.measured_late)
+        yield Problem(("tune", "metric"), f"'{name}' is measured after training only. Take one of: {known}")
+    if metric is not None and tune.mode not in ("auto", metric.better):
+        better = "more" if metric.better == "max" else "less"
+        yield Problem(("tune", "mode"), f"{better} {name} is better, got {tune.mode}. Write mode: {metric.better}")
+    for key, candidates in tune.parameters.items():
+        path = ("tune", "parameters", key)
+        yield from (Problem(path, text) for text in _check_parameter(spec, key, candidates))
 
 
 def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> Iterator[str]:

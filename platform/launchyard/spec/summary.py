@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from launchyard.kinds import get_kind
 from launchyard.sources.uri import show_uri
 from launchyard.spec.blocks import Product, find_gradient_train, find_tune
 from launchyard.spec.uris import name_uris
@@ -45,12 +46,13 @@ def _describe_training(spec: Product) -> str:
 
 def _describe_gates(spec: Product) -> list[str]:
     """Return every rule that a model must pass, in words."""
-    evaluate = spec.evaluate
+    evaluate, kind = spec.evaluate, get_kind(spec.kind)
     gates = [f"{metric} {rule}" for metric, rule in evaluate.gates.items()]
     if evaluate.beat_prior:
         gates.append("better than always answering what is commonest")
     if evaluate.beat_baseline:
-        gates.append(f"{evaluate.beat_baseline.metric} at least the cheap baseline's")
+        gates.append(f"{kind.resolve_metric(evaluate.beat_baseline.metric)} at least the cheap baseline's")
     if evaluate.beat_champion:
-        gates.append(f"{evaluate.beat_champion.metric} at least the champion's - {evaluate.beat_champion.tolerance:g}")
+        metric = kind.resolve_metric(evaluate.beat_champion.metric)
+        gates.append(f"{metric} at least the champion's - {evaluate.beat_champion.tolerance:g}")
     return gates

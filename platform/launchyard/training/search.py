@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from launchyard.contract.evaluation import Better
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation.results import TrialResult, TuneRecord
+from launchyard.kind import Kind
 from launchyard.kinds import get_kind
-from launchyard.spec.blocks import Choice, GradientTrain, Product, Range, find_train, find_tune
+from launchyard.spec.blocks import Choice, GradientTrain, Product, Range, Tune, find_train, find_tune
 from launchyard.spec.keys import join_path
 from launchyard.spec.problems import find_problems
 
@@ -90,6 +91,13 @@ def takes_integers(spec: Product, key: str) -> bool:
     except ValidationError as err:
         return any(found["type"] == "int_from_float" for found in err.errors())
     return False
+
+
+def spell_out(tune: Tune, kind: Kind) -> Tune:
+    """Return a search that names the metric it goes by, and whether more or less of it is better."""
+    metric = kind.resolve_metric(tune.metric)
+    mode = (kind.find_direction(metric) or "max") if tune.mode == "auto" else tune.mode
+    return tune.model_copy(update={"metric": metric, "mode": mode})
 
 
 def find_better(kind: str, metric: str) -> Better:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from launchyard.bundle.manifest import parse_file, read_spec
+from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.self_test import self_test
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Output, Predictor, ServingState
 from launchyard.contract.rows import Row
-from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest
 from launchyard.kinds import get_kind
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
@@ -49,7 +49,8 @@ class ServedModel:
 
     release: Release
     spec: Product
-    labels: tuple[str, ...]
+    feedback: FeedbackRules
+    """What may be said about its answers."""
     predictor: Predictor
     predictions: MicroBatcher
     explanations: MicroBatcher
@@ -105,14 +106,13 @@ class ModelLoader:
         spec = read_spec(folder)
         kind = get_kind(manifest.kind)
         predictor = kind.load_predictor(folder, threads=self.threads)
-        self_test(predictor, folder)
-        labels = parse_file(folder, MANIFEST_NAME, DatasetManifest).labels
+        self_test(predictor, folder, kind.load_compare_function())
         serving_state = kind.load_serving_state(self.settings, spec, folder)
         spare_collector()
         return ServedModel(
             release=release,
             spec=spec,
-            labels=labels,
+            feedback=kind.load_feedback_rules(folder),
             predictor=predictor,
             predictions=MicroBatcher(
                 enrich_first(serving_state, predictor.predict),

@@ -10,11 +10,8 @@ from pydantic import Field, model_validator
 from launchyard.kinds.recommendation.architectures import ARCHITECTURES, Content, LightGcn, SasRec
 from launchyard.spec.blocks import (
     Block,
-    ChampionComparison,
-    Comparison,
     Data,
     EarlyStopping,
-    Evaluate,
     Fraction,
     GradientTrain,
     Ineffective,
@@ -22,7 +19,6 @@ from launchyard.spec.blocks import (
     SourceUri,
     TrainedProduct,
     TrainsBy,
-    Tune,
     Unit,
     is_set,
 )
@@ -179,37 +175,6 @@ class RecommendationTrain(GradientTrain):
     )
 
 
-class RankingTune(Tune):
-    """A search over keys of ``model`` and ``train``; the best trial becomes the training configuration."""
-
-    metric: str = Field("ndcg@10", description="Validation metric to optimise.")
-
-
-class RankingComparison(Comparison):
-    """A gate that compares two models on the same test users."""
-
-    metric: str = Field("ndcg@10", description="Metric that is compared.")
-
-
-class RankingChampionComparison(ChampionComparison):
-    """A gate that compares with the serving model, on the test users by whose events it was not trained."""
-
-    metric: str = Field("ndcg@10", description="Metric that is compared.")
-
-
-class RankingEvaluate(Evaluate):
-    """What is measured on the held-out users, every item of the catalogue ranked, none sampled."""
-
-    beat_baseline: RankingComparison | None = Field(
-        RankingComparison(tolerance=0.0),
-        description="Refuse a model that a cheap baseline beats; null switches it off.",
-    )
-    beat_champion: RankingChampionComparison | None = Field(
-        RankingChampionComparison(tolerance=0.005),
-        description="Refuse a model that the serving one beats; null switches it off.",
-    )
-
-
 class Rerank(Block):
     """Re-ranking of the best candidates, with features of this moment."""
 
@@ -265,8 +230,6 @@ class Recommendation(TrainedProduct):
     data: RecommendationData = Field(description="Where the interactions come from and what they must fulfil.")
     model: ARCHITECTURES = Field(description="What is trained.")
     train: RecommendationTrain = Field(RecommendationTrain(), description="Optimisation.")
-    tune: RankingTune | None = Field(None, description="Search over keys of model and train.")
-    evaluate: RankingEvaluate = Field(RankingEvaluate(), description="Measures and gates.")
     serve: RecommendationServe = Field(RecommendationServe(), description="How the endpoint answers.")
     features: Features = Field(Features(), description="What is known of users and items when a request comes.")
 

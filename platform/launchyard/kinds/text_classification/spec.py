@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 
 from launchyard.kinds.text_classification.rates import describe_rates, find_rates
 from launchyard.spec.blocks import (
-    Abstain,
     Block,
     ClassSources,
     Evaluate,
@@ -83,6 +82,15 @@ class TextTrain(ScalableTrain):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="Weight of each label in the loss; balanced: inverse to its frequency."
+    )
+
+
+class Abstain(Block):
+    """When the endpoint says that it is not sure; the threshold is chosen on the validation rows."""
+
+    coverage: float = Field(0.95, gt=0, le=1, description="Share of the validation rows that must be answered.")
+    accuracy: float | None = Field(
+        None, gt=0, le=1, description="Answer only where this accuracy is kept; takes the place of coverage."
     )
 
 
