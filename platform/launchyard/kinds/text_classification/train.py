@@ -142,7 +142,7 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
     )
     if spec.train.activation_checkpointing:
         # Reentrant checkpoints would lose the gradients of a model whose first layers are frozen.
-        classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+        classifier.model.activation_checkpointing_enable({"use_reentrant": False})
     model = classifier.model if spec.model.lora is None else add_lora(classifier, spec.model.lora)
     # What is to be divided among workers may be too large for the device of one.
     device = "cpu" if spec.train.sharding == "full" and context.world_size > 1 else context.device
