@@ -10,6 +10,7 @@ from pathlib import Path
 import launchyard
 from launchyard.kinds import list_installed_kinds
 
+# Without launchyard_serving, of which no step runs a line.
 PACKAGES = ("launchyard", "launchyard_pipelines")
 
 
@@ -35,5 +36,6 @@ def _list_sources(name: str) -> list[tuple[Path, str]]:
         return []
     if found.submodule_search_locations is None:
         return [(Path(found.origin), name)] if found.origin else []
+    # By names inside the package: installed in another place, the same code is the same version.
     folders = map(Path, found.submodule_search_locations)
     return [(path, path.relative_to(folder).as_posix()) for folder in folders for path in sorted(folder.rglob("*.py"))]
