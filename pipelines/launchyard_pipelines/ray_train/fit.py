@@ -196,8 +196,8 @@ def _raise_refusal(worker: Worker) -> None:
     if worker.refusal_path.is_file():
         refusal = json.loads(worker.refusal_path.read_text(encoding="utf-8"))
         shutil.rmtree(worker.storage_dir)
-        # Every class of errors.py is made of its message alone.
-        raise getattr(errors, refusal["type"])(refusal["message"])
+        # Every class of errors.py is made of its message alone; one of a kind from elsewhere may be made of anything.
+        raise getattr(errors, refusal["type"], errors.TrainError)(refusal["message"])
 
 
 @contextmanager
