@@ -6,18 +6,21 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from launchyard.contract.evaluation import Better, Evaluator
-    from launchyard.contract.predictor import Predictor, ServingState
+    from launchyard.contract.predictor import Device, Predictor, PredictorClass, ServingState
     from launchyard.contract.rows import PrepareFunction, Recipe, RowNames
     from launchyard.contract.training import ExportFunction, TrainFunction
     from launchyard.features.sets import FeatureSet
     from launchyard.settings import Settings
     from launchyard.spec.blocks import Product
+
+
+Answers = Literal["batched", "singly", "streamed"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Kind:
     train: str | None
     evaluator: str
     predictor: str
+    """A class of predictors, of the sort that ``answers`` says, or another object that loads them."""
     metrics: Mapping[str, Better]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
     measured_late: frozenset[str] = frozenset()
@@ -47,6 +51,8 @@ class Kind:
     identify: str | None = None
     """Function from rows of a split to their names; None: a row is its content."""
     serving_state: str | None = None
+    answers: Answers = "batched"
+    """How its models answer: rows of several requests computed together, one row at a time, or as streams of events."""
 
     def find_direction(self, metric: str) -> Better | None:
         """Return whether more or less of ``metric`` is better, or None when this kind reports no such metric."""
@@ -94,9 +100,17 @@ class Kind:
             return None
         return cast("type[ServingState]", load_part(self.serving_state)).open(settings, spec, bundle_dir)
 
-    def load_predictor(self, bundle_dir: Path, *, threads: int) -> Predictor:
-        """Return the predictor of the bundle at ``bundle_dir``."""
-        return cast("type[Predictor]", load_part(self.predictor)).load(bundle_dir, threads=threads)
+    def load_predictor(self, bundle_dir: Path, device: Device) -> Predictor:
+        """Return the predictor of the bundle at ``bundle_dir``, computing on ``device``.
+
+        One that streams comes as a :class:`launchyard.prediction.streams.CollectedPredictor`.
+        """
+        predictor = cast("PredictorClass", load_part(self.predictor)).load(bundle_dir, device)
+        if self.answers != "streamed":
+            return cast("Predictor", predictor)
+        # By dotted path: what runs streams is no part of reading a spec.
+        collected: Predictor = load_part("launchyard.prediction.streams:CollectedPredictor")(predictor)
+        return collected
 
 
 def load_part(path: str) -> Any:

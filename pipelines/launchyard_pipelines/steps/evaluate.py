@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from launchyard.bundle.manifest import EVALUATION_NAME, GateRecord, parse_file, write_manifest
 from launchyard.bundle.store import BundleStore
 from launchyard.data.manifest import load_manifest
-from launchyard.errors import GateRefused
+from launchyard.errors import BundleError, GateRefused
 from launchyard.evaluation.champion import Champion
 from launchyard.evaluation.figures import HeatmapFigure
 from launchyard.evaluation.results import Evaluation, TrainingRecord, TuneRecord
@@ -23,7 +23,7 @@ from launchyard.settings import Settings, load_settings
 from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
-from launchyard.threads import count_serving_threads, share_threads
+from launchyard.threads import count_serving_threads, describe_missing_gpus, share_threads
 from launchyard.training.search import apply_best
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.run_events import reported_step
@@ -68,12 +68,15 @@ def evaluate(
     """Measure the candidate, write its bundle and report.
 
     Raises:
+        BundleError: there is no such GPU.
         GateRefused: a gate did not pass; bundle and report are written all the same.
     """
     settings = load_settings()
     with reported_step("evaluate", settings, started_s=LOADED_S) as report:
         # What was trained, not what was searched: the bundle's spec, its lineage and MLflow's parameters.
         spec = apply_best(reference.load(), Path(candidate.path) / TUNE_NAME)
+        if problem := describe_missing_gpus(spec.resources.evaluate.gpus, count=1, key="resources.evaluate"):
+            raise BundleError(problem)
         bundle_dir = Path(outputs.bundle.path)
         job = EvaluateJob(
             spec=spec,
@@ -83,6 +86,8 @@ def evaluate(
             threads=count_serving_threads(spec),
             batch_threads=share_threads(spec.resources.evaluate.cpus, count=1),
             champion=find_champion(settings, spec.product),
+            gpus=spec.resources.serve.gpus,
+            batch_gpus=spec.resources.evaluate.gpus,
         )
         evaluation = evaluate_candidate(job, report.progress)
         base_uri = spec.model.base_uri

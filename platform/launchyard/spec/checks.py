@@ -33,6 +33,7 @@ def check_product(spec: Product, kind: Kind) -> list[Problem]:
         *_check_search(spec, kind),
         *_check_conflicts(spec),
         *_find_ineffective(spec),
+        *_find_unbatched(spec, kind),
     ]
 
 
@@ -176,9 +177,16 @@ def _find_ineffective(spec: Product) -> Iterator[Problem]:
     yield from _find_ineffective_momentum(spec)
     if spec.tune is None and is_set(spec.resources, "tune"):
         yield _ineffective(("resources", "tune"), "there is no 'tune' block")
-    for name, resource in (("tune", spec.resources.tune), ("train", spec.resources.train)):
+    resources = spec.resources
+    for name, resource in (("tune", resources.tune), ("train", resources.train), ("evaluate", resources.evaluate)):
         if resource.gpus == 0 and is_set(resource, "gpu_type"):
             yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
+
+
+def _find_unbatched(spec: Product, kind: Kind) -> Iterator[Problem]:
+    """Yield the size of batches where a kind makes none."""
+    if kind.answers != "batched" and is_set(spec.serve, "max_batch_size"):
+        yield _ineffective(("serve", "max_batch_size"), f"{kind.name} computes no batches of rows")
 
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:

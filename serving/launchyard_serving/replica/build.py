@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from launchyard.bundle.manifest import parse_file
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.predictor import Device
 from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest
 from launchyard.errors import BundleError
 from launchyard.privacy.pseudonyms import IdentitySigner
@@ -25,13 +26,13 @@ LABELS_TO_KEEP = 64
 """Versions whose labels are in memory, for feedback on answers of versions that serve no longer."""
 
 
-def build_replica(settings: Settings, product: str, *, threads: int) -> Starlette:
+def build_replica(settings: Settings, product: str, device: Device) -> Starlette:
     """Return the ASGI application of ``product``, which follows its rollout record while it runs.
 
     Args:
         settings: Where records and bundles are.
         product: The product, whose routes are relative to where the application is mounted.
-        threads: CPU threads that one forward pass computes on.
+        device: What each of its models computes on.
     """
     make_logs_printable()
     records = Records(settings, wait_s=SERVING_WAIT_S)
@@ -41,7 +42,7 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         store=store,
         prediction_executor=ThreadPoolExecutor(1, "predict"),
         explanation_executor=ThreadPoolExecutor(1, "explain"),
-        threads=threads,
+        device=device,
     )
 
     def find_champion() -> Release | None:
@@ -57,6 +58,6 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         except BundleError:
             return ()
 
-    follower = Follower(find_champion, loader.load)
+    follower = Follower(find_champion, loader.load, loader.find_swap)
     signer = IdentitySigner(records.get_signing_key(), namespace=settings.namespace, product=product)
     return ProductEndpoint(product, follower, signer, records, find_labels).build_app()
