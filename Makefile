@@ -58,9 +58,10 @@ bench: install  ## every measure of benchmarks/ (many hours, most for the search
 	eval "$(BIN)/python benchmarks/$$measure" || missed="$$missed\n  $$measure"; done < benchmarks/MEASURES; \
 	if [ -n "$$missed" ]; then printf "missed:$$missed\n"; exit 1; fi
 
-docs: install  ## write the generated reference anew: spec, JSON schema, commands
+docs: install  ## write the generated reference anew: spec, JSON schema, commands, map of the source
 	@$(BIN)/python -m launchyard.spec.reference
 	@$(BIN)/python -m launchyard.cli.reference
+	@$(BIN)/python docs/write_map.py
 
 golden: install  ## write the golden files anew after a change that is meant
 	@WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/unit/test_pipeline.py

@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from plain_finetune import finetune_ours, finetune_plain, make_job
 
 from launchyard.data.manifest import read_split
+from launchyard.kinds.text_classification.spec import TextTrain
+from launchyard.spec.blocks import find_train
 from launchyard.text.preprocess import TextPreprocessor
 from launchyard.training.batches import order_batches
 
@@ -46,7 +49,7 @@ def main() -> int:
         preprocessor = TextPreprocessor.load(job.output_dir)
         texts = read_split(job.dataset_dir, "train")["text"].to_pylist()
         lengths_R = np.array([len(ids) for ids in preprocessor.encode(texts)])
-        train = job.spec.train
+        train = cast(TextTrain, find_train(job.spec))
         batches = order_batches(lengths_R, BATCH_SIZE, seed=train.seed, epoch=0, grouped=train.length_grouped)
         order = [int(row) for batch in batches for row in batch]
         plain = finetune_plain(job, folder / "plain", threads=options.threads, order=order)

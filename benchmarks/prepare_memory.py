@@ -97,7 +97,7 @@ def _choose_map(path: str) -> MapBatches:
     if path == "direct":
         return map_in_process
     # Imported here so that the direct path is measured without Ray.
-    from launchyard_pipelines.ray_data.map import map_with_ray
+    from launchyard_pipelines.ray_data.map import map_with_ray  # noqa: PLC0415 - only one of the two ways needs Ray
 
     return map_with_ray
 

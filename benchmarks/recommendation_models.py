@@ -24,13 +24,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from rectools_settings import add_line, read_lines, sample_setting
 
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.bundle.manifest import find_training
+from launchyard.evaluation.results import GradientRecord, TrainingRecord
 from launchyard.kinds.recommendation.data.histories import read_catalogue, read_held_out
 from launchyard.kinds.recommendation.predict.scorers import load_scorer
 from launchyard.kinds.recommendation.spec import Recommendation
-from launchyard.kinds.recommendation.train.train import train_recommender
 from launchyard.settings import set_process_defaults
-from launchyard.testing import LocalContext
+from launchyard.testing import LocalContext, train_here
 from launchyard.training.context import TrainJob
 
 K = 10
@@ -90,8 +90,10 @@ def train(spec: Recommendation, dataset_dir: Path, folder: Path, threads: int) -
     """Train in this process and return the record; the model lies in ``folder/candidate``."""
     job = TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=None, output_dir=folder / "candidate")
     (folder / "scratch").mkdir()
-    train_recommender(LocalContext(folder / "scratch", threads=threads), job)
-    return TrainingRecord.model_validate_json((folder / "candidate" / "training.json").read_text(encoding="utf-8"))
+    train_here(LocalContext(folder / "scratch", threads=threads), job)
+    record = find_training(folder / "candidate")
+    assert record is not None
+    return record
 
 
 def rank_targets(folder: Path, dataset_dir: Path, threads: int) -> NDArray[np.float64]:
@@ -122,15 +124,16 @@ def measure_ranks(ranks_U: NDArray[np.float64]) -> dict[str, float]:
 
 def describe(record: TrainingRecord) -> dict[str, Any]:
     """Return what is recorded about one training; times are those of optimiser steps, as the peer's are."""
+    figures = {"validation_ndcg@10": record.validation["ndcg@10"], "wall_s": record.seconds}
+    if not isinstance(record, GradientRecord):
+        return figures
     train_s = record.num_samples / record.samples_per_second if record.samples_per_second else record.seconds
     curves = {curve.name: curve for curve in record.curves}
     found = curves.get("validation_ndcg@10")
     step_s = train_s / max(record.num_steps, 1)
-    return {
-        "validation_ndcg@10": record.validation["ndcg@10"],
+    return figures | {
         "best_s": step_s * record.best_step,
         "train_s": train_s,
-        "wall_s": record.seconds,
         "steps": record.num_steps,
         "best_step": record.best_step,
         "curve": None if found is None else {"train_s": [step * step_s for step in found.x], "ndcg@10": found.y},

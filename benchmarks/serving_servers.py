@@ -104,10 +104,10 @@ def serve_launchyard(settings: Settings, product: str, port: int) -> None:
     """Serve the product and ``/empty`` until interrupted."""
     _, spec = find_champion(settings, product)
     with open_session(LOOPBACK, port) as session:
-        from ray.serve import RunTarget
+        from ray.serve import RunTarget  # noqa: PLC0415 - each process loads the server that it runs
 
-        from launchyard_serving.deployment import bind_application, plan_applications
-        from launchyard_serving.session.cluster import serve_applications
+        from launchyard_serving.deployment import bind_application, plan_applications  # noqa: PLC0415 - each process loads the server that it runs
+        from launchyard_serving.session.cluster import serve_applications  # noqa: PLC0415 - each process loads the server that it runs
 
         targets = plan_applications(settings, {product: spec})
         targets.append(RunTarget(bind_application(build_empty, "empty"), name="empty", route_prefix="/empty"))
@@ -117,8 +117,8 @@ def serve_launchyard(settings: Settings, product: str, port: int) -> None:
 
 def build_pipeline(settings: Settings, product: str) -> FastAPI:
     """Return FastAPI around a transformers pipeline on the product's weights."""
-    import torch
-    from transformers import pipeline
+    import torch  # noqa: PLC0415 - each process loads the server that it runs
+    from transformers import pipeline  # noqa: PLC0415 - each process loads the server that it runs
 
     folder, spec = find_champion(settings, product)
     torch.set_num_threads(count_serving_threads(spec))

@@ -150,7 +150,7 @@ def measure_filters(catalogue: Catalogue, exact: VectorIndex, index: VectorIndex
 
 def measure_peers(catalogue: Catalogue) -> None:
     """Print a line for the library's clusters and graph at some settings."""
-    import faiss
+    import faiss  # noqa: PLC0415 - slow to import
 
     vectors_ID = catalogue.vectors_ID
     for factory, settings in (

@@ -7,7 +7,7 @@ from pathlib import Path
 from launchyard.bundle.manifest import BundleManifest, write_manifest
 from launchyard.data.manifest import DatasetManifest, SourceRecord
 from launchyard.evaluation.figures import Series
-from launchyard.evaluation.results import Evaluation, GateResult, Latency, Measure, TrainingRecord
+from launchyard.evaluation.results import Evaluation, GateResult, GradientRecord, Latency, Measure
 from launchyard.kinds.text_classification.spec import TextClassification
 
 PRODUCT = "review-sentiment"
@@ -52,8 +52,8 @@ def make_dataset(product: str = PRODUCT) -> DatasetManifest:
     )
 
 
-def make_training() -> TrainingRecord:
-    return TrainingRecord(
+def make_training() -> GradientRecord:
+    return GradientRecord(
         model_type="bert",
         num_parameters=10,
         num_trained_parameters=10,

@@ -40,7 +40,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_candidate(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """What training leaves of a two-layer BERT, really trained for a second; copy it before you change it."""
-    from tiny_base import write_base  # loads torch, which most tests do without
+    from tiny_base import write_base  # noqa: PLC0415 - loads torch, which most tests do without
 
     return train_candidate(tmp_path_factory.mktemp("trained"), make_spec(), tiny_dataset, write_base)
 

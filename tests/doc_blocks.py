@@ -8,18 +8,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = tuple(
-    ROOT / "docs" / "guides" / f"{name}.md"
+    ROOT / f"{name}.md"
     for name in (
-        "first-product",
-        "data-and-sources",
-        "training-and-tuning",
-        "gates-and-report",
-        "serving-and-feedback",
-        "batch-prediction",
-        "roll-out-and-back",
-        "recommender",
-        "features",
-        "adding-a-kind",
+        "docs/guides/first-product",
+        "docs/guides/data-and-sources",
+        "docs/guides/training-and-tuning",
+        "docs/guides/gates-and-report",
+        "docs/guides/serving-and-feedback",
+        "docs/guides/batch-prediction",
+        "docs/guides/roll-out-and-back",
+        "platform/launchyard/kinds/text_classification/guide",
+        "platform/launchyard/kinds/recommendation/guide",
+        "docs/guides/features",
+        "docs/guides/adding-a-kind",
     )
 )
 """In the order in which they tell one story: each goes on with what the guides before it left."""

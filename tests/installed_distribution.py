@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from launchyard.kinds.text_classification.spec import KIND as TEXTS
+from launchyard.kinds.text_classification import KIND as TEXTS
 from launchyard.kinds.text_classification.spec import TextClassification, TextServe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 import subprocess
@@ -10,15 +11,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import MetaData, Table, select
 
 from bundle_samples import describe_bundle, write_content
 from launchyard.bundle.manifest import BundleManifest, GateRecord
 from launchyard.errors import RegistryError, RequestError
 from launchyard.records.database import RecordDatabase
-from launchyard.records.records import MAX_PIECES, Feedback, Records
+from launchyard.records.records import MAX_PIECES, SAID, Feedback, Records
 from launchyard.records.tables import FEEDBACK, FIRST_SCHEMA, MIGRATIONS, ROLLOUTS, open_records
 from launchyard.rollout.rules import Cause, Release, promote, start_rollout
 from launchyard.settings import Settings
@@ -41,7 +43,7 @@ for number in count():
 """
 
 
-def make_feedback(output_id: str, **said: str | float | None) -> Feedback:
+def make_feedback(output_id: str, **said: Any) -> Feedback:
     return Feedback.model_validate(
         {"output_id": output_id, "product": "reviews", "version": 1, "predicted_at": NOW} | (said or {"label": "good"})
     )
@@ -71,7 +73,7 @@ class RecordsContract:
 
     def test_a_database_of_the_first_release_is_brought_up_with_its_rows(self, settings: Settings) -> None:
         engine = open_records(settings.records_url, MIGRATIONS[:1])
-        said = make_feedback("a").model_dump(exclude={"subject"})
+        said = make_feedback("a").model_dump(exclude={"subject", "correction"})
         with engine.begin() as connection:
             row = said | {"namespace": "default", "number": 0, "received_at": NOW}
             connection.execute(FIRST_SCHEMA.tables["launchyard_feedback"].insert(), row)
@@ -175,6 +177,35 @@ class RecordsContract:
         with pytest.raises(ValueError, match="not one decision after 0"):
             records.write_rollout(start_rollout("default", "reviews"), 0)
 
+    def test_what_was_said_to_the_version_before_stands_and_takes_corrections(self, settings: Settings) -> None:
+        former = MetaData()
+        engine = open_records(settings.records_url, MIGRATIONS[:4])
+        table = Table("launchyard_feedback", former, autoload_with=engine)
+        pieces: tuple[tuple[str, int, dict[str, Any]], ...] = (
+            ("a", 0, {"label": "good", "comment": "5 %"}),
+            ("a", 1, {"label": "bad"}),
+            ("b", 0, {"rating": 2.5}),
+        )
+        with engine.begin() as connection:
+            for output_id, number, said in pieces:
+                row = make_feedback(output_id, subject=ANN, **said).model_dump(exclude={"correction"})
+                kept = {"namespace": "default", "number": number, "received_at": NOW.replace(tzinfo=None)}
+                times = {"predicted_at": NOW.replace(tzinfo=None)}
+                connection.execute(table.insert(), {**row, "label": None, "rating": None, **said, **kept, **times})
+        engine.dispose()
+
+        records = Records(settings)
+        correction = {"items": ["b", {"share": 0.5}], "right": None}
+
+        assert records.list_feedback("reviews") == [
+            make_feedback("a", subject=ANN, label="bad", comment="5 %"),
+            make_feedback("b", subject=ANN, rating=2.5),
+        ]
+        assert not records.add_feedback(make_feedback("a", subject=ANN, label="bad"))
+        assert records.add_feedback(make_feedback("b", subject=ANN, correction=correction))
+        assert records.list_feedback("reviews")[1].correction == correction
+        assert records.forget_feedback("reviews", ANN) == 4
+
     def test_feedback_sent_twice_counts_once_and_a_correction_stands_above(self, records: Records) -> None:
         assert records.add_feedback(make_feedback("a", label="good"))
         assert not records.add_feedback(make_feedback("a", label="good"))
@@ -202,7 +233,8 @@ class RecordsContract:
             make_feedback("last", rating=1.0),
         ]
         with RecordDatabase(settings).reading() as connection:
-            kept = connection.scalars(select(FEEDBACK.c.label).where(FEEDBACK.c.output_id == "first")).all()
+            said = connection.scalars(select(FEEDBACK.c.said).where(FEEDBACK.c.output_id == "first")).all()
+        kept = [json.loads(document).get("label") for document in said]
         assert len(kept) == MAX_PIECES
         assert kept[-2:] == ["bad", "good"]
 
@@ -211,7 +243,8 @@ class RecordsContract:
     ) -> None:
         said = [make_feedback("a", label="good"), *(make_feedback("a", comment=f"{n}") for n in range(700))]
         rows = [
-            piece.model_dump() | {"namespace": "default", "number": number, "received_at": NOW}
+            piece.model_dump(exclude=set(SAID))
+            | {"said": json.dumps(piece.said), "namespace": "default", "number": number, "received_at": NOW}
             for number, piece in enumerate(said)
         ]
         with RecordDatabase(settings).writing("feedback/a") as connection:

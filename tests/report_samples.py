@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from math import exp, sin
 
 from launchyard.data.manifest import CheckResult, ColumnProfile, DatasetManifest, SourceRecord
-from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series, TableFigure
+from launchyard.evaluation.figures import BarFigure, Caption, ConfusionMatrixFigure, LineFigure, Series, TableFigure
 from launchyard.evaluation.results import (
     Abstention,
     Evaluation,
     GateResult,
+    GradientRecord,
     Latency,
     Measure,
     RuntimeCandidate,
     SliceResult,
-    TrainingRecord,
     TrialResult,
     TuneRecord,
 )
@@ -83,9 +83,9 @@ def make_dataset(labels: tuple[str, ...] = ("negative", "positive")) -> DatasetM
     )
 
 
-def make_training() -> TrainingRecord:
+def make_training() -> GradientRecord:
     steps = tuple(float(step) for step in range(1, 190))
-    return TrainingRecord(
+    return GradientRecord(
         model_type="bert",
         num_parameters=22_713_986,
         num_trained_parameters=22_713_986,
@@ -134,20 +134,15 @@ def make_tuning() -> TuneRecord:
 
 def make_figures(
     labels: tuple[str, ...] = ("negative", "positive"),
-) -> tuple[HeatmapFigure | BarFigure | LineFigure | TableFigure, ...]:
+) -> tuple[ConfusionMatrixFigure | BarFigure | LineFigure | TableFigure, ...]:
     size = len(labels)
     return (
-        HeatmapFigure(
+        ConfusionMatrixFigure(
             name="confusion",
             title=Caption(en="Confusion matrix", zh="混淆矩阵"),
             help=Caption(en="Rows are the truth, columns the answer.", zh="行是真实标签，列是模型的回答。"),
-            x_label=Caption(en="Answer", zh="回答"),
-            y_label=Caption(en="Truth", zh="真实标签"),
-            columns=labels,
-            rows=labels,
-            values=tuple(
-                tuple(410.0 if row == column else float(80 + row) for column in range(size)) for row in range(size)
-            ),
+            labels=labels,
+            counts=tuple(tuple(410 if row == column else 80 + row for column in range(size)) for row in range(size)),
         ),
         BarFigure(
             name="f1",
@@ -220,18 +215,18 @@ def make_evaluation(labels: tuple[str, ...] = ("negative", "positive")) -> Evalu
         latency=Latency(p50_ms=5.31, p95_ms=6.92, p99_ms=8.4, n=500, threads=2),
         runtimes=(
             RuntimeCandidate(
-                name="torch", p50_ms=11.2, accuracy=0.836, size_bytes=90_900_000, reason="slower than onnx-int8"
+                name="torch", p50_ms=11.2, quality=0.836, size_bytes=90_900_000, reason="slower than onnx-int8"
             ),
             RuntimeCandidate(
                 name="onnx-int8",
                 p50_ms=5.31,
-                accuracy=0.835,
+                quality=0.835,
                 size_bytes=23_100_000,
                 chosen=True,
                 reason="fastest within 0.002",
             ),
         ),
-        abstention=Abstention(threshold=0.62, coverage=0.93, accuracy=0.857, n=930),
+        abstention=Abstention(threshold=0.62, coverage=0.93, quality=0.857, n=930),
         gates=(
             GateResult(metric="accuracy", rule=">= 0.80", value=0.831, passed=True),
             GateResult(metric="f1_macro", rule=">= 0.82", value=0.8304, passed=True),

@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 from launchyard.bundle.manifest import write_manifest
 from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest, SplitName
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
-from launchyard.kinds import get_kind
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Product
-from launchyard.testing import LocalContext
+from launchyard.testing import LocalContext, train_here
 from launchyard.training.context import TrainJob
 
 GOOD = ("warm", "funny", "great", "lovely", "brilliant")
@@ -86,9 +85,7 @@ def train_candidate(folder: Path, spec: Product, dataset_dir: Path, write_base: 
         spec=spec, dataset_dir=dataset_dir, base_dir=write_base(folder / "base"), output_dir=folder / "candidate"
     )
     (folder / "scratch").mkdir()
-    train = get_kind(spec.kind).load_train_function()
-    assert train is not None
-    train(LocalContext(folder / "scratch", threads=1), job)
+    train_here(LocalContext(folder / "scratch", threads=1), job)
     return job.output_dir
 
 

@@ -23,8 +23,8 @@ def make_job(folder: Path, output: str, *, epochs: int = EPOCHS) -> TrainJob:
 
 def main(folder: Path) -> None:
     """Train until the end, or until somebody ends this process."""
-    from launchyard.spec.blocks import Resource
-    from launchyard_pipelines.ray_train.fit import fit
+    from launchyard.spec.blocks import Resource  # noqa: PLC0415 - after the process has its environment
+    from launchyard_pipelines.ray_train.fit import fit  # noqa: PLC0415 - after the process has its environment
 
     fit(
         make_job(folder, "killed"),

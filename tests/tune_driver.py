@@ -40,7 +40,7 @@ def make_job(folder: Path, *, trials: int) -> TrainJob:
 
 def main(folder: Path) -> None:
     """Search until the end, or until somebody ends this process; say each trial's end on stdout."""
-    from launchyard_pipelines.ray_train.tune import search
+    from launchyard_pipelines.ray_train.tune import search  # noqa: PLC0415 - after the process has its environment
 
     def show(trial: TrialResult) -> None:
         sys.stdout.write(trial.model_dump_json() + "\n")

@@ -1,6 +1,8 @@
 """The pipeline: the only place that knows the order of the steps.
 
-prepare -> [tune] -> train -> evaluate -> register -> deploy        exit handler: finish
+prepare -> [tune] -> [train] -> evaluate -> register -> deploy        exit handler: finish
+
+Without a train step, for a spec that trains nothing, evaluate makes the bundle from the base model and the rows.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from kfp import compiler, dsl
 
 from launchyard.kinds import get_kind
 from launchyard.settings import Settings
-from launchyard.spec.blocks import Product, StepResource, TrialResource
+from launchyard.spec.blocks import Product, StepResource, Train, TrialResource, find_train, find_tune
 from launchyard_pipelines import components
 from launchyard_pipelines.plan import PipelineOptions, list_reusable
 from launchyard_pipelines.reuse import are_sources_fixed
@@ -25,16 +27,21 @@ EDITABLE_TYPES: tuple[type, ...] = (bool, int, float, str)
 
 def list_editable(spec: Product) -> list[inspect.Parameter]:
     """Return one typed pipeline parameter per plain value under ``train``, with the spec's value as default."""
+    train = find_train(spec)
+    if train is None:
+        return []
+    # The kind's own keys first, in the order in which its spec has them, then those that every training has.
+    names = sorted(type(train).model_fields, key=lambda name: name in Train.model_fields)
     return [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation=type_)
-        for name in type(spec.train).model_fields
-        if (type_ := _find_plain_type(spec, name)) and (value := getattr(spec.train, name)) is not None
+        for name in names
+        if (type_ := _find_plain_type(train, name)) and (value := getattr(train, name)) is not None
     ]
 
 
-def _find_plain_type(spec: Product, name: str) -> type | None:
+def _find_plain_type(train: Train, name: str) -> type | None:
     """Return the one plain type of a ``train`` field, None when it is a block or may be several things."""
-    annotation = type(spec.train).model_fields[name].annotation
+    annotation = type(train).model_fields[name].annotation
     if get_origin(annotation) is Literal and all(isinstance(value, str) for value in get_args(annotation)):
         return str
     return annotation if isinstance(annotation, type) and annotation in EDITABLE_TYPES else None
@@ -42,7 +49,7 @@ def _find_plain_type(spec: Product, name: str) -> type | None:
 
 def describe_parameters(spec: Product, editable: list[inspect.Parameter]) -> str:
     """Return the pipeline's docstring; KFP shows its ``Args`` beside the fields of a new run."""
-    fields = type(spec.train).model_fields
+    fields = type(find_train(spec) or Train()).model_fields
     lines = [
         f"{type(spec).__doc__}",
         "",
@@ -93,13 +100,14 @@ def _connect_steps(
     with dsl.ExitHandler(exit_task, name="run"):
         prepared = add("prepare", sources=inputs["sources"], spec=reference)
         data = {"dataset": prepared.outputs["dataset"], "fingerprint": prepared.outputs["Output"]}
-        searched = {}
-        if spec.tune is not None:
+        searched, trained = {}, {}
+        if find_tune(spec) is not None:
             searched["search"] = add("tune", spec=reference, **data).outputs["search"]
-        trained = add("train", spec=reference, **data, **searched)
+        if spec.trains_by is not None:
+            trained["candidate"] = add("train", spec=reference, **data, **searched).outputs["candidate"]
         evaluated = add(
             "evaluate",
-            candidate=trained.outputs["candidate"],
+            **trained,
             champion=inputs["champion"],
             run_id=RUN_ID,
             spec=reference,
@@ -136,10 +144,10 @@ class _TaskFactory:
 
 def _list_requests(spec: Product) -> dict[str, tuple[StepResource, int]]:
     """Return step -> what one process of it gets, and how many run in its pod at once."""
-    resources = spec.resources
+    resources, tune = spec.resources, find_tune(spec)
     return {
         "prepare": (resources.prepare, 1),
-        "tune": (resources.tune, spec.tune.concurrent if spec.tune else 1),
+        "tune": (resources.tune, tune.concurrent if tune else 1),
         "train": (resources.train, resources.train.workers),
         "evaluate": (resources.evaluate, 1),
     }

@@ -61,11 +61,11 @@ def evaluate(
     champion: str,
     run_id: str,
     dataset: dsl.Input[dsl.Dataset],
-    candidate: dsl.Input[dsl.Model],
     bundle: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
+    candidate: dsl.Input[dsl.Model] = None,
 ) -> None:
     """Measure the files that will be served, write the bundle and its report; fails when a gate refuses."""
     from launchyard_pipelines.steps import evaluate as step

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from launchyard.errors import SpecError
-from launchyard.spec.blocks import Product
+from launchyard.spec.blocks import Product, find_tune
 
 STEP_ORDER = ("prepare", "tune", "train", "evaluate", "register", "deploy")
 PLAN_NAME = "plan.json"
@@ -46,7 +46,12 @@ class RunPlan(BaseModel):
 
 def list_steps(spec: Product) -> list[str]:
     """Return the names of the steps that a spec's pipeline has, in order."""
-    return [name for name in STEP_ORDER if name != "tune" or spec.tune is not None]
+    left_out = set()
+    if find_tune(spec) is None:
+        left_out.add("tune")
+    if spec.trains_by is None:
+        left_out.add("train")
+    return [name for name in STEP_ORDER if name not in left_out]
 
 
 def list_reusable(spec: Product, from_step: str | None) -> set[str]:

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from rich.filesize import decimal
 
 from launchyard.credentials import mask_text
-from launchyard.errors import GateRefused, LaunchyardError
+from launchyard.errors import GateRefused, LaunchyardError, RunError
+from launchyard.files.full_disk import is_disk_full
 from launchyard.settings import Settings
-from launchyard_pipelines.full_disk import explain_full_disk, is_disk_full
 
 EVENTS_NAME = "events.jsonl"
 PROGRESS_INTERVAL_S = 0.5
@@ -131,3 +131,11 @@ def reported_step(step: str, settings: Settings, *, started_s: float) -> Iterato
         end("failed", f"{type(err).__name__}: {mask_text(str(err))}")
         raise
     end("succeeded", report.message)
+
+
+def explain_full_disk(error: BaseException, step: str, settings: Settings) -> RunError:
+    """Return what a person is told of a step that met a full disk."""
+    # A copy names its source first; where nothing is named, a step writes below the home folder.
+    named = [path for name in ("filename2", "filename") if isinstance(path := getattr(error, name, None), str)]
+    place = named[0] if named else settings.root
+    return RunError(f"{step}: the disk is full at {place}. Free some space, then run again with --from {step}.")

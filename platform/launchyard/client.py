@@ -82,15 +82,23 @@ class Client:
         return self._ask("explain", inputs)
 
     def give_feedback(
-        self, output_id: str, *, label: str | None = None, rating: int | None = None, comment: str | None = None
+        self,
+        output_id: str,
+        *,
+        label: str | None = None,
+        rating: int | None = None,
+        comment: str | None = None,
+        correction: Any = None,
     ) -> None:
         """Say what was right about an output, how good it was (1 to 5), or anything else; durable on return.
+
+        What was right is a label, or a correction in the form that the product's ``openapi.json`` shows.
 
         Raises:
             RequestError: the id is of no output of this product, or what is said does not fit.
             ServerError: the server cannot be reached or failed.
         """
-        said = {"id": output_id, "label": label, "rating": rating, "comment": comment}
+        said = {"id": output_id, "label": label, "rating": rating, "comment": comment, "correction": correction}
         self._send("POST", "feedback", {name: value for name, value in said.items() if value is not None})
 
     def send_events(self, events: Sequence[Any]) -> dict[str, int]:

@@ -119,7 +119,7 @@ class Settings(BaseModel):
 
     def _name_database(self, name: str) -> str:
         """Return the SQLAlchemy URL of a SQLite file in the home, whatever characters its folders' names hold."""
-        from sqlalchemy import URL
+        from sqlalchemy import URL  # noqa: PLC0415 - slow to import, and few need it here
 
         # With its driver's name: by plain sqlite:// MLflow 3.17 makes folders that are named by the encoded path.
         url = URL.create("sqlite+pysqlite", database=str(self.root / name))

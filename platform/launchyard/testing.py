@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launchyard.training.context import TrainProgress
+from launchyard.errors import TrainError
+from launchyard.kinds import get_kind
+from launchyard.training.context import TrainJob, TrainProgress
+from launchyard.training.fit import LocalFit, fit_model
 
 
 @dataclass
@@ -43,3 +46,18 @@ class LocalContext:
     def progress(self, progress: TrainProgress) -> None:
         """Keep what would be shown."""
         self.shown.append(progress)
+
+
+def train_here(context: LocalContext, job: TrainJob) -> None:
+    """Train in this process, in the way that the job's spec says.
+
+    Raises:
+        TrainError: the kind lacks what the spec needs, or the model cannot be trained.
+    """
+    if job.spec.trains_by == "fit":
+        fit_model(LocalFit(context.device, context.threads), job)
+        return
+    train = get_kind(job.spec.kind).load_train_function()
+    if job.spec.trains_by is None or train is None:
+        raise TrainError(f"kind: '{job.spec.kind}' has no training by gradients for this spec.")
+    train(context, job)

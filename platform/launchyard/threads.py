@@ -51,7 +51,7 @@ def describe_missing_gpus(gpus: float, *, count: int, key: str) -> str | None:
 
 def count_gpus() -> int:
     """Return how many GPUs this process may use; loads torch."""
-    import torch
+    import torch  # noqa: PLC0415 - slow to import, and most products ask for no GPU
 
     found: int = torch.cuda.device_count()
     return found

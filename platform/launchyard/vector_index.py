@@ -239,7 +239,7 @@ class VectorIndex:
 
     def _run_scan(self, queries_BD: NDArray[np.float32], fetched: int) -> NDArray[np.int64]:
         """Return the ``fetched`` positions (B, C) of each query whose compressed vectors score best."""
-        import faiss
+        import faiss  # noqa: PLC0415 - slow to import, and small catalogues are searched without it
 
         faiss.omp_set_num_threads(self._threads)  # OpenMP keeps this number for each calling thread
         positions_BC: NDArray[np.int64] = self._scan.search(queries_BD, fetched)[1]
@@ -248,7 +248,7 @@ class VectorIndex:
 
 def _compress(vectors_ID: NDArray[np.float32], threads: int, seed: int) -> _Codes:
     """Return the vectors in four bits a dimension, with levels fitted to each dimension by k-means."""
-    import faiss
+    import faiss  # noqa: PLC0415 - slow to import, and small catalogues are searched without it
 
     faiss.omp_set_num_threads(threads)
     num_items, num_dimensions = vectors_ID.shape
@@ -274,7 +274,7 @@ def _open_scan(codes: _Codes, shape: tuple[int, ...]) -> Any:
 
     The library's own files are not used: what reads them trusts every size they state.
     """
-    import faiss
+    import faiss  # noqa: PLC0415 - slow to import, and small catalogues are searched without it
 
     num_items, num_dimensions = shape
     packed: Any = faiss.IndexPQ(num_dimensions, num_dimensions, CODE_BITS, faiss.METRIC_INNER_PRODUCT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from http import HTTPStatus
 
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import ServingState
 from launchyard.errors import RequestError
 from launchyard.prediction.schemas import describe_schema
@@ -35,6 +36,7 @@ from launchyard_serving.requests.body import (
     MEDIA_TYPE,
     FeedbackBody,
     parse_body,
+    parse_correction,
     parse_events,
     read_body,
 )
@@ -53,13 +55,13 @@ SENDER_PREFIX = "\0sender\0"
 
 logger = logging.getLogger(__name__)
 
-FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, or "comment")'
+FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, "comment" or "correction")'
 
 
 class ProductEndpoint:
     """Answers the requests on one product with the model that its follower holds at that moment.
 
-    ``find_labels`` returns the labels that a version knows, none if any will do. It blocks, and is called in a thread.
+    ``load_rules`` returns what may be said about a version's answers. It blocks, and is called in a thread.
     """
 
     def __init__(
@@ -68,10 +70,10 @@ class ProductEndpoint:
         follower: Follower,
         signer: IdentitySigner,
         records: Records,
-        find_labels: Callable[[int], Sequence[str]],
+        load_rules: Callable[[int], FeedbackRules],
     ) -> None:
         self._product = product
-        self._find_labels = find_labels
+        self._load_rules = load_rules
         self._follower = follower
         self._signer = signer
         self._records = records
@@ -178,13 +180,15 @@ class ProductEndpoint:
             label=said.label,
             rating=said.rating,
             comment=said.comment,
+            correction=said.correction,
             subject=output.subject,
         )
         model = self._follower.model
-        is_of_present = model is not None and model.release.version == output.version
-        if model is not None and is_of_present:
-            _check_label(feedback, model.labels)
-        keep = partial(self._keep_feedback, feedback, is_checked=is_of_present)
+        if model is not None and model.release.version == output.version:
+            feedback = _check_feedback(feedback, model.feedback)
+            keep = partial(self._keep_feedback, feedback)
+        else:
+            keep = partial(self._check_and_keep_feedback, feedback)
         try:
             await self._feedback.run(keep, deadline=find_deadline(self._timeout_s))
         except TimeoutError as err:
@@ -194,10 +198,14 @@ class ProductEndpoint:
             raise explain_busy("too much feedback waits for the database already. This is not kept.") from err
         return _json({"id": said.id, "stored": True})
 
-    def _keep_feedback(self, feedback: Feedback, *, is_checked: bool) -> None:
-        """Keep feedback, once its label is known to be one of the version that it is about; blocks."""
-        if feedback.label is not None and not is_checked:
-            _check_label(feedback, self._find_labels(feedback.version))
+    def _check_and_keep_feedback(self, feedback: Feedback) -> None:
+        """Keep feedback on a version that does not serve, once it is known to fit it; blocks."""
+        if feedback.label is not None or feedback.correction is not None:
+            feedback = _check_feedback(feedback, self._load_rules(feedback.version))
+        self._keep_feedback(feedback)
+
+    def _keep_feedback(self, feedback: Feedback) -> None:
+        """Keep checked feedback; blocks."""
         self._records.add_feedback(feedback)
 
     async def ready(self, _request: Request) -> Response:
@@ -262,14 +270,23 @@ class ProductEndpoint:
         return model
 
 
-def _check_label(feedback: Feedback, labels: Sequence[str]) -> None:
-    if labels and feedback.label is not None and feedback.label not in labels:
-        detail = f"label: '{feedback.label}' is none of the labels of version {feedback.version}, which answered. "
+def _check_feedback(feedback: Feedback, rules: FeedbackRules) -> Feedback:
+    """Return feedback as it is kept.
+
+    Raises:
+        Problem: the kind does not take it (422).
+    """
+    if feedback.correction is not None:
+        correction = parse_correction(feedback.correction, rules)
+        feedback = feedback.model_copy(update={"correction": correction})
+    refusal = rules.find_refusal(version=feedback.version, label=feedback.label, correction=feedback.correction)
+    if refusal is not None:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"{detail}Use one of: {', '.join(labels)}.",
-            errors=[{"pointer": "/label", "detail": "unknown label"}],
+            refusal.detail,
+            errors=[{"pointer": f"/{refusal.field}", "detail": refusal.problem}],
         )
+    return feedback
 
 
 def _json(content: object) -> Response:

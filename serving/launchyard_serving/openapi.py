@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Schema, ServingState
 from launchyard.prediction.schemas import Mode, describe_schema
 from launchyard.prediction.streams import CollectedPredictor
@@ -55,7 +56,7 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
     inputs = _define(schemas, "Inputs", InputsBody, "validation")
     schemas["Inputs"]["properties"]["inputs"]["items"] = item
     schemas["Inputs"]["properties"]["inputs"] |= {"minItems": 1, "maxItems": model.spec.serve.max_inputs}
-    feedback = _define(schemas, "Feedback", FeedbackBody, "validation")
+    feedback = _describe_feedback(schemas, model.feedback)
     answers = _object({"model": _object({"version": {"type": "integer"}, "digest": {"type": "string"}})})
     answers["properties"]["outputs"] = {
         "type": "array",
@@ -95,6 +96,19 @@ def _describe_predict(
     content = {"schema": {"type": "string"}, "itemSchema": {"properties": {"data": {"contentSchema": event}}}}
     operation["responses"]["200"]["content"][EVENT_STREAM] = content
     return operation
+
+
+def _describe_feedback(schemas: dict[str, Any], rules: FeedbackRules) -> dict[str, str]:
+    """Return a reference to the body of feedback, its correction as the kind takes it."""
+    feedback = _define(schemas, "Feedback", FeedbackBody, "validation")
+    properties = schemas["Feedback"]["properties"]
+    if rules.correction is None:
+        del properties["correction"]
+        return feedback
+    schema = describe_schema(rules.correction, "validation", REF)
+    schemas.update(schema.pop("$defs", {}))
+    properties["correction"] = schema
+    return feedback
 
 
 def _describe_events(schemas: dict[str, Any], serving_state: ServingState, max_events: int) -> dict[str, Any]:

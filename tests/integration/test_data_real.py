@@ -14,7 +14,7 @@ from launchyard.data.manifest import SPLITS, DatasetManifest, read_split
 from launchyard.data.prepare import prepare_dataset
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from launchyard.data.manifest import read_split
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import GradientRecord
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.spec.blocks import Resource
@@ -48,13 +48,13 @@ def make_job(folder: Path, dataset_dir: Path, base_dir: Path, **train: Any) -> T
     return TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=base_dir, output_dir=folder / "candidate")
 
 
-def train_here(folder: Path, job: TrainJob, device: str) -> TrainingRecord:
+def train_here(folder: Path, job: TrainJob, device: str) -> GradientRecord:
     folder.mkdir(exist_ok=True)
     train_text_classifier(LocalContext(folder, device=device), job)
-    return TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    return GradientRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
 
 
-def read_losses(record: TrainingRecord) -> tuple[float, ...]:
+def read_losses(record: GradientRecord) -> tuple[float, ...]:
     return next(curve.y for curve in record.curves if curve.name == "train_loss")
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import train_driver
 from launchyard.errors import TrainError
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.spec.blocks import Resource
 from launchyard.testing import LocalContext
@@ -87,7 +87,7 @@ def test_a_training_leaves_a_candidate_and_shows_its_progress(folder: Path, unin
     record = fit(job, storage_dir=folder / "one-storage", resources=ONE_CORE, on_progress=shown.append)
 
     assert largest_difference(job, uninterrupted) == 0
-    assert record == TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    assert record == GradientRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
     assert (record.num_steps, record.workers, record.device) == (EPOCHS * STEPS_PER_EPOCH, 1, "cpu")
     assert shown[-1].step == shown[-1].num_steps == record.num_steps
     assert len(shown) == len({progress.step for progress in shown})

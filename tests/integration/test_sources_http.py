@@ -13,9 +13,9 @@ import pytest
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import fetch
 from launchyard.sources.fetch.remote import CHUNK_BYTES
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import fetch
 from launchyard.sources.uri import parse_uri
 from web_server import Page, WebServer, serve_web
 

@@ -14,7 +14,7 @@ import pytest
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from web_server import Page, WebServer, serve_web
 
 pytestmark = pytest.mark.integration
@@ -34,7 +34,7 @@ import json, sys
 from pathlib import Path
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.sources.forms.tables import iter_tables
 home, uri = Path(sys.argv[1]), sys.argv[2]
 try:

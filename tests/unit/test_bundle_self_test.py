@@ -58,33 +58,33 @@ def write_examples(folder: Path, *texts: str) -> None:
 def test_answers_within_the_tolerance_pass(tmp_path: Path) -> None:
     write_examples(tmp_path, "one", "three")
 
-    self_test(LengthPredictor(drift=0.009), tmp_path)
+    self_test(LengthPredictor(drift=0.009), tmp_path, find_difference)
 
 
 def test_a_wrong_answer_names_the_example_and_the_difference(tmp_path: Path) -> None:
     write_examples(tmp_path, "one", "three")
 
     with pytest.raises(BundleError, match=r"example 0: answer\.scores\.long is 3\.02, expected 3 within 0\.01"):
-        self_test(LengthPredictor(drift=0.02), tmp_path)
+        self_test(LengthPredictor(drift=0.02), tmp_path, find_difference)
 
 
 def test_an_example_that_the_model_refuses_fails_the_test(tmp_path: Path) -> None:
     write_examples(tmp_path, "one", "")
 
     with pytest.raises(BundleError, match="the model refuses an example: text: must not be empty"):
-        self_test(LengthPredictor(), tmp_path)
+        self_test(LengthPredictor(), tmp_path, find_difference)
 
 
 def test_no_examples_are_no_test(tmp_path: Path) -> None:
     write_examples(tmp_path)
 
     with pytest.raises(BundleError, match="at least 1 item"):
-        self_test(LengthPredictor(), tmp_path)
+        self_test(LengthPredictor(), tmp_path, find_difference)
 
 
 def test_missing_examples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"examples\.json is missing"):
-        self_test(LengthPredictor(), tmp_path)
+        self_test(LengthPredictor(), tmp_path, find_difference)
 
 
 @pytest.mark.parametrize(

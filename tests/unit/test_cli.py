@@ -167,6 +167,14 @@ def test_kinds_lists_each_kind_with_what_it_is_for(call: Call) -> None:
     assert "text-classification      One label per text" in call("kinds").out
 
 
+def test_kinds_shows_the_guide_of_a_kind_without_links_that_lead_nowhere(call: Call) -> None:
+    shown = call("kinds", "text-classification").out
+
+    assert shown.startswith("# A text classifier")
+    assert "Training and tuning holds for it" in shown
+    assert "](" not in shown
+
+
 def test_schema_prints_the_committed_schema(call: Call) -> None:
     committed = Path(__file__).resolve().parents[2] / "docs" / "product.schema.json"
 

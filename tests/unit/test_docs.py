@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from doc_blocks import GUIDES, READMES, ROOT, Block, read_blocks
 from launchyard.cli.main import build_app
+from launchyard.kinds import iter_built_in_kinds
 from launchyard.spec.document import parse_yaml
 from launchyard.spec.load import load_spec
 from spec_samples import MINIMAL
@@ -35,8 +36,8 @@ RECOMMENDER: dict[str, Any] = {
     },
     "model": {"architecture": "sasrec"},
 }
-BASES = {"recommender": RECOMMENDER, "features": RECOMMENDER}
-"""Guide -> what its specs, which show a block or two, are part of; those of all others are of a text classifier."""
+OF_RECOMMENDERS = {ROOT / "platform/launchyard/kinds/recommendation/guide.md", ROOT / "docs/guides/features.md"}
+"""Guides whose specs, which show a block or two, are parts of a recommender; the others' are of a classifier."""
 
 
 def of(language: str) -> Any:
@@ -45,7 +46,9 @@ def of(language: str) -> Any:
 
 
 def test_every_guide_is_told_in_the_story() -> None:
-    assert sorted(GUIDES) == sorted((ROOT / "docs" / "guides").glob("*.md"))
+    folders = (ROOT / "docs" / "guides", *(kind.folder for kind in iter_built_in_kinds()))
+
+    assert sorted(GUIDES) == sorted(path for folder in folders for path in folder.glob("*.md"))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -59,7 +62,7 @@ def test_every_block_has_a_language_that_a_test_knows(path: Path) -> None:
 @of("yaml")
 def test_every_spec_that_is_shown_is_right(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "product.yaml"
-    base = BASES.get(block.path.stem, MINIMAL)
+    base = RECOMMENDER if block.path in OF_RECOMMENDERS else MINIMAL
     path.write_text(yaml.safe_dump(base | parse_yaml(block.text, block.place)), encoding="utf-8")
 
     assert load_spec(path)

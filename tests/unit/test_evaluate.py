@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from launchyard.bundle.manifest import open_bundle
 from launchyard.bundle.self_test import self_test
@@ -64,7 +65,9 @@ def test_a_bundle_holds_everything_that_serving_and_the_report_need(tiny_bundle:
 
 
 def test_the_bundle_passes_its_own_self_test(tiny_bundle: Path) -> None:
-    self_test(get_kind("text-classification").load_predictor(tiny_bundle, Device(1)), tiny_bundle)
+    kind = get_kind("text-classification")
+
+    self_test(kind.load_predictor(tiny_bundle, Device(1)), tiny_bundle, kind.load_compare_function())
 
 
 def test_splits_are_answered_on_all_cores_and_latency_is_taken_on_those_of_a_replica(
@@ -140,9 +143,9 @@ def test_figures_hold_the_confusion_matrix_and_the_rows_to_look_at(evaluation: E
         "explanations",
     }
     confusion, worst = figures["confusion"], figures["worst"]
-    assert confusion.type == "heatmap"
+    assert confusion.type == "confusion_matrix"
     assert worst.type == "table"
-    assert sum(map(sum, confusion.values)) == 120
+    assert sum(map(sum, confusion.counts)) == 120
     assert worst.rows
     assert all(row[1] != row[2] for row in worst.rows)
 
@@ -310,7 +313,6 @@ def read_only_the_beginning(candidate_dir: Path, *, max_length: int) -> None:
 
 def forget(candidate_dir: Path) -> None:
     """Replace the trained head by one that answers the same to every text."""
-    from safetensors.numpy import load_file, save_file
 
     path = candidate_dir / "model/model.safetensors"
     weights = load_file(path)

@@ -11,7 +11,7 @@ import pytest
 from launchyard.errors import DataError, SourceError
 from launchyard.features.rows import WrittenSet, write_feature_set
 from launchyard.settings import Settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.spec.features import DeclaredSet
 
 

@@ -15,9 +15,9 @@ from ray.train import TrainingFailedError, WorkerGroupError
 from safetensors.torch import save_file
 
 from launchyard.errors import RunError, SourceError
+from launchyard.files.full_disk import is_disk_full
 from launchyard.settings import Settings
-from launchyard_pipelines.full_disk import explain_full_disk, is_disk_full
-from launchyard_pipelines.run_events import EventReader, reported_step
+from launchyard_pipelines.run_events import EventReader, explain_full_disk, reported_step
 from small_disk import small_files_only
 
 LIMIT_BYTES = 20_000

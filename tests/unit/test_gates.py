@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from launchyard.evaluation.gates import judge_prior, judge_rival, judge_rule
 from launchyard.evaluation.metrics.bootstrap import Bootstrap, measure, paired_difference
 from launchyard.evaluation.metrics.classification import ClassificationScores
-from launchyard.evaluation.results import Measure
+from launchyard.evaluation.results import Measure, Rival
+
+CHAMPION = Rival(role="champion", name="champion v3")
+BASELINE = Rival(role="baseline", name="tf-idf")
 
 
 def make_measure(value: float, spread: float = 0.02) -> Measure:
@@ -40,7 +43,7 @@ def test_an_undefined_metric_does_not_pass() -> None:
 @pytest.mark.parametrize(("difference", "passed"), [(0.01, True), (0.0, True), (-0.005, True), (-0.006, False)])
 def test_a_rival_may_be_better_by_the_tolerance_and_no_more(difference: float, passed: bool) -> None:
     result = judge_rival(
-        "accuracy", "max", make_measure(0.8), make_measure(difference), rival="champion v3", tolerance=0.005
+        "accuracy", "max", make_measure(0.8), make_measure(difference), rival=CHAMPION, tolerance=0.005
     )
 
     assert result.passed is passed
@@ -50,7 +53,7 @@ def test_a_rival_may_be_better_by_the_tolerance_and_no_more(difference: float, p
 
 @pytest.mark.parametrize(("difference", "passed"), [(-0.1, True), (0.01, True), (0.02, False)])
 def test_less_of_a_loss_is_better(difference: float, passed: bool) -> None:
-    result = judge_rival("log_loss", "min", make_measure(0.4), make_measure(difference), rival="tf-idf", tolerance=0.01)
+    result = judge_rival("log_loss", "min", make_measure(0.4), make_measure(difference), rival=BASELINE, tolerance=0.01)
 
     assert result.passed is passed
     assert result.rule.startswith("<= tf-idf")
@@ -60,12 +63,12 @@ def test_floating_point_does_not_fail_a_model_at_the_tolerance() -> None:
     difference = make_measure(0.805 - 0.81)
 
     assert difference.value < -0.005
-    assert judge_rival("accuracy", "max", make_measure(0.805), difference, rival="v1", tolerance=0.005).passed
+    assert judge_rival("accuracy", "max", make_measure(0.805), difference, rival=CHAMPION, tolerance=0.005).passed
 
 
 @pytest.mark.parametrize(("difference", "passed"), [(-0.000014, True), (-0.00006, False), (-0.0001, False)])
 def test_less_than_the_shown_digits_is_no_difference(difference: float, passed: bool) -> None:
-    result = judge_rival("ndcg@10", "max", make_measure(0.07), make_measure(difference), rival="kNN", tolerance=0.0)
+    result = judge_rival("ndcg@10", "max", make_measure(0.07), make_measure(difference), rival=BASELINE, tolerance=0.0)
 
     assert result.passed is passed
 
@@ -79,7 +82,7 @@ def test_a_rule_is_kept_though_floating_point_lies_a_bit_below() -> None:
 
 
 def test_a_rival_that_cannot_be_compared_is_not_passed() -> None:
-    assert not judge_rival("accuracy", "max", make_measure(0.8), None, rival="v1", tolerance=0.0).passed
+    assert not judge_rival("accuracy", "max", make_measure(0.8), None, rival=CHAMPION, tolerance=0.0).passed
 
 
 def compare_with_prior(predicted_B: NDArray[Any], truth_B: NDArray[Any]) -> bool:

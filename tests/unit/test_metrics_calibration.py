@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from launchyard.evaluation.metrics.calibration import choose_threshold, fit_temperature, softmax
 from launchyard.evaluation.metrics.classification import ClassificationScores
 from launchyard.kinds.text_classification.baseline import answer_baseline
-from launchyard.spec.blocks import Abstain
+from launchyard.kinds.text_classification.spec import Abstain
 
 
 def test_temperature_scaling_undoes_overconfidence() -> None:
@@ -41,7 +41,7 @@ def test_a_perfect_model_on_few_rows_does_not_become_certain() -> None:
 def test_the_coverage_threshold_answers_the_share_that_is_asked_for() -> None:
     confidence_B = np.linspace(0.5, 1.0, 101)
 
-    threshold = choose_threshold(confidence_B, np.ones(101, dtype=bool), Abstain(coverage=0.9))
+    threshold = choose_threshold(confidence_B, np.ones(101, dtype=bool), coverage=0.9, accuracy=None)
 
     assert (confidence_B >= threshold).mean() == pytest.approx(0.9, abs=0.01)
 
@@ -50,7 +50,7 @@ def test_the_accuracy_threshold_is_the_lowest_that_keeps_the_accuracy() -> None:
     confidence_B = np.linspace(0.0, 1.0, 200)
     correct_B = confidence_B >= 0.5
 
-    threshold = choose_threshold(confidence_B, correct_B, Abstain(accuracy=0.8))
+    threshold = choose_threshold(confidence_B, correct_B, coverage=0.95, accuracy=0.8)
 
     answered_B = confidence_B >= threshold
     assert correct_B[answered_B].mean() >= 0.8
@@ -60,7 +60,7 @@ def test_the_accuracy_threshold_is_the_lowest_that_keeps_the_accuracy() -> None:
 def test_an_accuracy_out_of_reach_leaves_only_the_surest_answers() -> None:
     confidence_B = np.linspace(0.0, 1.0, 100)
 
-    threshold = choose_threshold(confidence_B, np.zeros(100, dtype=bool), Abstain(accuracy=0.9))
+    threshold = choose_threshold(confidence_B, np.zeros(100, dtype=bool), coverage=0.95, accuracy=0.9)
 
     assert (confidence_B >= threshold).sum() == 1
 
@@ -69,7 +69,7 @@ def test_equal_confidences_are_answered_together_or_not_at_all() -> None:
     confidence_B = np.repeat([0.9, 0.6], 50)
     correct_B = np.concatenate([np.ones(50), np.ones(10), np.zeros(40)]).astype(bool)
 
-    threshold = choose_threshold(confidence_B, correct_B, Abstain(accuracy=0.95))
+    threshold = choose_threshold(confidence_B, correct_B, coverage=0.95, accuracy=0.95)
 
     assert threshold == 0.9
 
@@ -93,7 +93,7 @@ def test_texts_unlike_any_class_are_abstained_from(shared_dir: Path) -> None:
     of_validation, of_test, of_outside = np.split(confidence_B, [len(validation), len(validation) + len(test)])
     answers = [labels[column] for column in probabilities_BC.argmax(axis=1)]
     correct_B = np.array([answer == intent for answer, (_, intent) in zip(answers, validation, strict=False)])
-    threshold = choose_threshold(of_validation, correct_B, Abstain(coverage=0.95))
+    threshold = choose_threshold(of_validation, correct_B, coverage=0.95, accuracy=None)
 
     assert (of_test >= threshold).mean() > 0.9
     assert (of_outside < threshold).mean() > 0.75

@@ -9,6 +9,7 @@ import pytest
 
 from launchyard.cli.console import PlainConsole
 from launchyard.evaluation.results import GateResult
+from launchyard.kinds.text_classification import KIND
 from launchyard_pipelines.local.progress import RunDisplay, build_metrics_table, list_next_commands, print_summary
 from launchyard_pipelines.run_events import RunEvent
 from launchyard_pipelines.run_record import RunFailure, RunRecord, RunStatus
@@ -52,7 +53,7 @@ def test_a_finished_trial_stays_on_the_screen() -> None:
     assert "trial 1" in read(console)
 
 
-def test_of_many_labels_the_lowest_ten_and_what_a_gate_names_are_shown() -> None:
+def test_of_many_labels_the_worst_ten_and_what_a_gate_names_are_shown() -> None:
     metrics = {"accuracy": 0.9} | {f"{name}[{label}]": label / 27 for name in ("f1", "recall") for label in range(27)}
     gate = GateResult(metric="f1[26]", rule=">= 0.5", value=26 / 27, passed=True)
     record = RunRecord(
@@ -65,7 +66,7 @@ def test_of_many_labels_the_lowest_ten_and_what_a_gate_names_are_shown() -> None
     )
     console = make_console()
 
-    console.print(build_metrics_table(record))
+    console.print(build_metrics_table(record, KIND))
 
     shown = read(console)
     assert [f"f1[{label}]" for label in range(27) if f"f1[{label}]" in shown] == [
@@ -73,7 +74,7 @@ def test_of_many_labels_the_lowest_ten_and_what_a_gate_names_are_shown() -> None
         "f1[26]",
     ]
     assert "accuracy" in shown
-    assert "The 10 lowest of 53 metrics of single labels" in " ".join(shown.split())
+    assert "The 10 worst of 53 metrics of single labels" in " ".join(shown.split())
     assert len(shown.splitlines()) < 25
 
 
@@ -91,7 +92,7 @@ def test_the_metrics_table_names_labels_and_every_gate() -> None:
     )
     console = make_console()
 
-    console.print(build_metrics_table(record))
+    console.print(build_metrics_table(record, KIND))
 
     text = read(console)
     assert "f1[negative]" in text and "1,000" in text and "0.400-0.600" in text
@@ -124,7 +125,7 @@ def test_the_reason_of_a_failure_is_shown_as_it_is() -> None:
     console = make_console()
     failure = RunFailure(step="prepare", message="rows.csv: [line 3] is not UTF-8")
 
-    print_summary(console, RunRecord(run_id="r", product="p", status="failed", error=failure), ARGUMENTS, "some text")
+    print_summary(console, RunRecord(run_id="r", product="p", status="failed", error=failure), ARGUMENTS, KIND)
 
     assert "prepare: rows.csv: [line 3] is not UTF-8" in read(console)
 

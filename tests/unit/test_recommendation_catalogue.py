@@ -8,7 +8,7 @@ import pytest
 from launchyard.kinds.recommendation.data.catalogue import read_catalogue
 from launchyard.kinds.recommendation.spec import Items
 from launchyard.settings import Settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 
 
 @pytest.mark.parametrize("categories", [["war", " love story ", ""], "war|love story"])

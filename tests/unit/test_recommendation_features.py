@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from launchyard.adapters.feast.online import OnlineReader
 from launchyard.contract.predictor import Device
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import DataError
@@ -26,6 +27,7 @@ from launchyard.kinds.recommendation.data.declared import (
     save_declared,
 )
 from launchyard.kinds.recommendation.data.profiles import Profile, describe_features
+from launchyard.kinds.recommendation.predict.item_table import ItemTable
 from launchyard.kinds.recommendation.predict.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.spec import Recommendation
 from launchyard.settings import Settings
@@ -127,8 +129,6 @@ def test_declared_numbers_equal_the_point_in_time_join_and_expire(
 def test_what_the_store_says_now_equals_what_the_bundle_says_of_now(
     prepared: tuple[Settings, Path], spec: Recommendation
 ) -> None:
-    from launchyard.adapters.feast.online import OnlineReader
-
     settings, dataset_dir = prepared
     items = pq.read_table(dataset_dir / "items.parquet")["item"].to_pylist()
     offline = read_day_counts(pq.read_table(dataset_dir / "features" / "item_statistics.parquet"), items)
@@ -151,9 +151,6 @@ def test_what_the_store_says_now_equals_what_the_bundle_says_of_now(
 def test_a_stored_profile_equals_the_one_that_the_events_make(
     prepared: tuple[Settings, Path], spec: Recommendation
 ) -> None:
-    from launchyard.adapters.feast.online import OnlineReader
-    from launchyard.kinds.recommendation.predict.item_table import ItemTable
-
     settings, dataset_dir = prepared
     item_table = ItemTable.load(dataset_dir)
     held = pq.read_table(dataset_dir / "test.parquet").slice(0, 20).to_pylist()

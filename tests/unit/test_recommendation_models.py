@@ -12,14 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from launchyard.bundle.manifest import find_training
 from launchyard.errors import BundleError, DataError, TrainError
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import GradientRecord, TrainingRecord
 from launchyard.kinds.recommendation.data.histories import History, read_catalogue, read_held_out
 from launchyard.kinds.recommendation.predict.scorers import Scorer, load_scorer
 from launchyard.kinds.recommendation.train.closed_form import check_ease_fits
-from launchyard.kinds.recommendation.train.train import measure_scorer, train_recommender
-from launchyard.testing import LocalContext
+from launchyard.kinds.recommendation.train.fit import measure_scorer
+from launchyard.kinds.recommendation.train.train import train_recommender
+from launchyard.testing import LocalContext, train_here
 from launchyard.training.context import TrainJob
+from launchyard.training.fit import LocalFit, fit_model
 from recommendation_rows import NUM_ITEMS, make_spec, make_walks, write_walks
 from text_bases import write_bert
 
@@ -50,12 +53,14 @@ def train(folder: Path, architecture: str, dataset_dir: Path, **values: Any) -> 
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     job = TrainJob(make_spec(architecture, **values), dataset_dir, None, folder / "candidate")
-    train_recommender(LocalContext(scratch), job)
+    train_here(LocalContext(scratch), job)
     return job.output_dir
 
 
 def read_record(candidate: Path) -> TrainingRecord:
-    return TrainingRecord.model_validate_json((candidate / "training.json").read_text(encoding="utf-8"))
+    record = find_training(candidate)
+    assert record is not None
+    return record
 
 
 def load(candidate: Path) -> Scorer:
@@ -197,18 +202,23 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, dataset_
     train_recommender(LocalContext(interrupted.scratch_dir), job)
 
     histories = [make_history([3, 4, 5], user=f"{3:032x}")]
-    assert read_record(job.output_dir).resumed_from_step
+    record = read_record(job.output_dir)
+    assert isinstance(record, GradientRecord)
+    assert record.resumed_from_step
     np.testing.assert_array_equal(load(job.output_dir).score(histories), load(uninterrupted).score(histories))
 
 
-def test_a_closed_form_reports_its_metrics_once_for_a_search(tmp_path: Path, dataset_dir: Path) -> None:
-    context = LocalContext(tmp_path)
+def test_a_closed_form_is_fitted_and_recorded_without_steps(tmp_path: Path, dataset_dir: Path) -> None:
     job = TrainJob(make_spec("ease", model__l2=1.0), dataset_dir, None, tmp_path / "candidate")
+    told: list[tuple[float, float | None, str]] = []
 
-    train_recommender(context, job)
+    record = fit_model(LocalFit("cpu", 1, lambda *values: told.append(values)), job)
 
-    (report,) = context.reports
-    assert report["ndcg@10"] == read_record(job.output_dir).validation["ndcg@10"]
+    document = json.loads((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    assert record == read_record(job.output_dir)
+    assert (record.model_type, record.device, record.validation["ndcg@10"] > 0) == ("ease", "cpu", True)
+    assert document.keys() & {"num_steps", "samples_per_second", "precision", "workers", "curves"} == set()
+    assert [done for done, _, _ in told] == [0, 1, 2]
 
 
 def test_old_events_lose_against_new_ones_with_a_half_life(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from launchyard.evaluation.results import Evaluation
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.kinds.recommendation.data.profiles import Profile
 from launchyard.kinds.recommendation.evaluate.evaluate import RankingEvaluator
-from launchyard.kinds.recommendation.predict.candidates import favour_fresh, take_best
+from launchyard.kinds.recommendation.predict.candidates import choose_candidates, favour_fresh
 from launchyard.kinds.recommendation.predict.predict import RecommendationPredictor
 from launchyard.kinds.recommendation.predict.request import ONLINE, OnlineFeatures, RecommenderConfig
 from launchyard.kinds.recommendation.predict.rerank import FEATURES, Answer, fit_reranker
@@ -353,11 +353,11 @@ def test_a_second_look_learns_a_planted_feature() -> None:
 def test_the_best_are_taken_in_order_and_ties_by_position() -> None:
     scores_I = np.array([1.0, 3.0, 3.0, -np.inf, 2.0, 3.0], dtype=np.float32)
 
-    positions, scores = take_best(scores_I, 4)
+    positions, scores = choose_candidates(scores_I, 4)
 
     assert positions.tolist() == [1, 2, 5, 4]
     assert scores.tolist() == [3, 3, 3, 2]
-    assert take_best(scores_I, 10)[0].tolist() == [1, 2, 5, 4, 0]
+    assert choose_candidates(scores_I, 10)[0].tolist() == [1, 2, 5, 4, 0]
 
 
 def test_a_log_of_nothing_but_users_items_and_times_makes_a_bundle_that_may_be_served(tmp_path: Path) -> None:

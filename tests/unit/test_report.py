@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
+from launchyard.evaluation.figures import (
+    MAX_MEDIUM_BYTES,
+    BarFigure,
+    Caption,
+    HeatmapFigure,
+    LineFigure,
+    MediaFigure,
+    Medium,
+    Series,
+)
 from launchyard.evaluation.gates import judge_incomparable
-from launchyard.evaluation.results import Evaluation, GateResult
+from launchyard.evaluation.results import Evaluation, GateResult, Rival
 from launchyard.report import ReportInputs, render_report, write_report
 from launchyard.report.render import content_policy
+from launchyard.report.results import find_rival
 from launchyard.report.verdict import judge
 from report_samples import (
     HOSTILE,
@@ -72,7 +85,7 @@ def test_full_report_shows_every_record() -> None:
         "12 trials, 3 of them stopped early",
         "train.learning_rate = 5.01187e-05",
         "Confusion matrix",
-        "sure of 93.0% of the test rows, and 85.7% of these 930 answers were right",
+        "sure of 93.0% of the test rows, and on these 930 it was right 85.7% of the time",
         "fastest within 0.002",
         "23.1 MB",
         "Exact duplicates : 2",
@@ -169,7 +182,13 @@ def test_report_without_champion_says_so_and_shows_none() -> None:
 @pytest.mark.parametrize("must_compare", [True, False])
 def test_a_champion_that_was_not_compared_with_is_named_with_the_reason(must_compare: bool) -> None:
     problem = "only 10 of 1,000 test rows are new to it"
-    gate = judge_incomparable("accuracy", measure(0.8), rival="champion v3", problem=problem, must_compare=must_compare)
+    gate = judge_incomparable(
+        "accuracy",
+        measure(0.8),
+        rival=Rival(role="champion", name="champion v3"),
+        problem=problem,
+        must_compare=must_compare,
+    )
 
     text = english(render_report(with_evaluation(champion={}, gates=(gate,))))
 
@@ -228,6 +247,74 @@ def test_nothing_in_the_file_points_outside() -> None:
     assert "url(" not in html
     assert "@import" not in html
     assert not re.findall(r'<[^>]+\sstyle="', html), "an inline style would be blocked by the report's own policy"
+
+
+def make_media(*contents: bytes) -> MediaFigure:
+    caption = Caption(en="Input", zh="输入")
+    media = tuple(
+        Medium(content=content, alt=Caption(en='A "cat" & dog', zh="猫和狗"), caption=caption) for content in contents
+    )
+    return MediaFigure(name="pairs", title=Caption(en="Pairs", zh="对照"), help=Caption(en="", zh=""), media=media)
+
+
+def test_pictures_sounds_and_films_stand_in_the_file_itself_with_words_in_both_languages() -> None:
+    figure = make_media(b"\x89PNG\r\n\x1a\n1", b"RIFF....WAVEfmt ", b"....ftypisom")
+    evaluation = full_inputs().evaluation.model_copy(update={"figures": (figure,)})
+    read_back = Evaluation.model_validate_json(evaluation.model_dump_json())
+
+    html = render_report(with_evaluation(figures=read_back.figures))
+
+    found = re.findall(r'<(img|audio|video) src="data:([a-z/0-9]+);base64,([^"]+)"', html)
+    assert [(element, type_) for element, type_, _ in found] == [
+        ("img", "image/png"),
+        ("audio", "audio/wav"),
+        ("video", "video/mp4"),
+    ]
+    assert base64.b64decode(found[2][2]) == b"....ftypisom"
+    assert 'alt="A &#34;cat&#34; &amp; dog"' in html
+    assert html.count('<span class="zh" lang="zh-Hans">猫和狗</span>') == 3
+    assert "media-src data:;" in html
+    assert not re.findall(r'\b(?:src|href)\s*=\s*"(?!#|data:)[^"]*"', html)
+
+
+@pytest.mark.parametrize("content", [b"<svg onload='alert(1)'/>", b"<html>", b""])
+def test_what_is_no_picture_sound_or_film_is_refused(content: bytes) -> None:
+    with pytest.raises(ValidationError, match="of no type that a report shows"):
+        make_media(content)
+
+
+def test_a_medium_that_is_too_large_for_a_report_is_refused() -> None:
+    with pytest.raises(ValidationError, match="at most 2097152 bytes"):
+        make_media(b"GIF89a" + bytes(MAX_MEDIUM_BYTES))
+
+
+def test_a_model_without_prior_and_baseline_says_why() -> None:
+    inputs = with_evaluation(
+        baseline={}, prior={}, baseline_name="", baseline_omitted="no model is cheaper", prior_omitted="it is a song"
+    )
+
+    text = english(render_report(inputs))
+
+    assert "There is no cheap baseline to compare with: no model is cheaper." in text
+    assert "What frequencies alone would give was not measured: it is a song." in text
+    assert "Baseline Prior" not in text
+    assert "A cheap baseline" not in text
+
+
+def test_records_of_before_are_read_and_tell_what_a_gate_compared_with() -> None:
+    evaluation = json.loads(full_inputs().evaluation.model_dump_json())
+    for runtime in evaluation["runtimes"]:
+        runtime["accuracy"] = runtime.pop("quality")
+    evaluation["abstention"]["accuracy"] = evaluation["abstention"].pop("quality")
+    for gate in evaluation["gates"]:
+        del gate["rival"]
+    for name in ("baseline_omitted", "prior_omitted"):
+        del evaluation[name]
+
+    read = Evaluation.model_validate(evaluation)
+
+    assert render_report(with_evaluation(**dict(read))) == render_report(full_inputs())
+    assert [find_rival(gate, read) for gate in read.gates] == [None, None, "prior", "baseline", "champion"]
 
 
 def test_policy_allows_only_this_style_and_script() -> None:

@@ -9,12 +9,15 @@ from itertools import pairwise
 import pytest
 
 from launchyard.evaluation.figures import Caption
+from launchyard.kinds.text_classification import KIND
 from launchyard.report.charts import BAR_WIDTH, BOTTOM, LEFT, RIGHT, TOP, Axis, BarValue, Curve, draw_bars, draw_plot
 from launchyard.report.course import draw_learning_curves, draw_parameters, draw_search
 from launchyard.report.scales import fit_scale, linear_ticks, log_ticks, thin
+from launchyard.report.terms import Terms
 from launchyard.report.texts import as_data
 from report_samples import make_training, make_tuning
 
+TERMS = Terms(KIND)
 AXIS = Axis(Caption(en="x", zh="横"))
 
 
@@ -99,7 +102,7 @@ def test_shares_are_drawn_on_a_scale_up_to_one() -> None:
 
 
 def test_training_loss_and_validation_log_loss_share_a_plot() -> None:
-    first, others = draw_learning_curves(make_training(), "accuracy")
+    first, others = draw_learning_curves(make_training(), "accuracy", TERMS)
 
     assert [one.name.en for one in first] == ["Loss", "Accuracy"]
     assert [curve.name.en for curve in first[0].plot.curves] == ["Training", "Validation"]
@@ -107,7 +110,7 @@ def test_training_loss_and_validation_log_loss_share_a_plot() -> None:
 
 
 def test_best_so_far_never_falls_and_failed_trials_are_left_out() -> None:
-    best, trials = draw_search(make_tuning()).plot.curves
+    best, trials = draw_search(make_tuning(), TERMS).plot.curves
 
     heights = [y for _, y in best.places]
     assert all(after <= before for before, after in pairwise(heights))
@@ -115,7 +118,7 @@ def test_best_so_far_never_falls_and_failed_trials_are_left_out() -> None:
 
 
 def test_each_searched_key_that_varies_has_its_own_plot() -> None:
-    rate, scheduler = draw_parameters(make_tuning())
+    rate, scheduler = draw_parameters(make_tuning(), TERMS)
 
     assert rate.name.en == "train.learning_rate"
     assert "1e-5" in [tick.label for tick in rate.plot.x_ticks]

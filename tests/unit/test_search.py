@@ -11,13 +11,13 @@ import pytest
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation.results import TrialResult
 from launchyard.kinds.text_classification.spec import TextClassification
-from launchyard.spec.blocks import Product
 from launchyard.spec.uris import locate_uris, map_uris
 from launchyard.training.search import (
     apply_best,
     apply_trial,
     choose_best,
     count_longest_epochs,
+    find_better,
     list_bases,
     make_record,
     takes_integers,
@@ -34,7 +34,7 @@ DOCUMENT = {
 
 
 @pytest.fixture
-def spec() -> Product:
+def spec() -> TextClassification:
     return TextClassification.model_validate(DOCUMENT)
 
 
@@ -43,7 +43,7 @@ def trial(number: int, metric: float | None, status: str = "completed") -> Trial
     return TrialResult(number=number, parameters=parameters, metric=metric, epochs=1, status=status, seconds=1)
 
 
-def test_a_trial_replaces_its_keys_and_drops_the_search(spec: Product) -> None:
+def test_a_trial_replaces_its_keys_and_drops_the_search(spec: TextClassification) -> None:
     changed = apply_trial(spec, {"train.learning_rate": 3e-4, "model.dropout": 0.2})
 
     assert (changed.train.learning_rate, changed.model.model_dump()["dropout"], changed.tune) == (3e-4, 0.2, None)
@@ -61,7 +61,7 @@ def test_a_trial_replaces_its_keys_and_drops_the_search(spec: Product) -> None:
     ],
 )
 def test_a_trial_that_does_not_fit_is_refused_in_the_words_of_the_spec(
-    spec: Product, parameters: dict[str, int | float | str], problem: str
+    spec: TextClassification, parameters: dict[str, int | float | str], problem: str
 ) -> None:
     with pytest.raises(SpecError, match=rf"trial does not fit the spec: {re.escape(problem)}"):
         apply_trial(spec, parameters)
@@ -71,11 +71,11 @@ def test_a_trial_that_does_not_fit_is_refused_in_the_words_of_the_spec(
     ("key", "expected"),
     [("train.epochs", True), ("train.max_steps", True), ("train.learning_rate", False), ("train.optimizer", False)],
 )
-def test_whole_number_keys_are_known(spec: Product, key: str, expected: bool) -> None:
+def test_whole_number_keys_are_known(spec: TextClassification, key: str, expected: bool) -> None:
     assert takes_integers(spec, key) is expected
 
 
-def test_the_bases_of_all_trials_are_fetched_and_absolute(spec: Product) -> None:
+def test_the_bases_of_all_trials_are_fetched_and_absolute(spec: TextClassification) -> None:
     tune = {"trials": 2, "parameters": {"model.base": {"values": ["one", "file:///other/two"]}}}
     searched = TextClassification.model_validate(DOCUMENT | {"tune": tune})
 
@@ -101,9 +101,8 @@ def test_a_trial_may_take_all_the_epochs_that_it_was_given(parameters: dict[str,
     assert count_longest_epochs(TextClassification.model_validate(DOCUMENT | {"tune": tune})) == expected
 
 
-def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: Product, tmp_path: Path) -> None:
-    assert spec.tune is not None
-    record = make_record(spec.tune, [trial(1, 0.8), trial(2, 0.9)])
+def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: TextClassification, tmp_path: Path) -> None:
+    record = make_record("accuracy", "max", [trial(1, 0.8), trial(2, 0.9)])
     (tmp_path / "tune.json").write_text(record.model_dump_json())
 
     trained = apply_best(spec, tmp_path / "tune.json")
@@ -112,24 +111,22 @@ def test_what_was_trained_is_the_spec_with_the_values_of_the_winner(spec: Produc
     assert apply_best(spec, tmp_path / "absent.json") == spec
 
 
-def test_a_completed_trial_wins_over_a_better_one_that_was_stopped(spec: Product) -> None:
-    assert spec.tune is not None
+def test_a_completed_trial_wins_over_a_better_one_that_was_stopped() -> None:
     trials = [trial(1, 0.95, "stopped"), trial(2, 0.8), trial(3, 0.9), trial(4, None, "failed")]
 
-    record = make_record(spec.tune, trials)
+    record = make_record("accuracy", "max", trials)
 
     assert (record.best, record.best_metric, len(record.trials)) == ({"train.learning_rate": 3 / 1e5}, 0.9, 4)
 
 
-def test_less_is_better_when_the_spec_says_so(spec: Product) -> None:
-    assert spec.tune is not None
-    tune = spec.tune.model_copy(update={"mode": "min"})
+def test_less_is_better_where_the_kind_says_so() -> None:
+    better = find_better("text-classification", "log_loss")
 
-    assert choose_best(tune, [trial(1, 0.4), trial(2, 0.3), trial(3, 0.5)]).number == 2
+    assert choose_best([trial(1, 0.4), trial(2, 0.3), trial(3, 0.5)], better).number == 2
+    with pytest.raises(TrainError, match="declares no metric 'loss', by which it trains"):
+        find_better("text-classification", "loss")
 
 
-def test_a_search_without_a_measured_trial_says_what_to_do(spec: Product) -> None:
-    assert spec.tune is not None
-
+def test_a_search_without_a_measured_trial_says_what_to_do() -> None:
     with pytest.raises(TrainError, match="Widen the budget"):
-        choose_best(spec.tune, [trial(1, None, "failed")])
+        choose_best([trial(1, None, "failed")], "max")

@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from starlette.testclient import TestClient
 
+from launchyard.bundle.feedback import LabelFeedback
 from launchyard.bundle.manifest import GateRecord
 from launchyard.contract.predictor import Output, Predictor
 from launchyard.contract.rows import Row
@@ -150,7 +151,7 @@ def make_model(serving_state: SeenResources | None, *, version: int = 1, **serve
     return ServedModel(
         release=make_release(version),
         spec=make_spec(**serve),
-        labels=(),
+        feedback=LabelFeedback(()),
         predictor=predictor,
         predictions=MicroBatcher(
             enrich_first(serving_state, predictor.predict), executor, max_batch_size=2, max_waiting_rows=100
@@ -165,7 +166,7 @@ def make_model(serving_state: SeenResources | None, *, version: int = 1, **serve
 
 def make_client(records: Records, follower: Follower) -> TestClient:
     signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
-    app = ProductEndpoint(PRODUCT, follower, signer, records, lambda _: ()).build_app()
+    app = ProductEndpoint(PRODUCT, follower, signer, records, lambda _: LabelFeedback(())).build_app()
     return TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False)
 
 

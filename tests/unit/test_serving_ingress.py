@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +17,14 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from launchyard.bundle.feedback import LabelFeedback
 from launchyard.bundle.manifest import GateRecord
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Output
 from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
 from launchyard.kind import Kind
+from launchyard.kinds.recommendation.predict.feedback import ItemFeedback
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.records.database import RecordDatabase
 from launchyard.records.records import MAX_PIECES, Records
@@ -102,23 +106,23 @@ def make_model(predictor: EchoPredictor, *, waiting: int = 100, **serve: Any) ->
     return ServedModel(
         release=RELEASE,
         spec=make_spec(**serve),
-        labels=LABELS,
+        feedback=LabelFeedback(LABELS),
         predictor=predictor,
         predictions=MicroBatcher(predictor.predict, executor, max_batch_size=2, max_waiting_rows=waiting),
         explanations=MicroBatcher(predictor.explain, executor, max_batch_size=1, max_waiting_rows=waiting),
     )
 
 
-def find_labels(version: int) -> tuple[str, ...]:
-    """Return the labels of versions that serve no longer; no label of version 1 is known."""
-    return {1: (), 2: ("bad", "good")}[version]
+def load_rules(version: int) -> FeedbackRules:
+    """Return what may be said of versions that serve no longer; no label of version 1 is known."""
+    return {1: LabelFeedback(()), 2: LabelFeedback(("bad", "good"))}[version]
 
 
 def make_client(records: Records, model: ServedModel) -> TestClient:
     follower = Follower(lambda: RELEASE, lambda _: model)
     signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
     # As behind Serve: the path is the whole path, of which root_path is where the product is mounted.
-    app = ProductEndpoint(PRODUCT, follower, signer, records, find_labels).build_app()
+    app = ProductEndpoint(PRODUCT, follower, signer, records, load_rules).build_app()
     return TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False)
 
 
@@ -316,12 +320,42 @@ def test_feedback_is_in_the_records_when_it_is_answered(client: TestClient, reco
         ({"comment": "nothing\x00at all"}, "/comment"),
         ({"label": "positive\x00"}, "/label"),
         ({"stars": 5}, "/stars"),
+        ({"correction": "better"}, "/correction"),
     ],
 )
 def test_feedback_of_the_wrong_form_names_the_place(client: TestClient, said: dict[str, Any], pointer: str) -> None:
     document = problem(give_feedback(client, **said), 422)
 
     assert [error["pointer"] for error in document["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("correction", "pointer"),
+    [
+        ({"items": ["b", "a"]}, None),
+        ({"items": []}, "/correction/items"),
+        ({"items": ["a", 3]}, "/correction/items/1"),
+        ({"item": ["a"]}, "/correction/items"),
+        (["a"], "/correction"),
+    ],
+)
+def test_a_correction_is_kept_in_the_form_that_the_kind_takes(
+    predictor: EchoPredictor, records: Records, correction: Any, pointer: str | None
+) -> None:
+    model = replace(make_model(predictor), feedback=ItemFeedback(()))
+
+    with make_client(records, model) as client:
+        response = give_feedback(client, correction=correction)
+        document = client.get(f"/{PRODUCT}/openapi.json").json()
+
+    schemas = document["components"]["schemas"]
+    assert schemas["Feedback"]["properties"]["correction"]["properties"]["items"]["maxItems"] == 100
+    if pointer is None:
+        assert response.status_code == 200
+        assert [said.correction for said in records.list_feedback(PRODUCT)] == [{"items": ["b", "a"]}]
+    else:
+        assert problem(response, 422)["errors"][0]["pointer"] == pointer
+        assert records.list_feedback(PRODUCT) == []
 
 
 def test_feedback_with_an_unknown_label_names_the_known_ones(client: TestClient) -> None:
@@ -398,7 +432,7 @@ def test_without_a_model_every_route_says_why(records: Records) -> None:
         raise BundleError("model/model.safetensors was altered. Make the bundle again.")
 
     signer = IdentitySigner(KEY, namespace="default", product=PRODUCT)
-    app = ProductEndpoint(PRODUCT, Follower(lambda: RELEASE, refuse), signer, records, find_labels).build_app()
+    app = ProductEndpoint(PRODUCT, Follower(lambda: RELEASE, refuse), signer, records, load_rules).build_app()
 
     with TestClient(app, root_path=f"/{PRODUCT}", raise_server_exceptions=False) as client:
         for response in (client.get(f"/{PRODUCT}/ready"), post(client, "predict", {"inputs": ["a"]})):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from launchyard.bundle.feedback import LabelFeedback
 from launchyard.bundle.manifest import GateRecord
 from launchyard.isolation import RowFault
 from launchyard.prediction.streams import CollectedPredictor
@@ -54,12 +55,21 @@ def records(tmp_path: Path) -> Iterator[Records]:
 def make_model(predictor: CollectedPredictor, *, max_streams: int = 2, **serve: Any) -> ServedModel:
     spec = make_spec(**serve)
     queue = StreamQueue(predictor, lambda rows: rows, max_streams=max_streams, timeout_s=spec.serve.timeout_s)
-    return ServedModel(release=RELEASE, spec=spec, labels=(), predictor=predictor, predictions=queue, explanations=None)
+    return ServedModel(
+        release=RELEASE,
+        spec=spec,
+        feedback=LabelFeedback(()),
+        predictor=predictor,
+        predictions=queue,
+        explanations=None,
+    )
 
 
 def make_app(records: Records, model: ServedModel) -> ProductEndpoint:
     signer = IdentitySigner(b"k" * 32, namespace="default", product=PRODUCT)
-    return ProductEndpoint(PRODUCT, Follower(lambda: RELEASE, lambda _: model), signer, records, lambda _: ())
+    return ProductEndpoint(
+        PRODUCT, Follower(lambda: RELEASE, lambda _: model), signer, records, lambda _: LabelFeedback(())
+    )
 
 
 def make_client(records: Records, model: ServedModel) -> TestClient:

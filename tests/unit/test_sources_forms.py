@@ -16,9 +16,9 @@ import pytest
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import fetch
 from launchyard.sources.forms.layout import Layout, SampleValues, find_stray_quote
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import fetch
 from launchyard_pipelines.batch.output import open_output
 
 ROWS = [{"text": "a, b", "label": "good"}, {"text": "c", "label": "bad"}, {"text": "d", "label": "bad"}]

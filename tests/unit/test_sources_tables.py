@@ -17,8 +17,8 @@ import pytest
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.forms.tables import iter_class_tables, iter_tables
+from launchyard.sources.resolve import Fetched, fetch
 
 CSV = 'text,label\n"Good, really",good\n"two\nlines ""quoted""",bad\n'
 ROWS = [{"text": "Good, really", "label": "good"}, {"text": 'two\nlines "quoted"', "label": "bad"}]
@@ -425,7 +425,7 @@ MEASURE = r"""
 import re, sys
 from pathlib import Path
 from launchyard.settings import Settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.sources.forms.tables import iter_tables
 path = Path(sys.argv[1])
 fetched = fetch(path.name, Settings(home=path.parent / "home"), base_dir=path.parent)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from launchyard.errors import SpecError
 from launchyard.kinds.text_classification.spec import TextClassification
-from launchyard.spec.blocks import Product
+from launchyard.spec.blocks import find_gradient_train
 from launchyard.spec.load import dump_spec, load_spec, spec_sha256
 from spec_samples import MINIMAL, write_spec, write_text
 
@@ -248,7 +248,8 @@ def test_the_digest_changes_with_the_meaning(tmp_path: Path, override: str) -> N
 
 
 def test_spec_classes_are_frozen(tmp_path: Path) -> None:
-    spec: Product = load_spec(write_spec(tmp_path))
+    train = find_gradient_train(load_spec(write_spec(tmp_path)))
 
+    assert train is not None
     with pytest.raises(ValueError, match="frozen"):
-        spec.train.epochs = 5  # type: ignore[misc]
+        train.epochs = 5  # type: ignore[misc]

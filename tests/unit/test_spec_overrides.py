@@ -98,6 +98,7 @@ def test_overrides_are_applied_in_order_and_over_the_file(tmp_path: Path) -> Non
 
     spec = load_spec(path, ["train.epochs=5", "train.epochs=1", "model.lora.rank=4", "evaluate.gates.accuracy=>= 0.9"])
 
+    assert isinstance(spec, TextClassification)
     assert (spec.train.epochs, spec.train.batch_size) == (1, 16)
     assert spec.model.model_dump()["lora"]["rank"] == 4
     assert spec.evaluate.gates == {"accuracy": ">= 0.9"}

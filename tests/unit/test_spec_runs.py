@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import SpecError
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
-from launchyard.kinds import get_kind
 from launchyard.settings import Settings
-from launchyard.spec.blocks import Choice, Product
+from launchyard.spec.blocks import Choice, Product, TrainedProduct, find_tune
 from launchyard.spec.load import load_spec
-from launchyard.testing import LocalContext
+from launchyard.testing import LocalContext, train_here
 from launchyard.training.context import TrainJob
 from launchyard.training.search import apply_trial, count_longest_epochs
 from tiny_base import write_base
@@ -184,11 +183,12 @@ def find_valid(document: Document, scratch: Path) -> Product | None:
 
 def list_trials(spec: Product) -> list[Product]:
     """Return the spec, or one trial of its search."""
-    if spec.tune is None:
+    tune = find_tune(spec)
+    if tune is None:
         return [spec]
     assert count_longest_epochs(spec) >= 1
     values = {
-        key: found.values[-1] if isinstance(found, Choice) else found.max for key, found in spec.tune.parameters.items()
+        key: found.values[-1] if isinstance(found, Choice) else found.max for key, found in tune.parameters.items()
     }
     # The ends of a range are floats, of a range of whole numbers too.
     whole = {key: int(value) for key, value in values.items() if key == "train.epochs" and isinstance(value, float)}
@@ -196,15 +196,13 @@ def list_trials(spec: Product) -> list[Product]:
 
 
 def train(spec: Product, folder: Path, scratch: Path) -> None:
-    kind = get_kind(spec.kind)
+    assert isinstance(spec, TrainedProduct)
     short = spec.model_copy(update={"train": spec.train.model_copy(update={"max_steps": 2})})
     prepare_dataset(short, Settings(home=folder / "home"), base_dir=folder, output_dir=scratch / "rows")
     base = spec.model.base_uri
     job = TrainJob(short, scratch / "rows", None if base is None else folder / base, scratch / "candidate")
     (scratch / "context").mkdir()
-    train_function = kind.load_train_function()
-    assert train_function is not None
-    train_function(LocalContext(scratch / "context"), job)
+    train_here(LocalContext(scratch / "context"), job)
     evaluate_candidate(
         EvaluateJob(short, scratch / "rows", job.output_dir, scratch / "bundle", threads=1, batch_threads=1),
         lambda *_: None,

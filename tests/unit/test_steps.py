@@ -21,14 +21,17 @@ from launchyard.bundle.manifest import open_bundle, read_spec
 from launchyard.bundle.store import BundleStore
 from launchyard.data.manifest import SPLITS
 from launchyard.errors import RunError, SourceError, SpecError, TrainError
-from launchyard.evaluation.figures import Caption, HeatmapFigure
+from launchyard.evaluation.figures import Caption, ConfusionMatrixFigure, HeatmapFigure
 from launchyard.evaluation.results import TrialResult, TuneRecord
+from launchyard.kinds.text_classification import KIND
+from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.records.records import Records
 from launchyard.rollout.change import release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Tune
 from launchyard.spec.load import dump_spec, spec_sha256
 from launchyard.training.context import TrainJob
+from launchyard.training.search import spell_out
 from launchyard_pipelines.ray_train.tune import TrialContext, search
 from launchyard_pipelines.run_events import EventReader
 from launchyard_pipelines.steps.evaluate import EvaluateOutputs, evaluate, show_in_kfp
@@ -192,17 +195,20 @@ def test_a_product_that_was_never_trained_has_nothing_to_remove(tmp_path: Path) 
 
 def test_kfp_is_shown_test_metrics_confusion_matrix_and_report(tmp_path: Path) -> None:
     caption, labels = Caption(en="Confusion", zh="混淆"), ("bad", "good")
-    figure = HeatmapFigure(
-        name="confusion",
+    figure = ConfusionMatrixFigure(
+        name="confusion", title=caption, help=caption, labels=labels, counts=((8, 2), (1, 9))
+    )
+    square = HeatmapFigure(
+        name="likeness",
         title=caption,
         help=caption,
         x_label=caption,
         y_label=caption,
         columns=labels,
         rows=labels,
-        values=((8.0, 2.0), (1.0, 9.0)),
+        values=((1.0, 0.5), (0.5, 1.0)),
     )
-    evaluation = make_evaluation(0.85).model_copy(update={"figures": (figure,)})
+    evaluation = make_evaluation(0.85).model_copy(update={"figures": (figure, square)})
     (tmp_path / "report.html").write_text("<p>may ship</p>")
     metrics, confusion = Metrics(""), Confusion("")
     outputs = EvaluateOutputs(File(""), metrics, confusion, File(str(tmp_path / "shown.html")))
@@ -246,6 +252,7 @@ def test_whole_numbers_are_written_as_such(override: str, written: str) -> None:
 def test_a_step_reads_its_spec_with_the_values_that_a_person_changed(tmp_path: Path, settings: Settings) -> None:
     spec = refer_to(tmp_path, "train.epochs=7.0").load()
 
+    assert isinstance(spec, TextClassification)
     assert (spec.product, spec.train.epochs) == ("tiny-reviews", 7)
 
 
@@ -286,7 +293,8 @@ def test_training_takes_the_values_of_the_best_trial(tmp_path: Path) -> None:
 
 
 def test_a_trial_counts_as_good_as_the_weights_that_training_keeps(tmp_path: Path) -> None:
-    tune = Tune.model_validate({"trials": 1, "parameters": {"train.learning_rate": {"min": 1e-5, "max": 1e-3}}})
+    search = {"trials": 1, "parameters": {"train.learning_rate": {"min": 1e-5, "max": 1e-3}}}
+    tune = spell_out(Tune.model_validate(search), KIND)
     context = TrialContext(tune, 1, "cpu", tmp_path, epochs=3, evaluations_per_epoch=1)
 
     # Kept by f1_macro: the second evaluation, though the third has more accuracy.
@@ -315,6 +323,7 @@ def test_the_bundle_and_the_report_of_a_tuned_model_tell_what_was_trained(
     evaluate(reference, "run-1", File(str(tiny_dataset)), File(str(tmp_path / "candidate")), outputs)
 
     spec, manifest = read_spec(bundle), open_bundle(bundle)
+    assert isinstance(spec, TextClassification)
     assert (spec.train.learning_rate, spec.model.base_uri, spec.tune) == (0.00234, str(tmp_path / "other"), None)
     assert manifest.spec_sha256 == spec_sha256(spec)
     assert manifest.base_model is not None

@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 
 
 def make_record(name: str, p50_ms: float | None, accuracy: float | None) -> RuntimeCandidate:
-    return RuntimeCandidate(name=name, p50_ms=p50_ms, accuracy=accuracy, reason="")
+    return RuntimeCandidate(name=name, p50_ms=p50_ms, quality=accuracy, reason="")
 
 
 def choose(records: list[RuntimeCandidate], wanted: str = "auto", tolerance: float = 0.002) -> str:
@@ -104,6 +104,16 @@ def test_the_graph_computes_what_torch_computes(exported: dict[str, Path], tiny_
     assert np.abs(by_onnx - by_torch).max() < 1e-4
     assert 0 < np.abs(by_int8 - by_torch).max() < 0.3
     assert (by_int8.argmax(axis=1) == by_torch.argmax(axis=1)).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", GRAPH_NAMES)
+def test_a_graph_does_not_tell_where_the_code_lay_that_exported_it(
+    exported: dict[str, Path], name: RuntimeName
+) -> None:
+    content = (exported[name] / "model" / GRAPH_NAMES[name]).read_bytes()
+
+    assert b".py" not in content
+    assert str(Path.cwd()).encode() not in content
 
 
 @pytest.mark.parametrize("name", ["torch", "onnx", "onnx-int8"])

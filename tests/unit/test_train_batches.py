@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain
 from launchyard.training.batches import (
     MAX_PARTS,
     PART_COST,
@@ -23,20 +23,20 @@ from launchyard.training.batches import (
 
 
 def test_steps_cover_every_row_of_every_epoch() -> None:
-    plan = plan_steps(Train(epochs=3, batch_size=32), 100)
+    plan = plan_steps(GradientTrain(epochs=3, batch_size=32), 100)
 
     assert (plan.steps_per_epoch, plan.num_steps) == (4, 12)
     assert plan.evaluation_steps == {4, 8, 12}
 
 
 def test_evaluations_divide_an_epoch_evenly() -> None:
-    plan = plan_steps(Train(epochs=1, batch_size=10, evaluations_per_epoch=4), 100)
+    plan = plan_steps(GradientTrain(epochs=1, batch_size=10, evaluations_per_epoch=4), 100)
 
     assert plan.evaluation_steps == {2, 5, 8, 10}
 
 
 def test_max_steps_ends_with_an_evaluation() -> None:
-    plan = plan_steps(Train(epochs=10, batch_size=10, max_steps=15), 100)
+    plan = plan_steps(GradientTrain(epochs=10, batch_size=10, max_steps=15), 100)
 
     assert plan.num_steps == 15
     assert plan.evaluation_steps == {10, 15}

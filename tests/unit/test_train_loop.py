@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,11 +14,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 import tiny_task
+from launchyard.contract.evaluation import Better
 from launchyard.errors import TrainError
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain, ScalableTrain
 from launchyard.testing import LocalContext
+from launchyard.training.loader import count_loaders
 from launchyard.training.loop import TrainingLoop
 from launchyard.training.precision import choose_precision
 from launchyard.training.recorder import MAX_CURVE_POINTS
@@ -26,15 +30,17 @@ from tiny_task import TinyTask, train_worker
 Weights = Mapping[str, torch.Tensor]
 
 
-def make_train(**values: Any) -> Train:
-    return Train.model_validate(
+def make_train(**values: Any) -> GradientTrain:
+    return GradientTrain.model_validate(
         {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "precision": "fp32", "early_stopping": None} | values
     )
 
 
-def run(folder: Path, train: Train, task: TinyTask | None = None, **context: Any) -> TrainingLoop:
+def run(
+    folder: Path, train: GradientTrain, task: TinyTask | None = None, *, better: Better = "max", **context: Any
+) -> TrainingLoop:
     folder.mkdir(exist_ok=True, parents=True)
-    loop = TrainingLoop(LocalContext(folder, **context), train, task or TinyTask())
+    loop = TrainingLoop(LocalContext(folder, **context), train, task or TinyTask(), better=better)
     loop.run(folder / "events")
     return loop
 
@@ -68,20 +74,130 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, optimize
     assert resumed.history.num_samples == whole.history.num_samples
 
 
+def train_together(
+    folder: Path, train: GradientTrain, name: str = "tiny", *, last_step: int = -1
+) -> list[dict[str, Any]]:
+    """Return what two processes ended with that train together; nothing when they end after ``last_step``."""
+    (folder / "meeting").unlink(missing_ok=True)
+    command = [sys.executable, tiny_task.__file__, str(folder)]
+    workers = [
+        subprocess.Popen([*command, str(rank), "2", train.model_dump_json(), name, str(last_step)]) for rank in range(2)
+    ]
+    codes = [worker.wait(timeout=120) for worker in workers]
+    assert codes == [0, 0]
+    results = [folder / f"result-{rank}.pt" for rank in range(2)]
+    return [torch.load(path, weights_only=True) for path in results if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["tiny", "deep"])
+def test_two_workers_with_divided_weights_train_as_one(tmp_path: Path, name: str) -> None:
+    # Batches of 17 of 101 rows in 9 slices: the workers' slices and validation batches differ in number.
+    train = ScalableTrain.model_validate(
+        make_train(epochs=2, batch_size=17, gradient_accumulation=9, learning_rate=0.05, max_grad_norm=0.5).model_dump()
+        | {"sharding": "full"}
+    )
+    alone = train_worker(tmp_path, 0, 1, train, name=name)
+
+    results = train_together(tmp_path, train, name)
+
+    assert largest_difference(results[0]["weights"], alone.task.model.state_dict()) < 1e-4
+    assert results[0]["metrics"] == pytest.approx(alone.history.best_metrics, abs=1e-4)
+    assert results[0]["metrics"]["ordered"] == 1
+    np.testing.assert_allclose(results[0]["losses"], alone.history.losses, atol=1e-4)
+    assert {type(weight) for weight in results[0]["weights"].values()} == {torch.Tensor}
+
+
+def test_a_resumed_training_with_divided_weights_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    train = ScalableTrain.model_validate(make_train(epochs=3).model_dump() | {"sharding": "full"})
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+
+    uninterrupted = train_together(whole, train, "deep")
+    ended = train_together(killed, train, "deep", last_step=7)
+    resumed = train_together(killed, train, "deep")
+
+    assert (ended, [result["resumed"] for result in resumed]) == ([], [7, 7])
+    assert largest_difference(uninterrupted[0]["weights"], resumed[0]["weights"]) == 0
+    assert resumed[0]["losses"] == uninterrupted[0]["losses"]
+
+
+def test_answers_of_any_length_are_gathered_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    train = make_train(epochs=1)
+
+    alone = train_worker(tmp_path, 0, 1, train, name="ragged")
+    results = train_together(tmp_path, train, "ragged")
+
+    assert [alone.history.best_metrics["accuracy"], *(result["metrics"]["accuracy"] for result in results)] == [1, 1, 1]
+
+
+def test_of_a_metric_that_is_an_error_less_is_better(tmp_path: Path) -> None:
+    class Erring(TinyTask):
+        scores = iter([0.9, 0.4, 0.5, 0.6, 0.1])
+
+        def measure(self, answers: Any) -> dict[str, float]:
+            return {"accuracy": next(self.scores), "loss": 1.0}
+
+    loop = run(tmp_path, make_train(epochs=5, early_stopping={"patience": 2}), Erring(), better="min")
+
+    assert (loop.stopped_early, loop.history.step, loop.history.best_step) == (True, 28, 14)
+    assert loop.history.best_metrics["accuracy"] == 0.4
+
+
+def test_batches_are_the_same_however_many_processes_load_them(tmp_path: Path) -> None:
+    class Loading(TinyTask):
+        def __init__(self) -> None:
+            super().__init__(dropout=0.3)
+            self.loaded: list[tuple[int, list[int]]] = []
+
+        def load(self, rows_B: NDArray[np.intp]) -> Any:
+            return torch.tensor([os.getpid(), *rows_B.tolist()])
+
+        def compute_loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+            process, *rows = batch.tolist()
+            self.loaded.append((process, rows))
+            return super().compute_loss(model, np.array(rows))
+
+    train = ScalableTrain.model_validate(make_train(epochs=2, evaluations_per_epoch=2).model_dump())
+    tasks = {workers: Loading() for workers in (0, 1, 2)}
+
+    def kill_at_step_4(metrics: Mapping[str, float]) -> None:
+        if metrics["step"] == 4:
+            raise Killed
+
+    for workers, task in tasks.items():
+        run(tmp_path / str(workers), train.model_copy(update={"loader_workers": workers}), task)
+    ahead, resumed = train.model_copy(update={"loader_workers": 2}), Loading()
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", ahead, Loading(), on_report=kill_at_step_4)
+    run(tmp_path / "killed", ahead, resumed)
+
+    expected = [rows for _, rows in tasks[0].loaded]
+    assert [len({process for process, _ in task.loaded} - {os.getpid()}) for task in tasks.values()] == [0, 1, 2]
+    assert all([rows for _, rows in task.loaded] == expected for task in tasks.values())
+    assert [rows for _, rows in resumed.loaded] == expected[-len(resumed.loaded) :]
+    for task in (tasks[1], tasks[2], resumed):
+        assert largest_difference(task.model.state_dict(), tasks[0].model.state_dict()) == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "num_rows", "expected"),
+    [(None, "cpu", 10**6, 0), (None, "cuda:0", 100, 0), (None, "cuda:0", 10**6, 2), (0, "cuda:0", 10**6, 0)],
+)
+def test_rows_are_loaded_ahead_where_that_pays_off(
+    wanted: int | None, device: str, num_rows: int, expected: int
+) -> None:
+    assert count_loaders(wanted, device=device, num_rows=num_rows, threads=8) == expected
+
+
 @pytest.mark.parametrize(("slices", "least_passes"), [(1, 2), (3, 3)])
 def test_two_workers_train_as_one(tmp_path: Path, slices: int, least_passes: int) -> None:
     # Batches of 17 of 101 rows: odd shares, parts and slices of unlike size, a smaller last batch, class weights.
     train = make_train(epochs=2, batch_size=17, gradient_accumulation=slices, learning_rate=0.05, optimizer="sgd")
     alone = train_worker(tmp_path, 0, 1, train)
-    workers = [
-        subprocess.Popen([sys.executable, tiny_task.__file__, str(tmp_path), str(rank), "2", train.model_dump_json()])
-        for rank in range(2)
-    ]
 
-    codes = [worker.wait(timeout=120) for worker in workers]
+    results = train_together(tmp_path, train)
 
-    assert codes == [0, 0]
-    results = [torch.load(tmp_path / f"result-{rank}.pt", weights_only=True) for rank in range(2)]
     expected = alone.task.model.state_dict()
     assert largest_difference(results[0]["weights"], results[1]["weights"]) == 0
     assert largest_difference(results[0]["weights"], expected) < 1e-5

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest, SplitName, read_split
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import TrainError
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.checks import check_classifier, check_learning_rate
 from launchyard.kinds.text_classification.spec import TextClassification, TextTrain
 from launchyard.kinds.text_classification.train import train_text_classifier, weigh_classes
@@ -85,13 +85,13 @@ def write_rows(folder: Path, rows: list[tuple[str, str]]) -> Path:
     return folder
 
 
-def train(folder: Path, spec: TextClassification, dataset_dir: Path, base_dir: Path) -> TrainingRecord:
+def train(folder: Path, spec: TextClassification, dataset_dir: Path, base_dir: Path) -> GradientRecord:
     """Train in this process and return the record."""
     scratch = folder / "scratch"
     scratch.mkdir()
     job = TrainJob(spec=spec, dataset_dir=dataset_dir, base_dir=base_dir, output_dir=folder / "candidate")
     train_text_classifier(LocalContext(scratch), job)
-    return TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    return GradientRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
 
 
 @torch.inference_mode()

@@ -27,11 +27,11 @@ from launchyard.kind import load_part
 from launchyard.kinds import get_kind
 from launchyard.privacy.pseudonyms import USER, list_pseudonyms
 from launchyard.records.events import EventLog
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard.sources import fetch
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import fetch
 from launchyard.sources.uri import show_uri
 from launchyard.spec.blocks import Product, RowData
 from launchyard.threads import count_cores, describe_missing_gpus, share_threads
@@ -180,7 +180,7 @@ def find_release(settings: Settings, product: str, version: int | None) -> Relea
     Raises:
         RegistryError: there is no such product or version, or nothing serves.
     """
-    with closing(Records(settings)) as records:
+    with opening_records(settings) as records:
         if version is not None:
             return records.get_version(product, version).release
         versions = ", ".join(str(found.version) for found in records.list_versions(product))
@@ -274,7 +274,7 @@ def iter_users(settings: Settings, spec: Product, source: str) -> Iterator[pa.Ta
         DataError: a row cannot be read as training reads it.
     """
     recipe = get_kind(spec.kind).load_recipe(spec)
-    with closing(EventLog(settings, spec.product)) as log, closing(Records(settings)) as records:
+    with closing(EventLog(settings, spec.product)) as log, opening_records(settings) as records:
         forgotten, key = log.forgotten(), records.get_signing_key()
     tables = iter_tables(fetch(source, settings, base_dir=Path.cwd()), recipe.source_columns())
     seen: set[str] = set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from launchyard.isolation import RowFault
 from launchyard.prediction.open import open_model
 from launchyard.privacy.pseudonyms import USER
 from launchyard.privacy.subjects import name_subject
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -83,7 +83,7 @@ class BatchModel:
         """
         self._task = task
         self._plan: BatchPlan | None = None
-        with closing(Records(task.settings)) as records:
+        with opening_records(task.settings) as records:
             self._key = records.get_signing_key()
         store = BundleStore(task.settings)
         self._model = open_model(task.settings, store, task.release, task.device, revise=_allow_time)

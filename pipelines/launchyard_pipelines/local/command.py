@@ -47,5 +47,5 @@ def _run(
     with RunDisplay(console, request.list_steps()) as display:
         record = execute_run(request, settings, display.show)
     arguments = [str(path), *(word for text in overrides for word in ("--set", text))]
-    print_summary(console, record, arguments, get_kind(spec.kind).example_input)
+    print_summary(console, record, arguments, get_kind(spec.kind))
     return record

@@ -14,6 +14,7 @@ from rich.table import Table
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.metric_choice import choose_metrics
 from launchyard.evaluation.results import GateResult
+from launchyard.kind import Kind
 from launchyard_pipelines.run_events import RunEvent
 from launchyard_pipelines.run_record import RunRecord
 
@@ -91,7 +92,7 @@ class RunDisplay:
         )
 
 
-def build_metrics_table(record: RunRecord) -> Table:
+def build_metrics_table(record: RunRecord, kind: Kind) -> Table:
     """Return one table of test metrics with n, interval, validation value and gates in green or red."""
     table = Table(
         title=f"{record.product}: test metrics", title_justify="left", title_style="bold", caption_justify="left"
@@ -103,7 +104,7 @@ def build_metrics_table(record: RunRecord) -> Table:
         gates.setdefault(gate.metric, []).append(gate)
     validation = record.metrics.get("validation", {})
     measured = record.metrics.get("test", {})
-    names, table.caption = choose_metrics(measured, gated=gates.keys())
+    names, table.caption = choose_metrics(measured, kind.find_direction, gated=gates.keys())
     for name in names:
         value = measured[name]
         low, high = record.intervals["test"][name]
@@ -121,18 +122,18 @@ def _format_gate(gate: GateResult) -> str:
     return f"[green]pass {gate.rule}[/green]" if gate.passed else f"[red]FAIL {gate.rule}[/red]"
 
 
-def print_summary(console: PlainConsole, record: RunRecord, arguments: Sequence[str], example_input: str) -> None:
+def print_summary(console: PlainConsole, record: RunRecord, arguments: Sequence[str], kind: Kind) -> None:
     """Print how a run ended, its metrics, where its report is and the commands to try next.
 
     Args:
         console: Where to print.
         record: How it ended.
         arguments: Those that the run was started with: path and overrides.
-        example_input: An input to try, of the product's kind.
+        kind: Of the product.
     """
     if record.metrics:
         console.print()
-        console.print(build_metrics_table(record))
+        console.print(build_metrics_table(record, kind))
     if record.error is not None:
         console.print(f"\n[red]{record.error.step}[/red]: ", end="")
         console.print(record.error.message, markup=False, highlight=False, soft_wrap=True)
@@ -140,7 +141,7 @@ def print_summary(console: PlainConsole, record: RunRecord, arguments: Sequence[
         console.print(f"\nreport   {record.report}", markup=False, highlight=False, soft_wrap=True)
     if record.version is not None:
         console.print(f"version  {record.version}", highlight=False)
-    for line in list_next_commands(record, arguments, example_input):
+    for line in list_next_commands(record, arguments, kind.example_input):
         console.print(f"next     {line}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from launchyard.credentials import mask_text
 from launchyard.files.atomic import write_text
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.rollout.run_lock import hold_product
 from launchyard.settings import PREFIX, Settings
 from launchyard.spec.blocks import Product
@@ -73,7 +73,8 @@ def execute_run(request: RunRequest, settings: Settings, on_event: Callable[[Run
 def write_plan(request: RunRequest, settings: Settings, run_dir: Path) -> None:
     """Write what the child is to execute, with the state of everything that finished steps depend on."""
     snapshot = write_snapshot(request.spec, request.base_dir, settings)
-    rollout = Records(settings).find_rollout(request.spec.product)
+    with opening_records(settings) as records:
+        rollout = records.find_rollout(request.spec.product)
     options = PipelineOptions(
         spec_uri=str(snapshot.path),
         spec_sha256=snapshot.sha256,

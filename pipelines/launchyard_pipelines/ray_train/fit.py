@@ -20,13 +20,13 @@ from ray.train.v2.api.report_config import CheckpointUploadMode
 
 from launchyard import errors
 from launchyard.errors import LaunchyardError, TrainError
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import TRAINING_NAME, GradientRecord
 from launchyard.files.atomic import write_text
+from launchyard.files.full_disk import is_disk_full
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Resource
 from launchyard.threads import describe_missing_gpus, share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard_pipelines.full_disk import is_disk_full
 from launchyard_pipelines.local.ray import local_ray
 
 RUN_NAME = "run"
@@ -94,7 +94,7 @@ class RayContext:
 
 def fit(
     job: TrainJob, *, storage_dir: Path, resources: Resource, on_progress: Callable[[TrainProgress], None]
-) -> TrainingRecord:
+) -> GradientRecord:
     """Train on Ray and return the record that rank 0 left in ``job.output_dir``.
 
     A worker that dies is replaced, and the training goes on from the newest checkpoint. Called again with
@@ -129,7 +129,7 @@ def fit(
         _run_trainer(worker, resources)
     _raise_refusal(worker)
     shutil.rmtree(worker.storage_dir / RUN_NAME)
-    return TrainingRecord.model_validate_json((job.output_dir / "training.json").read_text(encoding="utf-8"))
+    return GradientRecord.model_validate_json((job.output_dir / TRAINING_NAME).read_text(encoding="utf-8"))
 
 
 def check_gpus(gpus: int, *, count: int, key: str) -> None:
@@ -177,7 +177,7 @@ def _train_worker(config: Mapping[str, Any]) -> None:
     worker: Worker = config["worker"]
     train = get_kind(worker.job.spec.kind).load_train_function()
     if train is None:
-        raise TrainError(f"kind: '{worker.job.spec.kind}' does not train. Leave the train step out.")
+        raise TrainError(f"kind: '{worker.job.spec.kind}' has no training by gradients. Give the kind one.")
     try:
         train(RayContext(worker), worker.job)
     except LaunchyardError as err:

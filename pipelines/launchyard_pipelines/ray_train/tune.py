@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import ray
 from optuna.samplers import TPESampler
@@ -22,13 +22,15 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
+from launchyard.contract.evaluation import Better
 from launchyard.errors import RunError, SpecError
 from launchyard.evaluation.results import TrialResult, TuneRecord
 from launchyard.kinds import get_kind
-from launchyard.spec.blocks import Choice, Product, Range, Tune
+from launchyard.spec.blocks import Choice, Product, Range, Tune, find_gradient_train, find_tune
 from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, takes_integers
+from launchyard.training.fit import LocalFit, fit_model
+from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, spell_out, takes_integers
 from launchyard_pipelines.local.ray import local_ray
 from launchyard_pipelines.ray_train.fit import check_gpus
 
@@ -155,23 +157,29 @@ def search(
             describe_trial(number, result.config, result.metrics, failed=result.error is not None)
             for number, result in enumerate(results, start=1)
         ]
-    return make_record(settings, trials)
+    return make_record(settings.metric, find_mode(job.spec), trials)
 
 
 def require_tune(spec: Product) -> Tune:
-    """Return the spec's search.
+    """Return the spec's search, its metric and direction spelled out.
 
     Raises:
         RunError: it has none.
     """
-    if spec.tune is None:
+    settings = find_tune(spec)
+    if settings is None:
         raise RunError(f"{spec.product}: the spec has no tune block, so there is nothing to search.")
-    return spec.tune
+    return spell_out(settings, get_kind(spec.kind))
+
+
+def find_mode(spec: Product) -> Better:
+    """Return whether the search is for more or less of its metric."""
+    return cast(Better, require_tune(spec).mode)
 
 
 def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, threads: int) -> tune.Tuner:
     """Return the tuner of a new search, or the one that continues what ``storage_dir`` holds."""
-    settings = require_tune(job.spec)
+    settings, mode = require_tune(job.spec), find_mode(job.spec)
     trainable = tune.with_resources(
         tune.with_parameters(_run_trial, job=job, bases=dict(bases), threads=threads),
         {"CPU": threads, "GPU": job.spec.resources.tune.gpus},
@@ -179,13 +187,13 @@ def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, thr
     saved = storage_dir / EXPERIMENT
     if tune.Tuner.can_restore(str(saved)):
         return tune.Tuner.restore(str(saved), trainable, resume_unfinished=True, restart_errored=False)
-    sampler = OptunaSearch(metric=KEPT, mode=settings.mode, sampler=TPESampler(seed=settings.seed))
+    sampler = OptunaSearch(metric=KEPT, mode=mode, sampler=TPESampler(seed=settings.seed))
     return tune.Tuner(
         trainable,
         param_space={key: _make_domain(job.spec, key) for key in settings.parameters},
         tune_config=tune.TuneConfig(
             metric=KEPT,
-            mode=settings.mode,
+            mode=mode,
             num_samples=settings.trials or UNBOUNDED_TRIALS,
             time_budget_s=None if settings.minutes is None else settings.minutes * 60,
             search_alg=ConcurrencyLimiter(sampler, max_concurrent=settings.concurrent),
@@ -209,22 +217,33 @@ def make_scheduler(settings: Tune, epochs: int) -> ASHAScheduler:
 def _run_trial(config: dict[str, Value], job: TrainJob, bases: dict[str, Path], threads: int) -> None:
     """Train one trial from the start to where the search ends it."""
     spec = apply_trial(job.spec, config)
-    train = get_kind(spec.kind).load_train_function()
-    if train is None:
-        raise RunError(f"{spec.kind}: this kind does not train, so it has nothing to tune.")
+    gradients = find_gradient_train(spec)
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         context = TrialContext(
             settings=require_tune(job.spec),
             threads=threads,
             device="cuda:0" if ray.get_gpu_ids() else "cpu",
             scratch_dir=Path(folder),
-            epochs=spec.train.epochs,
-            evaluations_per_epoch=spec.train.evaluations_per_epoch,
+            # A fit is done, and measured, at once.
+            epochs=gradients.epochs if gradients else 1,
+            evaluations_per_epoch=gradients.evaluations_per_epoch if gradients else 1,
         )
         base_uri = spec.model.base_uri
         base_dir = None if base_uri is None else bases[base_uri]
-        train(context, replace(job, spec=spec, base_dir=base_dir, output_dir=Path(folder) / "output"))
+        _train_trial(context, replace(job, spec=spec, base_dir=base_dir, output_dir=Path(folder) / "output"))
         context.tell(finished=True)
+
+
+def _train_trial(context: TrialContext, job: TrainJob) -> None:
+    """Train in the way that the trial's spec says."""
+    if job.spec.trains_by == "fit":
+        record = fit_model(LocalFit(context.device, context.threads), job)
+        context.keep({**record.validation, "step": 1, "best_step": 1})
+        return
+    train = get_kind(job.spec.kind).load_train_function()
+    if train is None:
+        raise RunError(f"{job.spec.kind}: this kind has no training by gradients, so it has nothing to tune.")
+    train(context, job)
 
 
 def _make_domain(spec: Product, key: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from launchyard.adapters.mlflow import Registry
 from launchyard.rollout.change import release_compared
 from launchyard.settings import load_settings
@@ -24,6 +26,7 @@ def deploy(product: str, version: int, run_id: str) -> None:
     with reported_step("deploy", settings, started_s=LOADED_S) as report:
         found_id = find_run_id(settings, run_id)
         release_compared(settings, product, version, actor=ACTOR, run_id=found_id)
-        behind = Registry(settings).mirror_aliases(product)
+        with closing(Registry(settings)) as registry:
+            behind = registry.mirror_aliases(product)
         report.message = f"version {version} is the champion"
         report.data = {"aliases": {"champion": version}, "warnings": [behind] if behind else []}

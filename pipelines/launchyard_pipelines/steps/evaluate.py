@@ -6,21 +6,20 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from launchyard.bundle.manifest import EVALUATION_NAME, GateRecord, parse_file, write_manifest
+from launchyard.bundle.manifest import EVALUATION_NAME, GateRecord, find_training, parse_file, write_manifest
 from launchyard.bundle.store import BundleStore
 from launchyard.data.manifest import load_manifest
 from launchyard.errors import BundleError, GateRefused
 from launchyard.evaluation.champion import Champion
-from launchyard.evaluation.figures import HeatmapFigure
-from launchyard.evaluation.results import Evaluation, TrainingRecord, TuneRecord
+from launchyard.evaluation.figures import ConfusionMatrixFigure
+from launchyard.evaluation.results import TUNE_NAME, Evaluation, TuneRecord
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.evaluation.training_rows import TrainingRows
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.report import Lineage, ReportInputs, write_report
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
 from launchyard.threads import count_serving_threads, describe_missing_gpus, share_threads
@@ -29,11 +28,7 @@ from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_run_id
-from launchyard_pipelines.steps.train import TUNE_NAME
-
-TRAINING_NAME = "training.json"
-
-AnyRecord = TypeVar("AnyRecord", TrainingRecord, TuneRecord)
+from launchyard_pipelines.steps.train import fetch_base
 
 
 class MetricsArtifact(Artifact, Protocol):
@@ -63,9 +58,9 @@ class EvaluateOutputs:
 
 
 def evaluate(
-    reference: SpecReference, run_id: str, dataset: Artifact, candidate: Artifact, outputs: EvaluateOutputs
+    reference: SpecReference, run_id: str, dataset: Artifact, candidate: Artifact | None, outputs: EvaluateOutputs
 ) -> None:
-    """Measure the candidate, write its bundle and report.
+    """Measure the candidate, or the base model where nothing is trained; write the bundle and its report.
 
     Raises:
         BundleError: there is no such GPU.
@@ -74,24 +69,28 @@ def evaluate(
     settings = load_settings()
     with reported_step("evaluate", settings, started_s=LOADED_S) as report:
         # What was trained, not what was searched: the bundle's spec, its lineage and MLflow's parameters.
-        spec = apply_best(reference.load(), Path(candidate.path) / TUNE_NAME)
+        candidate_dir = None if candidate is None else Path(candidate.path)
+        spec = reference.load()
+        if candidate_dir is not None:
+            spec = apply_best(spec, candidate_dir / TUNE_NAME)
         if problem := describe_missing_gpus(spec.resources.evaluate.gpus, count=1, key="resources.evaluate"):
             raise BundleError(problem)
+        base = fetch_base(spec, settings, report.download)
         bundle_dir = Path(outputs.bundle.path)
         job = EvaluateJob(
             spec=spec,
             dataset_dir=Path(dataset.path),
-            candidate_dir=Path(candidate.path),
+            candidate_dir=candidate_dir,
             bundle_dir=bundle_dir,
             threads=count_serving_threads(spec),
             batch_threads=share_threads(spec.resources.evaluate.cpus, count=1),
             champion=find_champion(settings, spec.product),
             gpus=spec.resources.serve.gpus,
             batch_gpus=spec.resources.evaluate.gpus,
+            base_dir=None if base is None else base.path,
         )
         evaluation = evaluate_candidate(job, report.progress)
-        base_uri = spec.model.base_uri
-        base_model = None if base_uri is None else fetch(base_uri, settings, base_dir=Path.cwd()).record
+        base_model = None if base is None else base.record
         lineage = Lineage(
             run_id=find_run_id(settings, run_id),
             created=datetime.now(UTC),
@@ -121,7 +120,8 @@ def evaluate(
 
 def find_champion(settings: Settings, product: str) -> Champion | None:
     """Return the version that serves now, with its verified bundle; None before the first release."""
-    rollout = Records(settings).find_rollout(product)
+    with opening_records(settings) as records:
+        rollout = records.find_rollout(product)
     if rollout is None or rollout.champion is None:
         return None
     bundle_dir, manifest = BundleStore(settings).open(rollout.champion.bundle_uri)
@@ -139,16 +139,11 @@ def read_inputs(spec: Product, bundle_dir: Path, lineage: Lineage) -> ReportInpu
     return ReportInputs(
         spec=spec,
         dataset=load_manifest(bundle_dir),
-        training=_find_record(bundle_dir, TRAINING_NAME, TrainingRecord),
-        tuning=_find_record(bundle_dir, TUNE_NAME, TuneRecord),
+        training=find_training(bundle_dir),
+        tuning=parse_file(bundle_dir, TUNE_NAME, TuneRecord) if (bundle_dir / TUNE_NAME).is_file() else None,
         evaluation=parse_file(bundle_dir, EVALUATION_NAME, Evaluation),
         lineage=lineage,
     )
-
-
-def _find_record(bundle_dir: Path, name: str, record: type[AnyRecord]) -> AnyRecord | None:
-    """Return a record that not every kind or run leaves, or None."""
-    return parse_file(bundle_dir, name, record) if (bundle_dir / name).is_file() else None
 
 
 def show_in_kfp(evaluation: Evaluation, report_path: Path, outputs: EvaluateOutputs) -> None:
@@ -156,9 +151,8 @@ def show_in_kfp(evaluation: Evaluation, report_path: Path, outputs: EvaluateOutp
     for name, measure in evaluation.metrics["test"].items():
         outputs.metrics.log_metric(name, measure.value)
     for figure in evaluation.figures:
-        if isinstance(figure, HeatmapFigure) and figure.rows == figure.columns:
-            matrix = [[int(value) for value in row] for row in figure.values]
-            outputs.confusion.log_confusion_matrix(list(figure.rows), matrix)
+        if isinstance(figure, ConfusionMatrixFigure):
+            outputs.confusion.log_confusion_matrix(list(figure.labels), [list(row) for row in figure.counts])
     shutil.copyfile(report_path, outputs.report.path)
 
 

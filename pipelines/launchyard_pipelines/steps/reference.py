@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import load_spec
 

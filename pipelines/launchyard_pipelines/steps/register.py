@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from launchyard.adapters.mlflow import Registry
@@ -9,7 +10,7 @@ from launchyard.bundle.manifest import EVALUATION_NAME, open_bundle, parse_file,
 from launchyard.evaluation.results import Evaluation
 from launchyard.evaluation.training_rows import TrainingRows
 from launchyard.features.publishing import keep_features
-from launchyard.records.records import Records
+from launchyard.records.records import Records, opening_records
 from launchyard.rollout.rules import check_compared
 from launchyard.settings import load_settings
 from launchyard_pipelines.run_events import reported_step
@@ -30,12 +31,14 @@ def register(bundle: Artifact, dataset: Artifact) -> int:
         bundle_dir = Path(bundle.path)
         manifest = open_bundle(bundle_dir)
         evaluation = parse_file(bundle_dir, EVALUATION_NAME, Evaluation)
-        check_champion_unchanged(evaluation, Records(settings), manifest.product)
+        with opening_records(settings) as records:
+            check_champion_unchanged(evaluation, records, manifest.product)
         spec = read_spec(bundle_dir)
         # Before there is a version, so that none lacks them.
         TrainingRows(settings, spec.product).keep(spec, Path(dataset.path), manifest.digest)
         keep_features(settings, spec, Path(dataset.path), manifest.digest)
-        registered = Registry(settings).register(bundle_dir)
+        with closing(Registry(settings)) as registry:
+            registered = registry.register(bundle_dir)
         report.message = f"version {registered.version}"
         report.data = {
             "version": registered.version,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from launchyard.evaluation.results import TUNE_NAME, GradientRecord, TrainingRecord
 from launchyard.settings import Settings, load_settings
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.fetch.request import Progress
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
+from launchyard.threads import share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard.training.search import apply_best
+from launchyard.training.fit import LocalFit, fit_model
+from launchyard.training.search import AnyProduct, apply_best
 from launchyard_pipelines.code_version import compute_code_version
-from launchyard_pipelines.ray_train.fit import fit
-from launchyard_pipelines.run_events import reported_step
+from launchyard_pipelines.ray_train.fit import check_gpus, fit
+from launchyard_pipelines.run_events import StepReport, reported_step
 from launchyard_pipelines.steps import LOADED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
-
-TUNE_NAME = "tune.json"
 
 
 def train(
@@ -34,23 +36,49 @@ def train(
         spec = apply_search(reference.load(), search)
         base = fetch_base(spec, settings, report.download)
         job = make_job(spec, dataset, Path(candidate.path), base)
-        storage_dir = find_storage(settings, spec, name_inputs(fingerprint, base), compute_code_version())
-
-        def show(progress: TrainProgress) -> None:
-            rate = f"loss {progress.loss:.3f}, {progress.samples_per_second:.0f} samples/s"
-            report.progress(progress.step, progress.num_steps, rate)
-
-        record = fit(job, storage_dir=storage_dir, resources=spec.resources.train, on_progress=show)
+        if spec.trains_by == "fit":
+            record: TrainingRecord = fit_here(job, report)
+        else:
+            storage_dir = find_storage(settings, spec, name_inputs(fingerprint, base), compute_code_version())
+            record = fit(job, storage_dir=storage_dir, resources=spec.resources.train, on_progress=show_steps(report))
+            shutil.rmtree(storage_dir, ignore_errors=True)
         if search is not None:
             shutil.copyfile(search.path, Path(candidate.path) / TUNE_NAME)
-        shutil.rmtree(storage_dir, ignore_errors=True)
-        report.message = f"{record.num_steps} steps, {record.samples_per_second:.0f} samples/s"
-        if record.resumed_from_step is not None:
-            report.message += f", resumed from step {record.resumed_from_step}"
+        report.message = describe_record(record)
         report.data = {"validation": record.validation, "warnings": list(record.warnings)}
 
 
-def apply_search(spec: Product, search: Artifact | None) -> Product:
+def fit_here(job: TrainJob, report: StepReport) -> TrainingRecord:
+    """Fit the job's model in this process and return its record.
+
+    Raises:
+        TrainError: the GPU is not there, or the model does not fit the rows or the memory.
+    """
+    resources = job.spec.resources.train
+    check_gpus(resources.gpus, count=1, key="resources.train")
+    device = "cuda:0" if resources.gpus else "cpu"
+    return fit_model(LocalFit(device, share_threads(resources.cpus, count=1), report.progress), job)
+
+
+def show_steps(report: StepReport) -> Callable[[TrainProgress], None]:
+    """Return what tells the user of each optimiser step."""
+
+    def show(progress: TrainProgress) -> None:
+        rate = f"loss {progress.loss:.3f}, {progress.samples_per_second:.0f} samples/s"
+        report.progress(progress.step, progress.num_steps, rate)
+
+    return show
+
+
+def describe_record(record: TrainingRecord) -> str:
+    """Return how the training went, in a line."""
+    if not isinstance(record, GradientRecord):
+        return f"{record.model_type} fitted on {record.num_samples:,} rows"
+    message = f"{record.num_steps} steps, {record.samples_per_second:.0f} samples/s"
+    return message if record.resumed_from_step is None else f"{message}, resumed from step {record.resumed_from_step}"
+
+
+def apply_search(spec: AnyProduct, search: Artifact | None) -> AnyProduct:
     """Return the spec with the best trial's values in place."""
     return spec if search is None else apply_best(spec, Path(search.path))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from launchyard.errors import RunError
 from launchyard.evaluation.results import TrialResult
 from launchyard.files.atomic import write_text
 from launchyard.settings import load_settings
-from launchyard.sources import fetch
+from launchyard.sources.resolve import fetch
 from launchyard.training.search import list_bases
 from launchyard_pipelines.code_version import compute_code_version
+from launchyard_pipelines.ray_train.tune import require_tune
 from launchyard_pipelines.ray_train.tune import search as run_search
 from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import LOADED_S
@@ -24,9 +24,7 @@ def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: 
     settings = load_settings()
     with reported_step("tune", settings, started_s=LOADED_S) as report:
         spec = reference.load()
-        if spec.tune is None:
-            raise RunError(f"{spec.product}: the spec has no tune block. Compile the pipeline again.")
-        budget = spec.tune.trials or 0
+        budget = require_tune(spec).trials or 0
         bases = {
             uri: fetch(uri, settings, base_dir=Path.cwd(), on_progress=report.download) for uri in list_bases(spec)
         }

@@ -30,11 +30,11 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from launchyard.bundle.manifest import BundleManifest, parse_file, read_spec
+from launchyard.bundle.manifest import BundleManifest, find_training, parse_file, read_spec
 from launchyard.bundle.store import BundleStore
 from launchyard.credentials import mask_text
 from launchyard.errors import LaunchyardError, RegistryError
-from launchyard.evaluation.results import TrainingRecord, TuneRecord
+from launchyard.evaluation.results import TUNE_NAME, GradientRecord, TuneRecord
 from launchyard.records.records import Records, VersionRecord
 from launchyard.settings import Settings
 
@@ -43,8 +43,6 @@ Item = TypeVar("Item")
 CHAMPION = "champion"
 DIGEST_TAG = "launchyard.digest"
 VERSION_TAG = "launchyard.version"
-TRAINING_NAME = "training.json"
-TUNE_NAME = "tune.json"
 MAX_PARAMS = 100
 MAX_PARAM_CHARACTERS = 6000
 MAX_METRICS = 1000
@@ -78,6 +76,10 @@ class Registry:
         self._settings = settings
         self._store = BundleStore(settings)
         self._records = Records(settings)
+
+    def close(self) -> None:
+        """Close the records."""
+        self._records.close()
 
     def register(self, bundle_dir: Path) -> RegisteredVersion:
         """Copy a bundle into the store and give it a version; the same content again gets the same version.
@@ -199,8 +201,9 @@ def _iter_metrics(manifest: BundleManifest, bundle_dir: Path) -> Iterator[Metric
         yield Metric(key, measure.value, now_ms, 0)
         yield Metric(f"{key}.low", measure.low, now_ms, 0)
         yield Metric(f"{key}.high", measure.high, now_ms, 0)
-    if TRAINING_NAME in manifest.files:
-        for curve in parse_file(bundle_dir, TRAINING_NAME, TrainingRecord).curves:
+    training = find_training(bundle_dir)
+    if isinstance(training, GradientRecord):
+        for curve in training.curves:
             for x, y in zip(curve.x, curve.y, strict=True):
                 yield Metric(f"curve.{make_key(curve.name)}", y, now_ms, round(x))
 

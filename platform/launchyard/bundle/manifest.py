@@ -29,7 +29,14 @@ from launchyard.bundle.files import FileEntry, check_format, hash_file, list_fil
 from launchyard.data.manifest import MANIFEST_NAME as DATASET_NAME
 from launchyard.data.manifest import DatasetManifest, SourceRecord
 from launchyard.errors import BundleError
-from launchyard.evaluation.results import Evaluation, GateResult, Measure
+from launchyard.evaluation.results import (
+    TRAINING_NAME,
+    Evaluation,
+    GateResult,
+    GradientRecord,
+    Measure,
+    TrainingRecord,
+)
 from launchyard.files import atomic
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Product
@@ -208,6 +215,20 @@ def parse_file(folder: Path, name: str, model: type[AnyModel]) -> AnyModel:
     except ValidationError as err:
         problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in err.errors())
         raise BundleError(f"{folder / name}: does not fit: {problems}. Make the bundle again.") from err
+
+
+def find_training(folder: Path) -> TrainingRecord | None:
+    """Return how the model in ``folder`` was trained; None for one that was not.
+
+    Raises:
+        BundleError: the record does not fit.
+    """
+    path = folder / TRAINING_NAME
+    if not path.is_file():
+        return None
+    # A record with curves is one of gradient descent; before there was a fit, every record was.
+    is_gradient = b'"curves"' in path.read_bytes()
+    return parse_file(folder, TRAINING_NAME, GradientRecord if is_gradient else TrainingRecord)
 
 
 def seal_manifest(manifest: BundleManifest) -> BundleManifest:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, RootModel
 
 from launchyard.bundle.manifest import parse_file
+from launchyard.contract.evaluation import CompareFunction
 from launchyard.contract.predictor import Predictor
 from launchyard.errors import BundleError, RequestError
 from launchyard.stored import Stored
@@ -31,8 +32,10 @@ class Examples(RootModel[tuple[Example, ...]]):
     root: tuple[Example, ...] = Field(min_length=1)
 
 
-def self_test(predictor: Predictor, folder: Path) -> None:
+def self_test(predictor: Predictor, folder: Path, compare: CompareFunction) -> None:
     """Check that ``predictor`` answers the examples of the bundle in ``folder`` as it did when that was made.
+
+    ``compare`` is the kind's: it says where two answers differ.
 
     Raises:
         BundleError: an answer differs; the message names the example and the difference.
@@ -44,7 +47,7 @@ def self_test(predictor: Predictor, folder: Path) -> None:
     except RequestError as err:
         raise BundleError(f"{path}: the model refuses an example: {err} Make the bundle again.") from err
     for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
-        difference = find_difference(example.expected, output, example.tolerance)
+        difference = compare(example.expected, output, example.tolerance)
         if difference is not None:
             raise BundleError(
                 f"{path}: self-test failed: example {number}: {difference}. "
@@ -54,6 +57,8 @@ def self_test(predictor: Predictor, folder: Path) -> None:
 
 def find_difference(expected: Any, actual: Any, tolerance: float, where: str = "answer") -> str | None:
     """Return in words where two JSON values differ, numbers by more than ``tolerance``, or None.
+
+    What a kind's self-test compares by, unless it names another function.
 
     >>> find_difference({"p": 0.5}, {"p": 0.7}, 0.1)
     'answer.p is 0.7, expected 0.5 within 0.1'

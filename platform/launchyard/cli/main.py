@@ -31,7 +31,7 @@ EXIT_INTERRUPTED = 130
 EPILOG = """
 Examples:
 
-  launchyard init text-classification my-product
+  launchyard init KIND my-product
 
   launchyard run my-product
 

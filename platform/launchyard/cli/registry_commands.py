@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,18 +43,19 @@ def status(
 ) -> None:
     """Show what serves, since when, how good it is and how it came to serve."""
     from launchyard.cli import registry_views
-    from launchyard.records.records import Records
+    from launchyard.records.records import opening_records
     from launchyard.rollout.change import restore_features
 
     settings = load_settings()
-    records = Records(settings)
-    if product is None:
-        registry_views.show_products(records, as_json=as_json)
-    else:
-        registry_views.show_product(records, product, as_json=as_json)
-    behind = [record.product for record in records.list_unmirrored()]
+    with opening_records(settings) as records:
+        if product is None:
+            registry_views.show_products(records, as_json=as_json)
+        else:
+            registry_views.show_product(records, product, as_json=as_json)
+        behind = [record.product for record in records.list_unmirrored()]
+        names = records.list_products() if product is None else [product]
     _mirror(settings, [name for name in behind if product in (None, name)])
-    for name in records.list_products() if product is None else [product]:
+    for name in names:
         if restore_features(settings, name):
             echo(
                 f"{name}: a release was cut off; the features of the version that serves are published again.", err=True
@@ -66,11 +68,14 @@ def promote(
     reason: ReasonOption = "promoted by hand",
 ) -> None:
     """Make a version serve; refused (exit code 3) when one of its gates did not pass."""
-    from launchyard.records.records import Records
+    from launchyard.records.records import opening_records
     from launchyard.rollout.change import release
 
     settings = load_settings()
-    chosen = version if version is not None else Records(settings).list_versions(product)[-1].version
+    chosen = version
+    if chosen is None:
+        with opening_records(settings) as records:
+            chosen = records.list_versions(product)[-1].version
     _announce(settings, release(settings, product, chosen, actor=_find_actor(), reason=reason))
 
 
@@ -89,17 +94,19 @@ def rollback(
 def history(product: ProductArgument, as_json: JsonOption = False) -> None:
     """Show every change of what served: when, who, from which version to which, and why."""
     from launchyard.cli import registry_views
-    from launchyard.records.records import Records
+    from launchyard.records.records import opening_records
 
-    registry_views.show_history(Records(load_settings()), product, as_json=as_json)
+    with opening_records(load_settings()) as records:
+        registry_views.show_history(records, product, as_json=as_json)
 
 
 def feedback(product: ProductArgument, as_json: JsonOption = False) -> None:
     """Show what people said about the product's answers, newest answer first."""
     from launchyard.cli import registry_views
-    from launchyard.records.records import Records
+    from launchyard.records.records import opening_records
 
-    registry_views.show_feedback(Records(load_settings()), product, as_json=as_json)
+    with opening_records(load_settings()) as records:
+        registry_views.show_feedback(records, product, as_json=as_json)
 
 
 def _announce(settings: Settings, record: RolloutRecord) -> None:
@@ -115,12 +122,12 @@ def _mirror(settings: Settings, products: Sequence[str]) -> None:
         return
     from launchyard.adapters.mlflow import Registry
 
-    registry = Registry(settings)
-    for product in products:
-        if behind := registry.mirror_aliases(product):
-            echo(f"warning: {behind}", err=True)
-            # The others would wait for the same server.
-            break
+    with closing(Registry(settings)) as registry:
+        for product in products:
+            if behind := registry.mirror_aliases(product):
+                echo(f"warning: {behind}", err=True)
+                # The others would wait for the same server.
+                break
 
 
 def _find_actor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -14,8 +15,8 @@ from launchyard.bundle.manifest import GateRecord
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.metric_choice import choose_metrics
 from launchyard.cli.streams import echo, print_json
-from launchyard.evaluation.results import Measure
 from launchyard.foreign_text import make_printable
+from launchyard.kinds import find_kind
 from launchyard.records.records import Feedback, Records, VersionRecord
 from launchyard.rollout.rules import Decision, RolloutRecord, start_rollout
 
@@ -69,7 +70,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
         f"Bundle {serving.digest[:12]}, run {serving.run_id}, feedback on {document['num_feedback']} answers."
     )
     console.print(f"Versions: {versions}.")
-    console.print(_tabulate_metrics(serving.metrics, {result.metric for result in serving.gate.gates}))
+    console.print(_tabulate_metrics(serving))
     console.print(_tabulate_gates(serving.gate))
     console.print(_tabulate_decisions(decisions))
 
@@ -120,7 +121,10 @@ def _describe_product(records: Records, product: str) -> dict[str, Any]:
     }
 
 
-def _tabulate_metrics(metrics: dict[str, Measure], gated: set[str]) -> Table:
+def _tabulate_metrics(serving: VersionRecord) -> Table:
+    metrics, gated = serving.metrics, {result.metric for result in serving.gate.gates}
+    kind = find_kind(serving.kind)
+    find_direction = (lambda metric: None) if kind is None else kind.find_direction
     table = Table(
         "metric",
         "value",
@@ -131,7 +135,9 @@ def _tabulate_metrics(metrics: dict[str, Measure], gated: set[str]) -> Table:
         caption_justify="left",
         box=SIMPLE,
     )
-    names, table.caption = choose_metrics({name: found.value for name, found in metrics.items()}, gated=gated)
+    names, table.caption = choose_metrics(
+        {name: found.value for name, found in metrics.items()}, find_direction, gated=gated
+    )
     for name in names:
         measure = metrics[name]
         interval = f"{measure.low:.4f} to {measure.high:.4f}"
@@ -165,7 +171,7 @@ def _tabulate_decisions(decisions: Sequence[Decision]) -> Table:
 
 
 def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
-    columns = (Column("answered", no_wrap=True), "version", "label", "rating", "comment", "answer")
+    columns = (Column("answered", no_wrap=True), "version", "label", "rating", "comment", "correction", "answer")
     table = Table(*columns, title="Feedback", title_justify="left", box=SIMPLE)
     for feedback in said:
         table.add_row(
@@ -174,9 +180,14 @@ def _tabulate_feedback(said: Sequence[Feedback]) -> Table:
             None if feedback.label is None else make_printable(feedback.label, keep_lines=False),
             None if feedback.rating is None else f"{feedback.rating:g}",
             None if feedback.comment is None else make_printable(feedback.comment, keep_lines=False),
+            None if feedback.correction is None else make_printable(_show_json(feedback.correction), keep_lines=False),
             feedback.output_id,
         )
     return table
+
+
+def _show_json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _format_time(time: datetime) -> str:

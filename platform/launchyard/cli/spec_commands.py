@@ -15,7 +15,9 @@ from launchyard.errors import SpecError
 INIT_EPILOG = """
 Examples:
 
-  launchyard init text-classification my-product
+  launchyard kinds
+
+  launchyard init KIND my-product
 
 The folder then holds product.yaml, which works as it is, and product.schema.json for your editor.
 """
@@ -42,6 +44,8 @@ KINDS_EPILOG = """
 Examples:
 
   launchyard kinds
+
+  launchyard kinds KIND
 """
 
 
@@ -97,10 +101,18 @@ def schema() -> None:
     echo(render_json_schema(iter_kinds()).removesuffix("\n"))
 
 
-def kinds() -> None:
-    """List the product kinds, and the distributions that bring them."""
-    from launchyard.kinds import list_installed_kinds
+def kinds(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="Show the guide of this kind.", show_default=False)
+    ] = None,
+) -> None:
+    """List the product kinds and the distributions that bring them, or show how to use one."""
+    from launchyard.kinds import get_kind, list_installed_kinds
 
+    if kind is not None:
+        guide = get_kind(kind).read_guide()
+        echo(guide or f"{kind} comes without a guide. Look at its keys: launchyard init {kind} my-product")
+        return
     for found in list_installed_kinds():
         if found.kind is None:
             echo(f"{found.name:<24} cannot be used: {found.problem}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +32,42 @@ class RowNames:
     """The pseudonym of whom each name is about; None for rows that are about nobody in particular."""
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a model learns to answer, and the column of an example that holds it.
+
+    Only a class is a label: its values are counted and checked, and splits keep its shares. A number must be finite.
+    """
+
+    type: Literal["class", "number", "ranking", "sequence", "several", "none"]
+    column: str | None = None
+    """None where no single column holds it, as with a ranking, or where there is nothing to learn."""
+
+    @property
+    def label_column(self) -> str | None:
+        """Column of the labels; None for a target that is no class."""
+        return self.column if self.type == "class" else None
+
+
+@dataclass(frozen=True)
+class RowPolicy:
+    """What rows of equal content are to a kind: noise, as with texts, or signal, as with measurements."""
+
+    duplicates: Literal["drop", "keep"]
+    """Whether of rows that are wholly equal one stays, or all."""
+    conflicts: Literal["drop", "keep"]
+    """Whether rows of equal content with different targets contradict each other, so that none stays."""
+    near_copies: Literal["words", "none"]
+    """By what rows of two splits nearly equal each other: by the words of their content, or never."""
+
+
 class Recipe(Protocol):
     """How a kind turns source rows into example rows. Picklable: workers run it, batch by batch."""
 
     content_columns: tuple[str, ...]
-    """Columns of an example that make it what it is: equal content is a duplicate."""
-    label_column: str | None
-    """Column of an example that splits are stratified by; None when the kind has no label."""
+    """Columns of an example that make it what it is: equal content is equal, whatever the target."""
+    target: Target
+    policy: RowPolicy
 
     def __init__(self, spec: Product) -> None: ...
 

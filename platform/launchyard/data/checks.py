@@ -114,7 +114,7 @@ def warn_of_labels(label_counts: Mapping[SplitName, Mapping[str, int]]) -> list[
     if train[most] > HEAVY_IMBALANCE * max(1, train[fewest]):
         warnings.append(
             f"data.label: heavy imbalance: {train[most]:,} training rows of '{most}', {train[fewest]:,} of '{fewest}'. "
-            "Look at f1_macro beside accuracy and consider train.class_weights: balanced."
+            "Look at metrics in which each label counts alike, and let rare labels weigh more in training."
         )
     for split in ("validation", "test"):
         if missing := [label for label, count in label_counts[split].items() if count == 0]:

@@ -7,6 +7,7 @@ Array legend: N rows of a table.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -25,13 +26,40 @@ ID_COLUMNS = (ID_HIGH, ID_LOW)
 def identify_rows(table: pa.Table, content_columns: tuple[str, ...]) -> pa.Table:
     """Return ``table`` with the identity of each row added: 128 bits of BLAKE2b over its content columns.
 
-    Values count as their text, each with its length before it, so that ("ab", "c") differs from ("a", "bc").
+    Values count as :func:`encode_column` writes them, each with its length before it, so that ("ab", "c") differs from
+    ("a", "bc").
     """
-    columns = [pc.cast(table[name], pa.string()).cast(pa.binary()).to_pylist() for name in content_columns]
+    columns = [encode_column(table[name]).to_pylist() for name in content_columns]
     halves_N2 = np.frombuffer(b"".join(map(_digest, zip(*columns, strict=True))), dtype=">u8").reshape(-1, 2)
     for name, half_N in zip(ID_COLUMNS, halves_N2.astype(np.uint64).T, strict=True):
         table = table.append_column(name, pa.array(half_N))
     return table
+
+
+def encode_column(values: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Return the bytes that stand for each value: its text, its own bytes, or of lists and structs the parts in JSON.
+
+    The names of a struct count, their order does not. A null stays one; an empty value is none.
+    """
+    if pa.types.is_nested(values.type):
+        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+        return pa.chunked_array([_encode_nested(chunk) for chunk in chunks], pa.binary())
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        return pc.cast(values, pa.binary())
+    return pc.cast(pc.cast(values, pa.string()), pa.binary())
+
+
+def _encode_nested(values: pa.Array) -> pa.Array:
+    texts = [
+        None if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False, default=_spell).encode()
+        for value in values.to_pylist()
+    ]
+    return pa.array(texts, pa.binary())
+
+
+def _spell(value: object) -> str:
+    """Return a part of a nested value that JSON has no form for."""
+    return f"bytes:{value.hex()}" if isinstance(value, bytes) else f"{type(value).__name__}:{value}"
 
 
 def _digest(values: Iterable[bytes]) -> bytes:
@@ -56,11 +84,14 @@ def format_ids(table: pa.Table) -> pa.Array:
 
 
 def hash_values(values: pa.ChunkedArray | pa.Array) -> UInts:
-    """Return 64 bits of BLAKE2b over each value's text; equal values have equal hashes, anywhere and always."""
-    encoded = pc.cast(values, pa.string()).dictionary_encode()
+    """Return 64 bits of BLAKE2b over each value's bytes; equal values have equal hashes, anywhere and always.
+
+    A null counts as an empty value.
+    """
+    encoded = encode_column(values).fill_null(b"").dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
-    hashes = [hashlib.blake2b(value.encode(), digest_size=8).digest() for value in encoded.dictionary.to_pylist()]
+    hashes = [hashlib.blake2b(value, digest_size=8).digest() for value in encoded.dictionary.to_pylist()]
     codes_N = encoded.indices.to_numpy(zero_copy_only=False)
     hashes_N: UInts = np.frombuffer(b"".join(hashes), dtype=">u8").astype(np.uint64)[codes_N]
     return hashes_N
@@ -95,7 +126,7 @@ class Fingerprint:
             self._digest.update("\0".join(names).encode())
         columns = [*id_halves(table)]
         for name in names:
-            columns += [hash_values(table[name].fill_null("")) if table[name].null_count else hash_values(table[name])]
+            columns += [hash_values(table[name])]
             columns += [pc.is_null(table[name]).to_numpy().astype(np.uint64)]
         self._digest.update(np.stack(columns, axis=1).astype("<u8").tobytes())
 

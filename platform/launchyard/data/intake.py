@@ -20,8 +20,8 @@ from launchyard.data.progress import PrepareProgress
 from launchyard.data.spool import Inbox
 from launchyard.data.values.columns import ROW_NUMBER
 from launchyard.settings import Settings
-from launchyard.sources import Fetched, fetch
 from launchyard.sources.forms.tables import iter_class_tables, iter_tables
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import ClassSources, Product, RowData, SplitSources
 
 MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
@@ -68,7 +68,7 @@ class Reader:
     def required_columns(self) -> tuple[str, ...]:
         """Columns that every example needs: its content, label, and its group or time."""
         split = self.data.split
-        named = (*self.recipe.content_columns, self.recipe.label_column, split.group, split.time)
+        named = (*self.recipe.content_columns, self.recipe.target.column, split.group, split.time)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
@@ -126,6 +126,9 @@ class Reader:
         is_complete_N = np.ones(examples.num_rows, dtype=bool)
         for name in examples.column_names:
             is_valid_N = pc.is_valid(examples[name]).to_numpy()
+            if name == self.recipe.target.column and self.recipe.target.type == "number":
+                # Nothing can be learned from an answer that is no number, or infinite.
+                is_valid_N = is_valid_N & pc.fill_null(pc.is_finite(examples[name]), False).to_numpy()
             intake.column_nulls[name] += int((~is_valid_N).sum())
             if name in self.required_columns:
                 is_complete_N &= is_valid_N

@@ -35,7 +35,7 @@ from launchyard.data.checks import (
     require_checks,
     warn_of_labels,
 )
-from launchyard.data.duplicates import GIVEN, drop_duplicates
+from launchyard.data.duplicates import GIVEN, settle_duplicates
 from launchyard.data.identity import ID_COLUMNS, Fingerprint, format_ids, id_halves
 from launchyard.data.intake import Intake, MapBatches, Reader, map_in_process
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
@@ -159,9 +159,10 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
     """
     inbox = Inbox(scratch)
     cleaned = Cleaned(reader.read(inbox), RowStore(scratch), KeyFile(scratch / "keys"))
-    label_column = reader.recipe.label_column
+    target, policy = reader.recipe.target, reader.recipe.policy
+    label_column = target.label_column
     for block in inbox.drain():
-        table, dropped = drop_duplicates(block, label_column)
+        table, dropped = settle_duplicates(block, target, policy)
         cleaned.dropped.update(dropped)
         cleaned.fingerprint.add(table.drop_columns([GIVEN]))
         codes_N = _encode_labels(cleaned, table, label_column)
@@ -206,7 +207,7 @@ def _encode_labels(cleaned: Cleaned, table: pa.Table, label_column: str | None) 
 
 def _divide(cleaned: Cleaned, data: RowData, recipe: Recipe, scratch: Path) -> NDArray[np.uint8]:
     """Return the state of each row: its split, or why it is in none."""
-    policy = data.checks.near_duplicates
+    policy = data.checks.near_duplicates if recipe.policy.near_copies == "words" else "allow"
     partition = Partition(data.split, cleaned.keys, cleaned.given_rows, num_strata=max(1, len(cleaned.codes)))
     states_N = partition.states_N
     copies = None if policy == "allow" else CopyFinder(cleaned.rows, recipe.content_columns, scratch)
@@ -252,8 +253,8 @@ def _write_splits(cleaned: Cleaned, states_N: NDArray[np.uint8], recipe: Recipe,
             part = examples.filter(pa.array(states == place))
             writers[name].add(part)
             num_rows[name] += part.num_rows
-            if recipe.label_column is not None:
-                label_counts[name].update(part[recipe.label_column].to_pylist())
+            if recipe.target.label_column is not None:
+                label_counts[name].update(part[recipe.target.label_column].to_pylist())
             for column in part.drop_columns(["row_id"]).schema:
                 profilers.setdefault(column.name, ColumnProfiler(column.name, column.type)).add(part[column.name])
             if place == TRAIN and sum(map(len, sample)) < SAMPLE_ROWS:
@@ -328,7 +329,7 @@ def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written)
     """Return the manifest, once the splits have passed their checks."""
     labels = tuple(sorted(cleaned.codes))
     counts = {name: {label: written.label_counts[name][label] for label in labels} for name in SPLITS}
-    has_labels = recipe.label_column is not None
+    has_labels = recipe.target.label_column is not None
     if has_labels:
         _require_named_labels(spec, labels)
     left_out = {name: _tell_overlap(cast(RowData, spec.data), name, cleaned.dropped) for name in SPLITS}
@@ -362,10 +363,11 @@ def _warn(
     counts: dict[SplitName, dict[str, int]],
 ) -> list[str]:
     """Return what a person should know before trusting a model of this data."""
-    warnings = [] if recipe.label_column is None else warn_of_labels(counts)
+    warnings = [] if recipe.target.label_column is None else warn_of_labels(counts)
     if conflicts := cleaned.dropped["conflicting_label"]:
         warnings.append(
-            f"data.label: {conflicts:,} rows were left out: their text appears with different labels. "
+            f"data.label: {conflicts:,} rows were left out: their {' and '.join(recipe.content_columns)} appears with "
+            "different labels. "
             "Decide on one label at the source."
         )
     for name in SPLITS:

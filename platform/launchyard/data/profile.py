@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,8 @@ class ColumnProfiler:
     def __init__(self, name: str, data_type: pa.DataType) -> None:
         self._name = name
         self._type = str(data_type)
+        # Bytes, lists and structs have no text that a person would read.
+        self._shows_values = not (pa.types.is_nested(data_type) or pa.types.is_binary(data_type))
         self._distinct = DistinctCounter()
         self._values: Counter[str] = Counter()
         self._lengths: Counter[int] = Counter()
@@ -52,19 +55,18 @@ class ColumnProfiler:
     def add(self, values: pa.ChunkedArray) -> None:
         """Take in one batch of values; nulls are left out."""
         values = values.drop_null()
-        if pa.types.is_string(values.type):
-            self._lengths.update(_count_values(pc.utf8_length(values)))
-        values = pc.cast(values, pa.string())
+        if (measure := _find_length(values.type)) is not None:
+            self._lengths.update(_count_values(measure(values)))
         self._distinct.add(values)
-        if self._distinct.count() <= MOST_VALUES:
-            self._values.update(_count_values(values))
+        if self._shows_values and self._distinct.count() <= MOST_VALUES:
+            self._values.update(_count_values(pc.cast(values, pa.string())))
 
     def build(self, num_rows: int, num_nulls: int) -> ColumnProfile:
         """Return the profile of what was taken in, out of ``num_rows`` rows that were read."""
         num_distinct = self._distinct.count()
         lengths = np.array(sorted(self._lengths), dtype=np.int64)
         weights = np.array([self._lengths[length] for length in lengths.tolist()], dtype=np.int64)
-        is_listed = num_distinct <= MOST_VALUES
+        is_listed = self._shows_values and num_distinct <= MOST_VALUES
         return ColumnProfile(
             name=self._name,
             type=self._type,
@@ -78,6 +80,17 @@ class ColumnProfiler:
     def _list_commonest(self) -> dict[str, int]:
         """Return the commonest values, those of equal count in alphabetical order."""
         return dict(sorted(self._values.items(), key=lambda item: (-item[1], item[0]))[:COMMONEST])
+
+
+def _find_length(data_type: pa.DataType) -> Callable[[pa.ChunkedArray], pa.ChunkedArray] | None:
+    """Return what measures values of a type: characters, bytes or parts; None for those without a length."""
+    if pa.types.is_string(data_type):
+        return cast("Callable[[pa.ChunkedArray], pa.ChunkedArray]", pc.utf8_length)
+    if pa.types.is_binary(data_type):
+        return cast("Callable[[pa.ChunkedArray], pa.ChunkedArray]", pc.binary_length)
+    if pa.types.is_list(data_type):
+        return cast("Callable[[pa.ChunkedArray], pa.ChunkedArray]", pc.list_value_length)
+    return None
 
 
 def _count_values(values: pa.ChunkedArray) -> dict[Any, int]:

@@ -16,11 +16,12 @@ import operator
 from collections.abc import Callable, Mapping
 
 from launchyard.contract.evaluation import Better
-from launchyard.evaluation.results import GateResult, Measure
+from launchyard.evaluation.results import GateResult, Measure, Rival
 from launchyard.spec.blocks import RULE
 
 SHOWN_DIGITS = 4
 """Digits of a difference that count: less is rounding."""
+PRIOR = Rival(role="prior", name="prior")
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -48,7 +49,7 @@ def judge_rule(metric: str, rule: str, measures: Mapping[str, Measure]) -> GateR
 
 
 def judge_rival(
-    metric: str, better: Better, value: Measure | None, difference: Measure | None, *, rival: str, tolerance: float
+    metric: str, better: Better, value: Measure | None, difference: Measure | None, *, rival: Rival, tolerance: float
 ) -> GateResult:
     """Return whether a model is at most ``tolerance`` worse than ``rival`` on the same rows.
 
@@ -57,35 +58,47 @@ def judge_rival(
         better: Whether more or less of it is better.
         value: The model's metric; None when it is undefined, which fails.
         difference: Model minus rival, paired.
-        rival: What it is compared with, in words.
+        rival: What it is compared with.
         tolerance: In the metric's own unit.
     """
     if value is None or difference is None:
-        return GateResult(metric=metric, rule=f"no worse than {rival}", value=None, passed=False)
+        return GateResult(metric=metric, rule=f"no worse than {rival.name}", value=None, passed=False, rival=rival)
     # Two computations of one model differ in the order of their sums, and so in the order of a few equal scores.
     gain = round(difference.value if better == "max" else -difference.value, SHOWN_DIGITS)
     sign, operand = (">=", "-") if better == "max" else ("<=", "+")
-    rule = f"{sign} {rival} {value.value - difference.value:.4g}" + (f" {operand} {tolerance:g}" if tolerance else "")
-    return GateResult(metric=metric, rule=rule, value=value.value, passed=gain >= -tolerance, difference=difference)
+    rule = f"{sign} {rival.name} {value.value - difference.value:.4g}" + (
+        f" {operand} {tolerance:g}" if tolerance else ""
+    )
+    return GateResult(
+        metric=metric,
+        rule=rule,
+        value=value.value,
+        passed=gain >= -tolerance,
+        difference=difference,
+        rival=rival,
+    )
 
 
 def judge_incomparable(
-    metric: str, value: Measure | None, *, rival: str, problem: str, must_compare: bool
+    metric: str, value: Measure | None, *, rival: Rival, problem: str, must_compare: bool
 ) -> GateResult:
     """Return what becomes of a comparison that cannot be made: refused where it must be, else passed and said.
 
-    >>> judge_incomparable("accuracy", None, rival="champion v3", problem="no rows", must_compare=True).rule
+    >>> champion = Rival(role="champion", name="champion v3")
+    >>> judge_incomparable("accuracy", None, rival=champion, problem="no rows", must_compare=True).rule
     'comparable with champion v3 (no rows)'
     """
-    rule = f"{'comparable' if must_compare else 'not compared'} with {rival} ({problem})"
+    rule = f"{'comparable' if must_compare else 'not compared'} with {rival.name} ({problem})"
     passed = not must_compare and value is not None
-    return GateResult(metric=metric, rule=rule, value=value and value.value, passed=passed, problem=problem)
+    return GateResult(
+        metric=metric, rule=rule, value=value and value.value, passed=passed, problem=problem, rival=rival
+    )
 
 
 def judge_prior(metric: str, better: Better, value: Measure | None, difference: Measure | None) -> GateResult:
     """Return whether a model beats the class prior beyond doubt; arguments as in :func:`judge_rival`."""
     if value is None or difference is None:
-        return GateResult(metric=metric, rule="better than the prior", value=None, passed=False)
+        return GateResult(metric=metric, rule="better than the prior", value=None, passed=False, rival=PRIOR)
     sure = difference.low > 0 if better == "max" else difference.high < 0
     rule = f"{'>' if better == 'max' else '<'} prior {value.value - difference.value:.4g} beyond its interval"
-    return GateResult(metric=metric, rule=rule, value=value.value, passed=sure, difference=difference)
+    return GateResult(metric=metric, rule=rule, value=value.value, passed=sure, difference=difference, rival=PRIOR)

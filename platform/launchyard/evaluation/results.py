@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from launchyard.evaluation.figures import Figure, Series
-from launchyard.stored import Stored
+from launchyard.stored import Stored, rename_key
+
+TRAINING_NAME = "training.json"
+TUNE_NAME = "tune.json"
 
 
 class Measure(Stored):
@@ -17,6 +20,13 @@ class Measure(Stored):
     low: float
     high: float
     n: int
+
+
+class Rival(Stored):
+    """A model that another one is compared with."""
+
+    role: Literal["champion", "baseline", "prior"]
+    name: str = Field(description="In words, such as 'champion v3'.")
 
 
 class GateResult(Stored):
@@ -30,6 +40,7 @@ class GateResult(Stored):
         None, description="Model minus the model it is compared with, on the same resamples of the same rows."
     )
     problem: str = Field("", description="Why two models could not be compared, in words.")
+    rival: Rival | None = Field(None, description="What the model is compared with; None for a plain rule.")
 
 
 class SliceResult(Stored):
@@ -55,10 +66,15 @@ class RuntimeCandidate(Stored):
 
     name: str = Field(description="torch, onnx or onnx-int8.")
     p50_ms: float | None = None
-    accuracy: float | None = Field(None, description="On the validation rows.")
+    quality: float | None = Field(None, description="The kind's headline metric on the validation rows.")
     size_bytes: int | None = None
     chosen: bool = False
     reason: str = Field("", description="Why it was chosen or not, in words.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_name(cls, value: object) -> object:
+        return rename_key(value, "accuracy", "quality")
 
 
 class Abstention(Stored):
@@ -67,30 +83,40 @@ class Abstention(Stored):
     threshold: float
     temperature: float = Field(1.0, description="Logits are divided by it before the softmax.")
     coverage: float = Field(description="Share of the test rows that are answered.")
-    accuracy: float
+    quality: float = Field(description="The kind's headline metric on the rows that are answered.")
     n: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_name(cls, value: object) -> object:
+        return rename_key(value, "accuracy", "quality")
 
 
 class TrainingRecord(Stored):
-    """How a model came about: written by training as ``training.json``."""
+    """How a model came about, whatever it learned by: written by training as ``TRAINING_NAME``."""
 
     model_type: str = Field(description="Architecture family, such as bert.")
-    num_parameters: int
+    num_parameters: int | None = Field(description="Numbers that the model holds; None where that says nothing.")
+    num_samples: int = Field(description="Rows that were learned from, repeats counted.")
+    seconds: float
+    device: str
+    validation: dict[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+class GradientRecord(TrainingRecord):
+    """How a model came about that learned by gradient descent."""
+
     num_trained_parameters: int
     num_steps: int
-    num_samples: int = Field(description="Rows that went through forward and backward, repeats counted.")
-    seconds: float
     samples_per_second: float
     precision: str
     workers: int
-    device: str
     best_step: int
     stopped_early: bool
     resumed_from_step: int | None = None
     fresh_weights: tuple[str, ...] = Field((), description="Parameters that the base model did not hold.")
-    validation: dict[str, float]
     curves: tuple[Series, ...]
-    warnings: tuple[str, ...] = ()
 
 
 class TrialResult(Stored):
@@ -105,7 +131,7 @@ class TrialResult(Stored):
 
 
 class TuneRecord(Stored):
-    """A search: written by tuning as ``tune.json``."""
+    """A search: written by tuning as ``TUNE_NAME``."""
 
     metric: str
     mode: str
@@ -118,9 +144,11 @@ class Evaluation(Stored):
     """Everything evaluate measured, on the exact files that serving loads."""
 
     metrics: dict[str, dict[str, Measure]] = Field(description="Split (validation, test) -> metric -> measure.")
-    baseline_name: str
-    baseline: dict[str, Measure]
-    prior: dict[str, Measure]
+    baseline_name: str = ""
+    baseline: dict[str, Measure] = Field({}, description="The cheap baseline on the test rows.")
+    baseline_omitted: str = Field("", description="Why there is no baseline, in words that end a sentence.")
+    prior: dict[str, Measure] = Field({}, description="The commonest answer on the test rows.")
+    prior_omitted: str = Field("", description="Why there is no prior, in words that end a sentence.")
     champion_version: int | None = None
     champion: dict[str, Measure] = Field({}, description="The champion on the test rows that it was not trained on.")
     slices: tuple[SliceResult, ...] = ()

@@ -6,7 +6,6 @@ Rows: ``validation`` is chosen on (runtime, temperature, thresholds), ``test`` i
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from launchyard.bundle.manifest import EVALUATION_NAME
 from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples
-from launchyard.contract.evaluation import Better, Evaluator
+from launchyard.contract.evaluation import Better, Evaluator, Omitted
 from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
@@ -32,14 +31,24 @@ from launchyard.evaluation.figures import Figure
 from launchyard.evaluation.gates import judge_incomparable, judge_prior, judge_rival, judge_rule
 from launchyard.evaluation.metrics.bootstrap import Bootstrap, Measured, measure, paired_difference
 from launchyard.evaluation.metrics.latency import describe_latency, measure_latency, time_calls
-from launchyard.evaluation.results import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
+from launchyard.evaluation.results import (
+    TRAINING_NAME,
+    TUNE_NAME,
+    Evaluation,
+    GateResult,
+    Measure,
+    Rival,
+    RuntimeCandidate,
+    SliceResult,
+)
 from launchyard.files.atomic import new_folder, write_text
+from launchyard.files.full_disk import is_disk_full
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.prediction.schemas import list_fields, list_shapes
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
-CANDIDATE_FILES = ("preprocess.json", "training.json", "tune.json")
+CANDIDATE_FILES = ("preprocess.json", TRAINING_NAME, TUNE_NAME)
 EXAMPLE_TOLERANCE = 0.02
 """How far a number in an answer may lie off on another machine: rounding differs, int8 kernels differ more."""
 ANSWER_ROWS = 1024
@@ -50,7 +59,6 @@ MAX_SLICES = 20
 NUM_STAGES = 5
 MAX_EXPLAIN_S = 5.0
 """No further row is explained after so many seconds: explanations take many passes through a large model."""
-DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[float, float, str], None]
 """Called with stages done, all stages, and what comes next."""
@@ -62,14 +70,16 @@ class EvaluateJob:
 
     spec: Product
     dataset_dir: Path
-    candidate_dir: Path
-    """What training left: ``model/``, ``preprocess.json``, ``training.json``, perhaps ``tune.json``."""
+    candidate_dir: Path | None
+    """What training left: ``model/``, records, what else the predictor reads; None where nothing is trained."""
     bundle_dir: Path
     threads: int
     """CPU threads of one serving replica: latency is measured with as many."""
     batch_threads: int
     """CPU threads for passes over whole splits."""
     champion: Champion | None = None
+    base_dir: Path | None = None
+    """The base model, already fetched; None for a model that starts from nothing."""
     gpus: float = 0.0
     """GPUs of one serving replica; below 1, its share of one."""
     batch_gpus: int = 0
@@ -103,8 +113,8 @@ class _Duel:
 class _Rivals:
     """What a model is compared with, measured on the same test rows with the same resamples."""
 
-    prior: Measured
-    baseline: Measured
+    prior: Measured | Omitted
+    baseline: Measured | Omitted
     duel: _Duel | None
 
 
@@ -123,23 +133,25 @@ def evaluate_candidate(job: EvaluateJob, on_progress: Progress) -> Evaluation:
             evaluation = _Evaluation(job, folder, on_progress).run()
             write_text(folder / EVALUATION_NAME, evaluation.model_dump_json(indent=2) + "\n")
     except OSError as err:
-        if err.errno in DISK_IS_FULL:
+        if is_disk_full(err):
             raise BundleError(f"{job.bundle_dir}: the disk is full. Free some space and run again.") from err
         raise
     return evaluation
 
 
 def copy_candidate(job: EvaluateJob, folder: Path) -> None:
-    """Copy what a bundle takes from the candidate and the data set into ``folder``.
+    """Copy what a bundle takes from the candidate, if anything was trained, and the data set into ``folder``.
 
     Raises:
         BundleError: the candidate holds no model.
         DataError: there is no prepared data set.
     """
+    write_text(folder / MANIFEST_NAME, load_manifest(job.dataset_dir).model_dump_json(indent=2) + "\n")
+    if job.candidate_dir is None:
+        return
     model_dir = job.candidate_dir / "model"
     if not model_dir.is_dir():
         raise BundleError(f"{job.candidate_dir}: no trained model here. Run the train step first.")
-    write_text(folder / MANIFEST_NAME, load_manifest(job.dataset_dir).model_dump_json(indent=2) + "\n")
     # One by one: copytree would hide that the disk is full in a list of messages.
     for path in (*model_dir.rglob("*"), *(job.candidate_dir / name for name in CANDIDATE_FILES)):
         if path.is_file():
@@ -183,8 +195,10 @@ class _Evaluation:
         return Evaluation(
             metrics={"validation": self._measure(validation, chosen_on).measures, "test": measures},
             baseline_name=self.evaluator.baseline_name,
-            baseline=rivals.baseline.measures,
-            prior=rivals.prior.measures,
+            baseline=_list_measures(rivals.baseline),
+            baseline_omitted=_explain_omission(rivals.baseline),
+            prior=_list_measures(rivals.prior),
+            prior_omitted=_explain_omission(rivals.prior),
             champion_version=self.job.champion.version if self.job.champion else None,
             champion=rivals.duel.theirs.measures if rivals.duel else {},
             slices=tuple(self._measure_slices(test, outputs)),
@@ -210,6 +224,7 @@ class _Evaluation:
             self.folder,
             self.job.dataset_dir,
             self.rows["validation"],
+            base_dir=self.job.base_dir,
             threads=self.job.threads,
             batch_threads=self.job.batch_threads,
             gpus=self.job.gpus,
@@ -224,7 +239,7 @@ class _Evaluation:
         train, test = self.rows["train"], self.rows["test"]
         duel = None if self.job.champion is None else self._fight(self.job.champion, outputs)
         return _Rivals(
-            prior=self._measure(test, self.evaluator.answer_prior(train, test)),
+            prior=self._measure_rival("the prior", self.evaluator.answer_prior(train, test)),
             baseline=self._measure_baseline(model),
             duel=duel,
         )
@@ -249,7 +264,14 @@ class _Evaluation:
         ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
         return _Duel(champion, rows.num_rows, "", ours, theirs)
 
-    def _measure_baseline(self, model: Measured) -> Measured:
+    def _measure_rival(self, name: str, outputs: list[Output] | Omitted) -> Measured | Omitted:
+        """Return how a rival does on the test rows, or why there is none, which is noted, too."""
+        if isinstance(outputs, Omitted):
+            self.notes.append(f"Not compared with {name}: {outputs.reason}.")
+            return outputs
+        return self._measure(self.rows["test"], outputs)
+
+    def _measure_baseline(self, model: Measured) -> Measured | Omitted:
         """Return the measured baseline; the model's own figures when the two are one, whatever rounding makes of it."""
         if self.evaluator.is_baseline(self.folder):
             self._tell("leaving the baseline out: the model is the same")
@@ -257,8 +279,9 @@ class _Evaluation:
                 f"The model is the cheap baseline ({self.evaluator.baseline_name}) itself: no comparison."
             )
             return model
-        self._tell(f"training the baseline: {self.evaluator.baseline_name}")
-        return self._measure(self.rows["test"], self.evaluator.answer_baseline(self.rows["train"], self.rows["test"]))
+        self._tell(f"training the baseline: {self.evaluator.baseline_name or 'none'}")
+        outputs = self.evaluator.answer_baseline(self.rows["train"], self.rows["test"])
+        return self._measure_rival("a cheap baseline", outputs)
 
     def _time(self, predictor: Predictor) -> NDArray[np.float64]:
         self._tell("timing single predictions")
@@ -283,28 +306,32 @@ class _Evaluation:
         wanted = self.spec.evaluate
         for metric, rule in wanted.gates.items():
             yield judge_rule(metric, rule, model.measures)
-        if wanted.beat_prior:
-            metric = self.evaluator.prior_metric
+        if wanted.beat_prior and not isinstance(rivals.prior, Omitted):
+            metric = self.kind.resolve_metric(self.evaluator.prior_metric)
             yield judge_prior(metric, self._better(metric), *self._compare(model, rivals.prior, metric))
-        if wanted.beat_baseline:
-            yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, self.evaluator.baseline_name)
+        if wanted.beat_baseline and not isinstance(rivals.baseline, Omitted):
+            baseline = Rival(role="baseline", name=self.evaluator.baseline_name)
+            yield self._judge_rival(model, rivals.baseline, wanted.beat_baseline, baseline)
         if wanted.beat_champion and rivals.duel:
-            yield self._judge_duel(rivals.duel, wanted.beat_champion, model.measures.get(wanted.beat_champion.metric))
+            metric = self.kind.resolve_metric(wanted.beat_champion.metric)
+            yield self._judge_duel(rivals.duel, wanted.beat_champion, model.measures.get(metric))
 
     def _judge_duel(self, duel: _Duel, wanted: ChampionComparison, value: Measure | None) -> GateResult:
-        rival = duel.champion.name
+        rival = Rival(role="champion", name=duel.champion.name)
+        metric = self.kind.resolve_metric(wanted.metric)
         if duel.problem:
             must = wanted.when_unknown == "refuse"
-            return judge_incomparable(wanted.metric, value, rival=rival, problem=duel.problem, must_compare=must)
+            return judge_incomparable(metric, value, rival=rival, problem=duel.problem, must_compare=must)
         judged = self._judge_rival(duel.ours, duel.theirs, wanted, rival)
         if duel.num_rows == self.rows["test"].num_rows:
             return judged
         return judged.model_copy(update={"rule": f"{judged.rule} on the {duel.num_rows:,} rows new to both"})
 
-    def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: str) -> GateResult:
-        value, difference = self._compare(model, other, wanted.metric)
-        better = self._better(wanted.metric)
-        return judge_rival(wanted.metric, better, value, difference, rival=rival, tolerance=wanted.tolerance)
+    def _judge_rival(self, model: Measured, other: Measured, wanted: Comparison, rival: Rival) -> GateResult:
+        metric = self.kind.resolve_metric(wanted.metric)
+        value, difference = self._compare(model, other, metric)
+        better = self._better(metric)
+        return judge_rival(metric, better, value, difference, rival=rival, tolerance=wanted.tolerance)
 
     def _compare(self, model: Measured, other: Measured, metric: str) -> tuple[Measure | None, Measure | None]:
         return model.measures.get(metric), paired_difference(model, other, metric, self.bootstrap)
@@ -325,10 +352,9 @@ class _Evaluation:
         return self.evaluator.draw_explanations(chosen.slice(0, len(explained)), explained)
 
     def _note_undefined(self, measures: Mapping[str, Measure]) -> None:
-        for name in self.kind.metrics:
+        for name, metric in self.kind.metrics.items():
             if "[" not in name and name not in measures:
-                reason = self.kind.undefined.get(name, "these test rows give it no meaning")
-                self.notes.append(f"{name}: undefined, as {reason}.")
+                self.notes.append(f"{name}: undefined, as {metric.undefined}.")
 
     def _write_baseline(self, predictor: Predictor) -> None:
         rows = [predictor.parse(raw) for raw in make_inputs(predictor, self.rows["validation"])]
@@ -345,6 +371,14 @@ class _Evaluation:
             )
         )
         write_text(self.folder / EXAMPLES_NAME, examples.model_dump_json(indent=2) + "\n")
+
+
+def _list_measures(rival: Measured | Omitted) -> dict[str, Measure]:
+    return {} if isinstance(rival, Omitted) else rival.measures
+
+
+def _explain_omission(rival: Measured | Omitted) -> str:
+    return rival.reason if isinstance(rival, Omitted) else ""
 
 
 def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:

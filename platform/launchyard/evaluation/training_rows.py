@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from launchyard.contract.rows import RowNames
-from launchyard.data.identity import UInts
+from launchyard.data.identity import UInts, format_ids, identify_rows
 from launchyard.data.near_duplicates import join_columns, normalise_texts
 from launchyard.files.atomic import new_file
 from launchyard.kinds import get_kind
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product, RowData
 
@@ -86,7 +85,7 @@ class TrainingRows:
     """The training rows of a product's versions, a file for each by its bundle's digest."""
 
     def __init__(self, settings: Settings, product: str) -> None:
-        with closing(Records(settings)) as records:
+        with opening_records(settings) as records:
             self._digester = RowDigester(records.get_signing_key(), product)
         self._folder = settings.training_rows_dir(product)
 
@@ -139,12 +138,16 @@ class TrainingRows:
 def name_rows(spec: Product, rows: pa.Table) -> RowNames:
     """Return what identifies the rows of any split, the same whenever and however they were divided.
 
-    A row that stands for itself is its words; one without words is its ``row_id``, the digest of its content.
+    A row that stands for itself is its words, where rows nearly equal each other by words; one without words is its
+    ``row_id``, the digest of its content. Else it is its content.
     """
     kind = get_kind(spec.kind)
     if (identify := kind.load_identify_function()) is not None:
         return identify(rows)
-    content_columns = kind.load_recipe(spec).content_columns
+    recipe = kind.load_recipe(spec)
+    content_columns = recipe.content_columns
+    if recipe.policy.near_copies == "none":
+        return RowNames(np.arange(rows.num_rows), format_ids(identify_rows(rows, content_columns)).to_pylist(), None)
     words = normalise_texts(join_columns(rows, content_columns))
     ids = pc.cast(rows["row_id"], pa.string()).combine_chunks()
     # No text has a zero byte in front once it is reduced to its words, so the two never meet.

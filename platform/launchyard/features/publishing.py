@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,18 +17,21 @@ from launchyard.errors import RegistryError, SpecError
 from launchyard.features.lock import LOCK_NAME, changing_features
 from launchyard.features.sets import ENTITY, TIMESTAMP, FeatureSet, get_set
 from launchyard.files.atomic import new_folder, write_text
+from launchyard.kind import load_part
 from launchyard.kinds import get_kind
 from launchyard.privacy.pseudonyms import USER, list_pseudonyms
 from launchyard.privacy.scan import erase_rows
 from launchyard.records.events import EventLog
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 
 if TYPE_CHECKING:
-    from launchyard.adapters.feast.online import OnlineRow
+    from launchyard.adapters.feast.online import OnlineReader, OnlineRow
     from launchyard.adapters.feast.store import FeatureStore, Materialized
 
+STORE, READER = "launchyard.adapters.feast.store:FeatureStore", "launchyard.adapters.feast.online:OnlineReader"
+"""Loaded when a product has features: Feast (0.67) takes seconds to import, and ``launchyard promote`` would wait."""
 FEATURES_DIR = "features"
 """Folder of a prepared data set that holds the rows of its feature sets."""
 VERSIONS_DIR = "versions"
@@ -155,9 +158,7 @@ def opening_store(settings: Settings, spec: Product) -> Iterator[FeatureStore]:
         SpecError: the product's kind has no features.
     """
     sets = get_feature_sets(spec)
-    from launchyard.adapters.feast.store import FeatureStore
-
-    store = FeatureStore(settings, spec.product, sets)
+    store = cast("type[FeatureStore]", load_part(STORE))(settings, spec.product, sets)
     try:
         yield store
     finally:
@@ -191,12 +192,12 @@ def find_online_row(settings: Settings, spec: Product, feature_set: FeatureSet, 
     Raises:
         FeatureStoreError: the online store cannot be reached.
     """
-    from launchyard.adapters.feast.online import OnlineReader
-
     keys: tuple[str, ...] = (format_id(entity_id) or entity_id, entity_id)
     if feature_set.entity == USER:
-        keys = list_pseudonyms(Records(settings).get_signing_key(), spec.product, entity_id)
-    reader = OnlineReader(settings, spec.product, get_feature_sets(spec), timeout_ms=settings.timeout_s * 1000)
+        with opening_records(settings) as records:
+            keys = list_pseudonyms(records.get_signing_key(), spec.product, entity_id)
+    open_reader = cast("type[OnlineReader]", load_part(READER))
+    reader = open_reader(settings, spec.product, get_feature_sets(spec), timeout_ms=settings.timeout_s * 1000)
     try:
         rows = reader.read_rows(feature_set.name, keys)
         return next((row for row in rows if row is not None), None)

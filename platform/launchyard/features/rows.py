@@ -21,8 +21,8 @@ from launchyard.data.values.columns import read_ids, read_numbers, read_text, re
 from launchyard.data.values.keyed_columns import read_timestamps
 from launchyard.errors import DataError
 from launchyard.features.sets import ENTITY, TIMESTAMP, FeatureSet, FeatureType
-from launchyard.sources import Fetched
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import Fetched
 from launchyard.spec.features import DeclaredSet, FeatureColumn
 
 ARROW_TYPES: dict[FeatureType, pa.DataType] = {

@@ -63,6 +63,11 @@ def iter_built_in_kinds() -> tuple[Kind, ...]:
     return tuple(installed.kind for installed in list_installed_kinds() if installed.is_built_in and installed.kind)
 
 
+def find_kind(name: str) -> Kind | None:
+    """Return the kind called ``name``, or None when none of that name can be used."""
+    return next((kind for kind in iter_kinds() if kind.name == name), None)
+
+
 def get_kind(name: str) -> Kind:
     """Return the kind called ``name``.
 

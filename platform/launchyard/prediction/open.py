@@ -87,7 +87,7 @@ def open_model(
     if isinstance(predictor, CollectedPredictor) and isinstance(spec.serve, StreamServe):
         predictor.at_once = spec.serve.max_streams
     try:
-        self_test(predictor, folder)
+        self_test(predictor, folder, kind.load_compare_function())
     except BaseException:
         model.close()
         raise

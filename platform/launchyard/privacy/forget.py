@@ -16,7 +16,7 @@ from launchyard.kinds import get_kind
 from launchyard.privacy.pseudonyms import USER, list_pseudonyms
 from launchyard.privacy.scan import Trace, count_rows, find_in_tables, iter_traces
 from launchyard.records.events import EventLog
-from launchyard.records.records import Records, VersionRecord
+from launchyard.records.records import Records, VersionRecord, opening_records
 from launchyard.rollout.change import get_spec
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -78,7 +78,7 @@ def find_user(settings: Settings, product: str, user: str) -> Findings:
     Raises:
         RegistryError: there is no such product.
     """
-    with closing(Records(settings)) as records, closing(EventLog(settings, product)) as log:
+    with opening_records(settings) as records, closing(EventLog(settings, product)) as log:
         versions = _list_versions(settings, records, product)
         pseudonym, *others = list_pseudonyms(records.get_signing_key(), product, user)
         in_tables = find_in_tables(settings.root, others)
@@ -112,7 +112,7 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
         FeatureStoreError: the online store cannot be reached; do it again.
     """
     found = find_user(settings, product, user)
-    with closing(Records(settings)) as records, closing(EventLog(settings, product)) as log:
+    with opening_records(settings) as records, closing(EventLog(settings, product)) as log:
         known = (found.user, *found.formers)
         for name in known:
             log.forget(name)

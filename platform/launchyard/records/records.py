@@ -5,15 +5,17 @@ Every row belongs to a namespace. A method returns when its transaction is on th
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import reduce
 from itertools import islice
 from typing import Any, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
 from sqlalchemy import ColumnElement, Connection, Row, Table, delete, func, insert, select, update
 
 from launchyard.bundle.manifest import BundleManifest, GateRecord
@@ -51,7 +53,7 @@ class VersionRecord(Stored):
 
 
 class Feedback(Stored):
-    """What somebody says about one answer: at least one of label, rating and comment."""
+    """What somebody says about one answer: at least one of label, rating, comment and correction."""
 
     output_id: str = Field(max_length=200)
     product: str
@@ -60,21 +62,28 @@ class Feedback(Stored):
     label: str | None = None
     rating: float | None = Field(None, allow_inf_nan=False)
     comment: str | None = None
+    correction: JsonValue = Field(None, description="What was right, as the product's kind has it.")
     subject: str | None = Field(None, description="Pseudonym of the user who was answered, if it is known.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.label is None and self.rating is None and self.comment is None:
-            raise ValueError("give at least one of label, rating and comment")
+        if not self.said:
+            raise ValueError("give at least one of label, rating, comment and correction")
         return self
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is said, without what is left open."""
+        return {name: value for name in SAID if (value := getattr(self, name)) is not None}
 
     def merge(self, newer: Feedback) -> Feedback:
         """Return what is known after ``newer``: what it says stands, what it leaves open stays."""
-        said = {name: value for name in SAID if (value := getattr(newer, name)) is not None}
-        return self.model_copy(update=said)
+        return self.model_copy(update=newer.said)
 
 
-SAID = ("label", "rating", "comment")
+SAID = ("label", "rating", "comment", "correction")
+
+FEEDBACK_COLUMNS = [FEEDBACK.c[name] for name in Feedback.model_fields if name not in SAID] + [FEEDBACK.c.said]
 
 MAX_PIECES = 16
 """Pieces of feedback on one answer that are kept one by one; older ones are merged, so that nobody fills the disk."""
@@ -220,7 +229,8 @@ class Records:
                 _merge_pieces(connection, mine, dict(islice(pieces.items(), len(pieces) - MAX_PIECES + 2)))
             connection.execute(
                 insert(FEEDBACK).values(
-                    **feedback.model_dump(),
+                    **feedback.model_dump(exclude=set(SAID)),
+                    said=_write_said(feedback),
                     namespace=self._namespace,
                     number=max(pieces, default=-1) + 1,
                     received_at=datetime.now(UTC),
@@ -270,41 +280,51 @@ class Records:
             return connection.execute(query).all()
 
     def _read_feedback(self, connection: Connection, condition: ColumnElement[bool]) -> list[Feedback]:
-        columns = [FEEDBACK.c[name] for name in Feedback.model_fields]
         query = (
-            select(*columns)
+            select(*FEEDBACK_COLUMNS)
             .where(FEEDBACK.c.namespace == self._namespace, condition)
             .order_by(FEEDBACK.c.number, FEEDBACK.c.received_at)
         )
         merged: dict[str, Feedback] = {}
         for row in connection.execute(query):
-            newer = Feedback.model_validate(row._asdict())
+            newer = _read_feedback(row)
             older = merged.get(newer.output_id)
             merged[newer.output_id] = older.merge(newer) if older else newer
         return list(merged.values())
 
 
 def _check_texts(feedback: Feedback) -> None:
-    for name in ("output_id", *SAID):
+    texts = {"output_id": feedback.output_id} | {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in feedback.said.items()
+    }
+    for name, text in texts.items():
         try:
-            check_storable(str(getattr(feedback, name)))
+            check_storable(text)
         except ValueError as err:
             raise RequestError(f"{name}: {err}.") from err
 
 
 def _read_pieces(connection: Connection, mine: ColumnElement[bool]) -> dict[int, Feedback]:
     """Return number -> each piece of feedback on one answer, oldest first."""
-    columns = [FEEDBACK.c[name] for name in Feedback.model_fields]
-    rows = connection.execute(select(FEEDBACK.c.number, *columns).where(mine).order_by(FEEDBACK.c.number))
-    found = [row._asdict() for row in rows]
-    return {row.pop("number"): Feedback.model_validate(row) for row in found}
+    rows = connection.execute(select(FEEDBACK.c.number, *FEEDBACK_COLUMNS).where(mine).order_by(FEEDBACK.c.number))
+    return {row.number: _read_feedback(row) for row in rows}
+
+
+def _read_feedback(row: Row[Any]) -> Feedback:
+    found = {column.name: getattr(row, column.name) for column in FEEDBACK_COLUMNS}
+    return Feedback.model_validate(found | json.loads(found.pop("said")))
+
+
+def _write_said(feedback: Feedback) -> str:
+    return json.dumps(feedback.said, ensure_ascii=False)
 
 
 def _merge_pieces(connection: Connection, mine: ColumnElement[bool], pieces: Mapping[int, Feedback]) -> None:
     """Let the oldest of ``pieces`` say what all of them said, and delete the others."""
     oldest, *others = pieces
     merged = reduce(Feedback.merge, pieces.values())
-    said = {name: getattr(merged, name) for name in SAID}
+    said = {"said": _write_said(merged)}
     connection.execute(update(FEEDBACK).where(mine, FEEDBACK.c.number == oldest).values(said))
     connection.execute(delete(FEEDBACK).where(mine, FEEDBACK.c.number > oldest, FEEDBACK.c.number <= max(others)))
 
@@ -332,3 +352,17 @@ def _explain_unknown(product: str, known: Sequence[str]) -> str:
         f"Known products: {', '.join(known)}." if known else "Nothing is registered here yet. Run a pipeline first."
     )
     return f"{product}: is not a product of this namespace.{hint} {listed}"
+
+
+@contextmanager
+def opening_records(settings: Settings) -> Iterator[Records]:
+    """Yield the records of a namespace for as long as the block runs: how all open them that do not keep them.
+
+    Raises:
+        RegistryError: the database cannot be opened.
+    """
+    records = Records(settings)
+    try:
+        yield records
+    finally:
+        records.close()

@@ -6,6 +6,7 @@ SQLite on a laptop, PostgreSQL on a cluster. SQLite runs with a write-ahead log 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -31,11 +32,13 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    bindparam,
     create_engine,
     event,
     inspect,
     select,
     text,
+    update,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -105,9 +108,12 @@ DECISIONS = Table(
     Column("document", Text, nullable=False),
 )
 
-FEEDBACK = Table(
+FIRST_SCHEMA = MetaData()
+"""The tables as the first release made them; what stands below came later."""
+
+FIRST_FEEDBACK = Table(
     "launchyard_feedback",
-    METADATA,
+    FIRST_SCHEMA,
     Column("namespace", String(40), primary_key=True),
     Column("output_id", String(200), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
@@ -129,12 +135,24 @@ KEYS = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
-FIRST_SCHEMA = MetaData()
-"""The tables above as the first release made them; what stands below came later."""
 for first_table in METADATA.sorted_tables:
     first_table.to_metadata(FIRST_SCHEMA)
 
-FEEDBACK.append_column(Column("subject", String(32)))
+FEEDBACK = Table(
+    "launchyard_feedback",
+    METADATA,
+    Column("namespace", String(40), primary_key=True),
+    Column("output_id", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("product", String(40), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("predicted_at", UtcTime, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("subject", String(32)),
+    Column("said", Text),
+    Index("launchyard_feedback_by_product", "namespace", "product", "received_at"),
+)
+"""``said`` is a JSON document: label, rating, comment and correction, without those that were left open."""
 FEEDBACK_BY_SUBJECT = Index(
     "launchyard_feedback_by_subject", FEEDBACK.c.namespace, FEEDBACK.c.product, FEEDBACK.c.subject
 )
@@ -206,7 +224,29 @@ def _add_senders(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE launchyard_events ADD COLUMN sender VARCHAR(32)"))
 
 
-MIGRATIONS: Sequence[Migration] = (FIRST_SCHEMA.create_all, _add_events, _add_mirrored, _add_senders)
+def _put_feedback_into_documents(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE launchyard_feedback ADD COLUMN said TEXT"))
+    keys, former = ("namespace", "output_id", "number"), ("label", "rating", "comment")
+    found = connection.execute(select(*(FIRST_FEEDBACK.c[name] for name in (*keys, *former)))).all()
+    change = update(FEEDBACK).where(*(FEEDBACK.c[name] == bindparam(f"of_{name}") for name in keys))
+    documents = [
+        {f"of_{name}": getattr(row, name) for name in keys}
+        | {"said": json.dumps({name: said for name in former if (said := getattr(row, name)) is not None})}
+        for row in found
+    ]
+    if documents:
+        connection.execute(change, documents)
+    for name in former:
+        connection.execute(text(f"ALTER TABLE launchyard_feedback DROP COLUMN {name}"))
+
+
+MIGRATIONS: Sequence[Migration] = (
+    FIRST_SCHEMA.create_all,
+    _add_events,
+    _add_mirrored,
+    _add_senders,
+    _put_feedback_into_documents,
+)
 """Step n brings a database from schema n to n + 1. A released step is never edited: a change is a new step."""
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launchyard.evaluation.figures import BarFigure, Caption, HeatmapFigure, LineFigure, Series
+from launchyard.evaluation.figures import BarFigure, Caption, ConfusionMatrixFigure, HeatmapFigure, LineFigure, Series
 from launchyard.report.formats import format_number
 from launchyard.report.scales import Scale, Tick, fit_scale, thin
-from launchyard.report.texts import name_in
+from launchyard.report.terms import Terms
+from launchyard.report.texts import phrase
 
 WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 48, 428, 10, 210
@@ -100,9 +101,9 @@ def draw_plot(curves: Sequence[Curve], x: Axis, y: Axis, *, diagonal: bool = Fal
     )
 
 
-def draw_line_figure(figure: LineFigure) -> Plot:
+def draw_line_figure(figure: LineFigure, terms: Terms) -> Plot:
     """Return the drawing of a figure of curves."""
-    curves = [as_curve(one, name_in("series", one.name)) for one in figure.series]
+    curves = [as_curve(one, terms.name("series", one.name)) for one in figure.series]
     return draw_plot(curves, Axis(figure.x_label), Axis(figure.y_label), diagonal=figure.diagonal)
 
 
@@ -189,11 +190,11 @@ def draw_bars(values: Sequence[BarValue], value_label: Caption) -> Bars:
     return Bars(value_label, tuple(drawn[:MAX_BARS]), tuple(drawn[MAX_BARS:]))
 
 
-def draw_bar_figure(figure: BarFigure) -> Bars:
+def draw_bar_figure(figure: BarFigure, terms: Terms) -> Bars:
     """Return the drawing of a figure of bars."""
     intervals = figure.intervals or (None,) * len(figure.values)
     rows = zip(figure.categories, figure.values, intervals, strict=True)
-    return draw_bars([BarValue(name_in("series", name), value, pair) for name, value, pair in rows], figure.y_label)
+    return draw_bars([BarValue(terms.name("series", name), value, pair) for name, value, pair in rows], figure.y_label)
 
 
 def _draw_bar(one: BarValue, scale: Scale) -> Bar:
@@ -235,6 +236,8 @@ class CellGroup:
 class Heatmap:
     """A heatmap: ``cells`` when it fits a page, otherwise ``largest``, the largest cells that do not agree."""
 
+    x_label: Caption
+    y_label: Caption
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     largest: tuple[CellGroup, ...]
@@ -246,7 +249,7 @@ def draw_heatmap(figure: HeatmapFigure) -> Heatmap:
     """Return the drawing of counts: all cells of a small table, the largest disagreements of a big one."""
     num_rows, num_columns = len(figure.rows), len(figure.columns)
     if max(num_rows, num_columns) > MAX_CELLS:
-        return Heatmap((), (), _largest_disagreements(figure), num_rows, num_columns)
+        return Heatmap(figure.x_label, figure.y_label, (), (), _largest_disagreements(figure), num_rows, num_columns)
     rows = tuple(
         (
             name,
@@ -257,7 +260,21 @@ def draw_heatmap(figure: HeatmapFigure) -> Heatmap:
         )
         for name, values in zip(figure.rows, figure.values, strict=True)
     )
-    return Heatmap(figure.columns, rows, (), num_rows, num_columns)
+    return Heatmap(figure.x_label, figure.y_label, figure.columns, rows, (), num_rows, num_columns)
+
+
+def draw_confusion(figure: ConfusionMatrixFigure) -> Heatmap:
+    """Return the drawing of a confusion matrix."""
+    return draw_heatmap(
+        HeatmapFigure(
+            **figure.model_dump(include={"name", "title", "help"}),
+            x_label=phrase("chart.answer"),
+            y_label=phrase("chart.truth"),
+            columns=figure.labels,
+            rows=figure.labels,
+            values=figure.counts,
+        )
+    )
 
 
 def _share(value: float, row: Sequence[float]) -> float:

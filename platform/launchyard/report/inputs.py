@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from launchyard.data.manifest import DatasetManifest, SourceRecord
 from launchyard.evaluation.results import Evaluation, TrainingRecord, TuneRecord
+from launchyard.kinds import get_kind
+from launchyard.report.terms import Terms
 from launchyard.spec.blocks import Product
 
 
@@ -33,3 +36,8 @@ class ReportInputs:
     tuning: TuneRecord | None
     evaluation: Evaluation
     lineage: Lineage
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What people call the terms of the product's kind."""
+        return Terms(get_kind(self.spec.kind))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from launchyard.data.manifest import SourceRecord
-from launchyard.evaluation.figures import BarFigure, Figure, HeatmapFigure, LineFigure, TableFigure
+from launchyard.evaluation.figures import (
+    BarFigure,
+    ConfusionMatrixFigure,
+    Figure,
+    HeatmapFigure,
+    LineFigure,
+    MediaFigure,
+    TableFigure,
+)
 from launchyard.files.atomic import write_text
 from launchyard.report import charts, course, formats, results
 from launchyard.report.inputs import ReportInputs
+from launchyard.report.terms import Terms
 from launchyard.report.texts import mark_up, name_in, phrase
 from launchyard.report.verdict import headline_metric, judge, key_figures
 
@@ -32,10 +41,11 @@ def write_report(folder: Path, inputs: ReportInputs) -> Path:
 
 def render_report(inputs: ReportInputs) -> str:
     """Return the launch report as one HTML document that asks for nothing from outside."""
-    evaluation = inputs.evaluation
-    metric = headline_metric(evaluation, inputs.spec)
-    better = results.find_direction(inputs.spec, metric)
-    first_curves, other_curves = course.draw_learning_curves(inputs.training, metric) if inputs.training else ([], [])
+    evaluation, terms = inputs.evaluation, inputs.terms
+    metric = headline_metric(inputs)
+    first_curves, other_curves = (
+        course.draw_learning_curves(inputs.training, metric, terms) if inputs.training else ([], [])
+    )
     style, script = _asset("report.css"), _asset("report.js")
     return (
         _environment()
@@ -44,17 +54,23 @@ def render_report(inputs: ReportInputs) -> str:
             inputs=inputs,
             verdict=judge(inputs),
             keys=key_figures(inputs),
-            metric=name_in("metric", metric),
-            metrics=results.list_metrics(evaluation),
-            label_metrics=results.list_labels(evaluation),
-            rivals=results.draw_rivals(evaluation, metric),
-            cost=results.weigh_cost(evaluation, metric, better),
-            slices=results.draw_slices(evaluation.slices, metric, better),
+            terms=terms,
+            called=lambda group, name: mark_up(terms.name(group, name)),
+            draw=partial(draw_figure, terms=terms),
+            metric=terms.name_metric(metric),
+            headline=terms.kind.headline,
+            metrics=results.list_metrics(evaluation, terms),
+            directions=terms.explain_directions(results.list_measured(evaluation)),
+            meanings=results.explain_metrics(evaluation, terms),
+            label_metrics=results.list_labels(evaluation, terms),
+            rivals=results.draw_rivals(evaluation, metric, terms),
+            cost=results.weigh_cost(evaluation, metric, terms),
+            slices=results.draw_slices(evaluation.slices, metric, terms),
             labels=results.draw_labels(inputs.dataset.label_counts.get("train", {}), inputs.dataset.labels),
             first_curves=first_curves,
             other_curves=other_curves,
-            search=course.draw_search(inputs.tuning) if inputs.tuning else None,
-            parameters=course.draw_parameters(inputs.tuning) if inputs.tuning else [],
+            search=course.draw_search(inputs.tuning, terms) if inputs.tuning else None,
+            parameters=course.draw_parameters(inputs.tuning, terms) if inputs.tuning else [],
             sources=_list_sources(inputs),
             style=Markup(style),
             script=Markup(script),
@@ -76,7 +92,7 @@ def content_policy(style: str, script: str) -> str:
     """
     return (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -100,9 +116,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         say=lambda path, **values: mark_up(phrase(path, **values)),
-        called=lambda group, name: mark_up(name_in(group, name)),
         name_in=name_in,
-        draw=draw_figure,
         charts=charts,
         max_table_rows=MAX_TABLE_ROWS,
     )
@@ -120,16 +134,18 @@ def _environment() -> Environment:
     return environment
 
 
-def draw_figure(figure: Figure) -> charts.Plot | charts.Bars | charts.Heatmap | TableFigure:
-    """Return the drawing of any figure; a table needs none."""
+def draw_figure(figure: Figure, terms: Terms) -> charts.Plot | charts.Bars | charts.Heatmap | TableFigure | MediaFigure:
+    """Return the drawing of any figure; tables and media need none."""
     match figure:
         case LineFigure():
-            return charts.draw_line_figure(figure)
+            return charts.draw_line_figure(figure, terms)
         case BarFigure():
-            return charts.draw_bar_figure(figure)
+            return charts.draw_bar_figure(figure, terms)
         case HeatmapFigure():
             return charts.draw_heatmap(figure)
-        case TableFigure():
+        case ConfusionMatrixFigure():
+            return charts.draw_confusion(figure)
+        case TableFigure() | MediaFigure():
             return figure
 
 

@@ -6,21 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launchyard.contract.evaluation import Better
 from launchyard.evaluation.figures import Caption
 from launchyard.evaluation.results import Evaluation, GateResult, Measure, RuntimeCandidate, SliceResult
-from launchyard.kinds import get_kind
 from launchyard.report.charts import Bars, BarValue, draw_bars
 from launchyard.report.formats import MISSING, format_bytes, format_number, format_score
-from launchyard.report.texts import as_data, name_in, phrase
-from launchyard.spec.blocks import Product
+from launchyard.report.terms import Terms
+from launchyard.report.texts import as_data, phrase
 
-Rival = Literal["prior", "baseline", "champion"]
-
-
-def find_direction(spec: Product, metric: str) -> Better:
-    """Return whether more or less of ``metric`` is better; more, where the product's kind does not say."""
-    return get_kind(spec.kind).find_direction(metric) or "max"
+Role = Literal["prior", "baseline", "champion"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +37,34 @@ class MetricRow:
     gates: tuple[GateTag, ...]
 
 
-def list_metrics(evaluation: Evaluation) -> list[MetricRow]:
+def list_metrics(evaluation: Evaluation, terms: Terms) -> list[MetricRow]:
     """Return every metric of all rows together; those of single labels are in :func:`list_labels`."""
-    names = list(dict.fromkeys(name for split in evaluation.metrics.values() for name in split))
-    return [_metric_row(name, evaluation) for name in names if split_label(name) is None]
+    return [_metric_row(name, evaluation, terms) for name in list_measured(evaluation)]
+
+
+def list_measured(evaluation: Evaluation) -> list[str]:
+    """Return the names of the metrics of all rows together."""
+    names = dict.fromkeys(name for split in evaluation.metrics.values() for name in split)
+    return [name for name in names if split_label(name) is None]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A metric in words."""
+
+    name: Caption
+    help: Caption
+    direction: Caption
+
+
+def explain_metrics(evaluation: Evaluation, terms: Terms) -> list[Meaning]:
+    """Return what the metrics of all rows together mean, as far as something is said of them."""
+    found = {name: terms.find_metric(name) for name in list_measured(evaluation)}
+    return [
+        Meaning(metric.name, metric.help, phrase(f"results.{'higher' if metric.better == 'max' else 'lower'}"))
+        for metric in found.values()
+        if metric is not None
+    ]
 
 
 def split_label(metric: str) -> tuple[str, str] | None:
@@ -60,13 +77,13 @@ def split_label(metric: str) -> tuple[str, str] | None:
     return (family, label[:-1]) if bracket and label.endswith("]") else None
 
 
-def _metric_row(name: str, evaluation: Evaluation) -> MetricRow:
+def _metric_row(name: str, evaluation: Evaluation, terms: Terms) -> MetricRow:
     def of(split: str) -> Measure | None:
         return evaluation.metrics.get(split, {}).get(name)
 
     gates = [gate for gate in evaluation.gates if gate.metric == name]
     return MetricRow(
-        name=name_in("metric", name),
+        name=terms.name_metric(name),
         test=of("test"),
         validation=of("validation"),
         champion=evaluation.champion.get(name),
@@ -90,11 +107,14 @@ def show_rule(rule: str) -> str:
     return rule.replace(">=", "≥").replace("<=", "≤")
 
 
-def find_rival(gate: GateResult, evaluation: Evaluation) -> Rival | None:
+def find_rival(gate: GateResult, evaluation: Evaluation) -> Role | None:
     """Return which model a gate compares with; None for a plain rule.
 
-    The record names the rival inside the rule's text only: the baseline by its own name, the prior as such.
+    Records of before gates said so name it inside the rule's text only: the baseline by its own name, the prior as
+    such.
     """
+    if gate.rival is not None:
+        return gate.rival.role
     if gate.problem:
         return "champion"
     if gate.difference is None:
@@ -112,7 +132,7 @@ class LabelTable:
     rows: tuple[tuple[str, tuple[Measure | None, ...]], ...]
 
 
-def list_labels(evaluation: Evaluation) -> LabelTable:
+def list_labels(evaluation: Evaluation, terms: Terms) -> LabelTable:
     """Return the metrics that belong to one label each, a row per label and a column per family."""
     found: dict[str, dict[str, Measure]] = {}
     for name, measure in evaluation.metrics.get("test", {}).items():
@@ -120,12 +140,13 @@ def list_labels(evaluation: Evaluation) -> LabelTable:
         if parts is not None:
             found.setdefault(parts[1], {})[parts[0]] = measure
     families = list(dict.fromkeys(family for measures in found.values() for family in measures))
-    ordered = sorted(found, key=lambda label: min(measure.value for measure in found[label].values()))
+    signs = {family: 1 if terms.find_direction(family) == "max" else -1 for family in families}
+    ordered = sorted(found, key=lambda label: min(signs[name] * one.value for name, one in found[label].items()))
     rows = tuple((label, tuple(found[label].get(family) for family in families)) for label in ordered)
-    return LabelTable(tuple(name_in("metric", family) for family in families), rows)
+    return LabelTable(tuple(terms.name_metric(family) for family in families), rows)
 
 
-def draw_rivals(evaluation: Evaluation, metric: str) -> Bars:
+def draw_rivals(evaluation: Evaluation, metric: str, terms: Terms) -> Bars:
     """Return the model's metric beside the champion's, the cheap baseline's and the prior's, on the same test rows."""
     champion = phrase("rivals.champion", version=str(evaluation.champion_version))
     rivals: list[tuple[Caption, Mapping[str, Measure]]] = [
@@ -139,14 +160,14 @@ def draw_rivals(evaluation: Evaluation, metric: str) -> Bars:
         for position, (name, measures) in enumerate(rivals)
         if metric in measures
     ]
-    return draw_bars(values, name_in("metric", metric))
+    return draw_bars(values, terms.name_metric(metric))
 
 
 def _bar_value(name: Caption, measure: Measure, *, emphasis: bool = False) -> BarValue:
     return BarValue(name, measure.value, (measure.low, measure.high), measure.n, emphasis)
 
 
-def weigh_cost(evaluation: Evaluation, metric: str, better: Better) -> Caption | None:
+def weigh_cost(evaluation: Evaluation, metric: str, terms: Terms) -> Caption | None:
     """Return whether the model earns its cost against the cheap baseline; None when either was not measured.
 
     It does, or the baseline is the better one, when the interval of their paired difference does not hold 0; without
@@ -160,12 +181,12 @@ def weigh_cost(evaluation: Evaluation, metric: str, better: Better) -> Caption |
     low, high = (
         (difference.low, difference.high) if difference else (model.low - baseline.high, model.high - baseline.low)
     )
-    if better == "min":
+    if terms.find_direction(metric) == "min":
         low, high = -high, -low
     verdict = "earns" if low > 0 else "loses" if high < 0 else "unclear"
     return phrase(
         f"rivals.{verdict}",
-        metric=name_in("metric", metric),
+        metric=terms.name_metric(metric),
         value=format_score(model.value),
         rival=format_score(baseline.value),
         name=evaluation.baseline_name,
@@ -178,17 +199,18 @@ def _chosen_size(runtimes: Sequence[RuntimeCandidate]) -> int | None:
     return next((runtime.size_bytes for runtime in runtimes if runtime.chosen), None)
 
 
-def draw_slices(slices: Sequence[SliceResult], metric: str, better: Better) -> list[tuple[Caption, Bars]]:
+def draw_slices(slices: Sequence[SliceResult], metric: str, terms: Terms) -> list[tuple[Caption, Bars]]:
     """Return one chart per slice that has this metric, its values from the weakest to the strongest."""
     by_slice: dict[str, list[BarValue]] = {}
     for one in slices:
         if metric in one.metrics:
-            value = _bar_value(name_in("series", one.value), one.metrics[metric])
+            value = _bar_value(terms.name("series", one.value), one.metrics[metric])
             by_slice.setdefault(one.slice, []).append(value)
+    is_worst_first = terms.find_direction(metric) == "min"
     return [
         (
-            name_in("slice", name),
-            draw_bars(sorted(values, key=lambda bar: bar.value, reverse=better == "min"), name_in("metric", metric)),
+            terms.name("slice", name),
+            draw_bars(sorted(values, key=lambda bar: bar.value, reverse=is_worst_first), terms.name_metric(metric)),
         )
         for name, values in by_slice.items()
     ]

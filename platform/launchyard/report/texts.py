@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -16,10 +16,15 @@ from launchyard.evaluation.figures import Caption
 TEXTS_PATH = Path(__file__).with_name("texts.yaml")
 
 
-@cache
 def load_texts() -> Mapping[str, Mapping[str, Caption]]:
-    """Return group -> key -> phrase."""
-    raw = yaml.safe_load(TEXTS_PATH.read_text(encoding="utf-8"))
+    """Return group -> key -> phrase of the platform's own."""
+    return read_texts(TEXTS_PATH)
+
+
+@cache
+def read_texts(path: Path) -> Mapping[str, Mapping[str, Caption]]:
+    """Return group -> key -> phrase of a file of texts."""
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {
         group: {str(key): Caption.model_validate(value) for key, value in phrases.items()}
         for group, phrases in cast(dict[str, dict[str, object]], raw).items()
@@ -41,18 +46,33 @@ def phrase(path: str, **values: str | Caption) -> Caption:
 
 
 def name_in(group: str, name: str) -> Caption:
-    """Return what people call ``name``, a term of the records; an unknown one keeps its name in both languages.
+    """Return what people call ``name``, a term of the records; an unknown one keeps its name in both languages."""
+    return find_name(load_texts().get(group, {}), name) or as_data(name)
+
+
+def find_name(phrases: Mapping[str, Caption], name: str) -> Caption | None:
+    """Return the phrase for ``name``, or None.
 
     A key with ``{a}`` or ``{b}`` in it stands for every name that has numbers there.
     """
-    phrases = load_texts()[group]
     if name in phrases:
         return phrases[name]
     for key, text in phrases.items():
         match = _pattern(key).fullmatch(name) if "{" in key else None
         if match:
             return Caption(en=text.en.format(**match.groupdict()), zh=text.zh.format(**match.groupdict()))
-    return as_data(name)
+    return None
+
+
+def join_names(names: Sequence[Caption]) -> Caption:
+    """Return names as one enumeration.
+
+    >>> join_names([as_data("a"), as_data("b"), as_data("c")]).en
+    'a, b and c'
+    """
+    *most, last = names
+    separate = ", ".join(name.en for name in most)
+    return Caption(en=f"{separate} and {last.en}" if most else last.en, zh="、".join(name.zh for name in names))
 
 
 @cache

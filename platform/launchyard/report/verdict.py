@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from launchyard.contract.evaluation import Better
 from launchyard.evaluation.figures import Caption
-from launchyard.evaluation.results import Evaluation, GateResult, Measure
+from launchyard.evaluation.results import Evaluation, GateResult, GradientRecord, Measure, TrainingRecord
 from launchyard.report.formats import format_number, format_percent, format_score, format_seconds
 from launchyard.report.inputs import ReportInputs
-from launchyard.report.results import Rival, find_direction, find_rival, show_rule
-from launchyard.report.texts import as_data, name_in, phrase
-from launchyard.spec.blocks import RULE, Evaluate, Product
-
-SHARE_METRICS = ("accuracy",)
-"""Metrics that a sentence can call 'right this often'."""
+from launchyard.report.results import Role, find_rival, show_rule
+from launchyard.report.terms import Terms
+from launchyard.report.texts import as_data, phrase
+from launchyard.spec.blocks import RULE, Evaluate, Product, find_gradient_train
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def judge(inputs: ReportInputs) -> Verdict:
         title=phrase("verdict.ship" if passed else "verdict.refuse"),
         sentences=(
             _describe_gates(evaluation),
-            *_describe_result(evaluation, spec),
+            *_describe_result(inputs),
             phrase("verdict.latency", value=format_number(evaluation.latency.p50_ms)),
         ),
         gates=tuple(_describe_gate(gate, inputs) for gate in evaluation.gates),
@@ -63,11 +61,11 @@ def judge(inputs: ReportInputs) -> Verdict:
     )
 
 
-def headline_metric(evaluation: Evaluation, spec: Product) -> str:
-    """Return the metric that stands for all others: accuracy, the first gate's, or the first that was measured."""
-    measured = evaluation.metrics.get("test", {})
-    wanted = (*SHARE_METRICS, *spec.evaluate.gates, *measured)
-    return next((name for name in wanted if name in measured), SHARE_METRICS[0])
+def headline_metric(inputs: ReportInputs) -> str:
+    """Return the metric that stands for all others: the kind's, or the first gate's or any that was measured."""
+    measured, headline = inputs.evaluation.metrics.get("test", {}), inputs.terms.kind.headline
+    wanted = (headline, *inputs.spec.evaluate.gates, *measured)
+    return next((name for name in wanted if name in measured), headline)
 
 
 def _describe_gates(evaluation: Evaluation) -> Caption:
@@ -80,29 +78,30 @@ def _describe_gates(evaluation: Evaluation) -> Caption:
     return phrase("verdict.failed_gates", failed=str(len(failed)), count=str(len(gates)))
 
 
-def _describe_result(evaluation: Evaluation, spec: Product) -> list[Caption]:
-    metric = headline_metric(evaluation, spec)
+def _describe_result(inputs: ReportInputs) -> list[Caption]:
+    evaluation, spec, terms = inputs.evaluation, inputs.spec, inputs.terms
+    metric = headline_metric(inputs)
     measure = evaluation.metrics.get("test", {}).get(metric)
     if measure is None:
         return []
     confidence = format_percent(spec.evaluate.confidence, decimals=0)
-    show = _formatter(metric)
     values = {
         "n": format_number(measure.n),
-        "value": show(measure.value),
-        "low": show(measure.low),
-        "high": show(measure.high),
+        "low": terms.show(metric, measure.low),
+        "high": terms.show(metric, measure.high),
         "confidence": confidence,
     }
-    if metric in SHARE_METRICS:
-        first = phrase("verdict.right", **values)
+    sentence = terms.tell(metric, measure.value)
+    if sentence is not None:
+        first = phrase("verdict.share", sentence=sentence, **values)
     else:
-        first = phrase("verdict.measured", metric=name_in("metric", metric), **values)
-    return [first, *_describe_rivals(evaluation, metric, find_direction(spec, metric))]
+        value = terms.show(metric, measure.value)
+        first = phrase("verdict.measured", metric=terms.name_metric(metric), value=value, **values)
+    return [first, *_describe_rivals(evaluation, metric, terms)]
 
 
-def _describe_rivals(evaluation: Evaluation, metric: str, better: Better) -> Iterator[Caption]:
-    show = _formatter(metric)
+def _describe_rivals(evaluation: Evaluation, metric: str, terms: Terms) -> Iterator[Caption]:
+    show, better = partial(terms.show, metric), terms.find_direction(metric)
     model = evaluation.metrics["test"][metric]
     if prior := evaluation.prior.get(metric):
         yield phrase("verdict.prior", value=show(prior.value))
@@ -118,16 +117,12 @@ def _describe_rivals(evaluation: Evaluation, metric: str, better: Better) -> Ite
             yield phrase("verdict.champion_new_rows", value=value, version=version, n=format_number(champion.n))
 
 
-def _formatter(metric: str) -> Callable[[float], str]:
-    return format_percent if metric in SHARE_METRICS else format_score
-
-
 def _describe_gate(gate: GateResult, inputs: ReportInputs) -> GateLine:
     return GateLine(_put_in_words(gate, inputs), gate.passed, _remark(gate, inputs.evaluation))
 
 
 def _put_in_words(gate: GateResult, inputs: ReportInputs) -> Caption:
-    metric, value = name_in("metric", gate.metric), format_score(gate.value)
+    metric, value = inputs.terms.name_metric(gate.metric), format_score(gate.value)
     rival = find_rival(gate, inputs.evaluation)
     if gate.problem:
         return phrase("gates.not_compared", metric=metric, problem=gate.problem)
@@ -147,7 +142,7 @@ def _put_in_words(gate: GateResult, inputs: ReportInputs) -> Caption:
     )
 
 
-def _tolerance(wanted: Evaluate, rival: Rival) -> float:
+def _tolerance(wanted: Evaluate, rival: Role) -> float:
     comparison = wanted.beat_baseline if rival == "baseline" else wanted.beat_champion
     return comparison.tolerance if comparison else 0.0
 
@@ -195,21 +190,24 @@ def _steps_after_refusal(inputs: ReportInputs) -> tuple[Step, ...]:
     steps = [Step(phrase("next.unchanged")), Step(phrase("next.examples"))]
     if any(gate.metric in measured and is_close(gate, measured[gate.metric]) for gate in failed):
         steps.append(Step(phrase("next.more_test_rows")))
-    if inputs.training is not None and _was_still_improving(inputs):
-        key = f"--set train.epochs={2 * inputs.spec.train.epochs}"
+    train = find_gradient_train(inputs.spec)
+    if train is not None and _was_still_improving(inputs):
+        key = f"--set train.epochs={2 * train.epochs}"
         steps.append(Step(phrase("next.train_longer"), f"launchyard run PATH {key}"))
     rarest = _rarest_label(inputs)
     if rarest is not None:
         label, count = rarest
         steps.append(Step(phrase("next.more_rows", label=label, count=format_number(count))))
-    if inputs.tuning is None:
+    if inputs.tuning is None and inputs.training is not None:
         steps.append(Step(phrase("next.tune")))
     return tuple(steps)
 
 
 def _was_still_improving(inputs: ReportInputs) -> bool:
     training = inputs.training
-    return training is not None and not training.stopped_early and training.best_step >= training.num_steps
+    if not isinstance(training, GradientRecord):
+        return False
+    return not training.stopped_early and training.best_step >= training.num_steps
 
 
 def _rarest_label(inputs: ReportInputs) -> tuple[str, int] | None:
@@ -233,7 +231,7 @@ class KeyFigure:
 def key_figures(inputs: ReportInputs) -> tuple[KeyFigure, ...]:
     """Return the headline metric, the answer time, the training time and the size on disk."""
     evaluation = inputs.evaluation
-    metric = headline_metric(evaluation, inputs.spec)
+    metric = headline_metric(inputs)
     measure = evaluation.metrics.get("test", {}).get(metric)
     figures = []
     if measure is not None:
@@ -243,7 +241,7 @@ def key_figures(inputs: ReportInputs) -> tuple[KeyFigure, ...]:
             high=format_score(measure.high),
             n=format_number(measure.n),
         )
-        figures.append(KeyFigure(name_in("metric", metric), as_data(format_score(measure.value)), detail))
+        figures.append(KeyFigure(inputs.terms.name_metric(metric), as_data(format_score(measure.value)), detail))
     latency = evaluation.latency
     figures.append(
         KeyFigure(
@@ -253,12 +251,12 @@ def key_figures(inputs: ReportInputs) -> tuple[KeyFigure, ...]:
         )
     )
     if inputs.training is not None:
-        rate = format_number(round(inputs.training.samples_per_second, 1))
-        figures.append(
-            KeyFigure(
-                phrase("key.training"),
-                format_seconds(inputs.training.seconds),
-                phrase("key.training_detail", rate=rate),
-            )
-        )
+        seconds = format_seconds(inputs.training.seconds)
+        figures.append(KeyFigure(phrase("key.training"), seconds, _describe_speed(inputs.training)))
     return tuple(figures)
+
+
+def _describe_speed(training: TrainingRecord) -> Caption | None:
+    if not isinstance(training, GradientRecord):
+        return None
+    return phrase("key.training_detail", rate=format_number(round(training.samples_per_second, 1)))

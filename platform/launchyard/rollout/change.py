@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 from launchyard.bundle.manifest import EVALUATION_NAME, parse_file, read_spec
@@ -13,7 +13,7 @@ from launchyard.evaluation.results import Evaluation
 from launchyard.features.lock import releasing
 from launchyard.features.publishing import find_published, publish_version
 from launchyard.kinds import get_kind
-from launchyard.records.records import Records
+from launchyard.records.records import Records, opening_records
 from launchyard.rollout.rules import Cause, RolloutRecord, promote, promote_compared, rollback, start_rollout
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -32,10 +32,10 @@ def release(
         BundleError: its bundle does not verify.
         RegistryError: there is no such product or version.
     """
-    records = Records(settings)
     cause = Cause(actor=actor, reason=reason, now=datetime.now(UTC), run_id=run_id)
-    candidate = records.get_version(product, version).release
-    return _change(settings, records, product, lambda record: promote(record, candidate, cause))
+    with opening_records(settings) as records:
+        candidate = records.get_version(product, version).release
+        return _change(settings, records, product, lambda record: promote(record, candidate, cause))
 
 
 def release_compared(settings: Settings, product: str, version: int, *, actor: str, run_id: str) -> RolloutRecord:
@@ -50,14 +50,14 @@ def release_compared(settings: Settings, product: str, version: int, *, actor: s
         RegistryError: there is no such product or version.
         RunError: something else serves by now than what it was compared with.
     """
-    records = Records(settings)
     cause = Cause(actor=actor, reason="passed all gates", now=datetime.now(UTC), run_id=run_id)
-    candidate = records.get_version(product, version).release
-    folder, _ = BundleStore(settings).open(candidate.bundle_uri)
-    rival = parse_file(folder, EVALUATION_NAME, Evaluation).champion_version
-    return _change(
-        settings, records, product, lambda record: promote_compared(record, candidate, cause, compared_with=rival)
-    )
+    with opening_records(settings) as records:
+        candidate = records.get_version(product, version).release
+        folder, _ = BundleStore(settings).open(candidate.bundle_uri)
+        rival = parse_file(folder, EVALUATION_NAME, Evaluation).champion_version
+        return _change(
+            settings, records, product, lambda record: promote_compared(record, candidate, cause, compared_with=rival)
+        )
 
 
 def roll_back(
@@ -69,10 +69,12 @@ def roll_back(
         RegistryError: there is no such product or no such earlier champion.
         BundleError: its bundle does not verify.
     """
-    records = Records(settings)
-    records.list_versions(product)
     cause = Cause(actor=actor, reason=reason, now=datetime.now(UTC))
-    return _change(settings, records, product, lambda record: rollback(record, records.history(product), cause, to=to))
+    with opening_records(settings) as records:
+        records.list_versions(product)
+        return _change(
+            settings, records, product, lambda record: rollback(record, records.history(product), cause, to=to)
+        )
 
 
 def _change(
@@ -122,7 +124,7 @@ def restore_features(settings: Settings, product: str) -> bool:
             stack.enter_context(releasing(settings.features_dir(product), timeout_s=0))
         except FeatureStoreError:
             return False
-        with closing(Records(settings)) as records:
+        with opening_records(settings) as records:
             rollout = records.find_rollout(product)
         champion = None if rollout is None else rollout.champion
         if champion is None or champion.digest == find_published(settings, product):
@@ -138,7 +140,7 @@ def get_spec(settings: Settings, product: str) -> Product:
         RegistryError: there is no such product.
         BundleError: the spec cannot be read.
     """
-    with closing(Records(settings)) as records:
+    with opening_records(settings) as records:
         versions = records.list_versions(product)
         rollout = records.find_rollout(product)
     serving = rollout.champion if rollout is not None else None

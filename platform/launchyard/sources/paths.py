@@ -105,7 +105,7 @@ def _make_database_absolute(database: str, base_dir: Path) -> str:
     match = _RELATIVE_SQLITE.fullmatch(database)
     if match is None:
         return database
-    from sqlalchemy import URL
+    from sqlalchemy import URL  # noqa: PLC0415 - slow to import, and few need it here
 
     driver, path = match.groups()
     home, slash, below_home = path.partition("/")

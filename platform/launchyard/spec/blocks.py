@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from launchyard.sources.uri import parse_uri, show_uri
 
+HEADLINE = "headline"
+"""What a spec writes for the metric that its kind leads with."""
 MAX_PRODUCT_LENGTH = 40
 """Characters of a product's name: it becomes part of Kubernetes names, which end at 63."""
 
@@ -211,6 +213,12 @@ class EarlyStopping(Block):
 
 
 class Train(Block):
+    """What every training has, whatever it learns by. A kind adds the keys of its own."""
+
+    seed: int = Field(7, ge=0, description="Seed of everything random: initial weights, shuffling, dropout, samples.")
+
+
+class GradientTrain(Train):
     """Optimisation, the same for every kind that learns by gradient descent."""
 
     epochs: Annotated[int, Unit("epochs")] = Field(3, ge=1, le=1000, description="Passes over the training rows.")
@@ -243,7 +251,28 @@ class Train(Block):
     )
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null trains all epochs.")
     evaluations_per_epoch: int = Field(1, ge=1, description="Validations and checkpoints in each epoch.")
-    seed: int = Field(7, ge=0, description="Seed of initial weights, shuffling and dropout.")
+
+
+class ScalableTrain(GradientTrain):
+    """Optimisation of a model, and of rows, that may outgrow one device.
+
+    A kind takes it whose model is computed by its ``forward`` alone, and whose rows are loaded apart from that.
+    """
+
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: weights, gradients and optimizer state are divided among the workers (FSDP); none: each "
+        "worker holds all of them.",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Compute activations anew in the backward pass: less memory, about a third more time."
+    )
+    loader_workers: Annotated[int | None, Unit("processes")] = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Processes of each worker that prepare batches ahead; null: as many as pay off, none on a CPU.",
+    )
 
 
 class Range(Block):
@@ -280,8 +309,10 @@ class Choice(Block):
 class Tune(Block):
     """A search over keys of ``model`` and ``train``; the best trial becomes the training configuration."""
 
-    metric: str = Field("accuracy", description="Validation metric to optimise.")
-    mode: Literal["max", "min"] = Field("max", description="Whether more or less is better.")
+    metric: str = Field(HEADLINE, description=f"Validation metric to optimise; {HEADLINE}: the kind's own.")
+    mode: Literal["auto", "max", "min"] = Field(
+        "auto", description="Whether more or less is better; auto: as it is with this metric."
+    )
     trials: Annotated[int | None, Unit("trials")] = Field(None, ge=1, description="Budget in trials.")
     minutes: Annotated[float | None, Unit("minutes")] = Field(None, gt=0, description="Budget in minutes.")
     concurrent: Annotated[int, Unit("trials")] = Field(1, ge=1, description="Trials at the same time.")
@@ -322,7 +353,7 @@ GateRule = Annotated[str, BeforeValidator(check_rule)]
 class Comparison(Block):
     """A gate that compares two models on the same test rows."""
 
-    metric: str = Field("accuracy", description="Metric that is compared.")
+    metric: str = Field(HEADLINE, description=f"Metric that is compared; {HEADLINE}: the kind's own.")
     tolerance: float = Field(0.0, ge=0, description="How much worse it may be and still pass.")
 
 
@@ -332,15 +363,6 @@ class ChampionComparison(Comparison):
     when_unknown: Literal["skip", "refuse"] = Field(
         "skip",
         description="What to do when too few test rows are new to the serving model, or nobody knows which are.",
-    )
-
-
-class Abstain(Block):
-    """When the endpoint says that it is not sure; the threshold is chosen on the validation rows."""
-
-    coverage: float = Field(0.95, gt=0, le=1, description="Share of the validation rows that must be answered.")
-    accuracy: float | None = Field(
-        None, gt=0, le=1, description="Answer only where this accuracy is kept; takes the place of coverage."
     )
 
 
@@ -484,11 +506,12 @@ class Resources(Block):
     serve: ReplicaResource = Field(ReplicaResource(), description="Each replica.")
 
 
-class Product(Block):
-    """One start-up product, from its rows to its endpoint: the content of ``product.yaml``.
+TrainsBy = Literal["gradients", "fit"]
+"""How a model learns: step by step by gradient descent, or by one computation in one process."""
 
-    A kind's spec class derives from it and narrows ``data``, ``model`` and ``train``.
-    """
+
+class ProductHead(Block):
+    """What a product is made from. The blocks of a spec stand in the order in which a product comes about."""
 
     api: Literal["launchyard/v1"] = Field(description="Version of this format.")
     product: str = Field(
@@ -498,11 +521,30 @@ class Product(Block):
     kind: str = Field(description="What sort of product it is.")
     data: Data = Field(description="Where the rows come from and what they must fulfil.")
     model: Model = Field(description="What is trained.")
-    train: Train = Field(description="Optimisation.")
+
+
+class Learning(ProductHead):
+    """The blocks of a spec that say how its model learns."""
+
+    train: Train = Field(description="How the model learns.")
     tune: Tune | None = Field(None, description="Search over keys of model and train.")
+
+
+class Product(ProductHead):
+    """One start-up product, from its rows to its endpoint: the content of ``product.yaml``.
+
+    The spec class of a kind without training derives from it and narrows ``data`` and ``model``; that of a kind with
+    training derives from :class:`TrainedProduct`.
+    """
+
     evaluate: Evaluate = Field(Evaluate(), description="Measures and gates.")
     serve: Serve = Field(Serve(), description="How the endpoint answers.")
     resources: Resources = Field(Resources(), description="What each step and replica gets.")
+
+    @property
+    def trains_by(self) -> TrainsBy | None:
+        """How this spec's model learns; None when there is nothing to train, and the pipeline has no train step."""
+        return None
 
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""
@@ -527,8 +569,9 @@ class Product(Block):
         for key in ("beat_baseline", "beat_champion"):
             if (wanted := getattr(self.evaluate, key)) is not None:
                 metrics[f"evaluate.{key}.metric"] = wanted.metric
-        if self.tune is not None:
-            metrics["tune.metric"] = self.tune.metric
+        tune = find_tune(self)
+        if tune is not None:
+            metrics["tune.metric"] = tune.metric
         return {key: name[:-1].partition("[")[2] for key, name in metrics.items() if name.endswith("]")}
 
     @classmethod
@@ -539,3 +582,28 @@ class Product(Block):
             pydantic.ValidationError: values are missing, unknown or wrong.
         """
         return cls.model_validate_json(json.dumps(document), strict=True)  # in JSON a list may become a tuple
+
+
+class TrainedProduct(Product, Learning):
+    """A product whose model learns from its rows. A kind's spec class narrows ``data``, ``model`` and ``train``."""
+
+    @property
+    def trains_by(self) -> TrainsBy | None:
+        """How this spec's model learns: by gradients, where ``train`` has the keys of them."""
+        return "gradients" if isinstance(self.train, GradientTrain) else "fit"
+
+
+def find_train(spec: Product) -> Train | None:
+    """Return the ``train`` block; None in the spec of a kind without training."""
+    return spec.train if isinstance(spec, TrainedProduct) else None
+
+
+def find_gradient_train(spec: Product) -> GradientTrain | None:
+    """Return the ``train`` block of a spec whose model learns by gradients, else None."""
+    train = find_train(spec)
+    return train if isinstance(train, GradientTrain) and spec.trains_by == "gradients" else None
+
+
+def find_tune(spec: Product) -> Tune | None:
+    """Return the ``tune`` block; None without a search, as in every spec of a kind without training."""
+    return spec.tune if isinstance(spec, TrainedProduct) else None

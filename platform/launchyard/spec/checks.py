@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import reduce
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
+from launchyard.evaluation.metrics.named import LATENCY
 from launchyard.kind import Kind
 from launchyard.sources.uri import parse_uri
-from launchyard.spec.blocks import Choice, Product, Range, is_set
+from launchyard.spec.blocks import (
+    Choice,
+    Ineffective,
+    Product,
+    Range,
+    ScalableTrain,
+    find_gradient_train,
+    find_tune,
+    is_set,
+)
 from launchyard.spec.keys import Key, Path, find_key, find_nearest, iter_options, join_path, split_path
 from launchyard.spec.problems import Problem, find_problems
 from launchyard.spec.uris import locate_uris
-
-LATENCY_METRICS = ("latency_p50_ms", "latency_p99_ms")
-"""Measured for every kind; gates may name them."""
 
 WITHOUT_MOMENTUM = {"adamw", "adam"}
 
@@ -57,17 +64,17 @@ def _check_metrics(spec: Product, kind: Kind) -> Iterator[Problem]:
     """Yield each metric that is named and that the kind does not report."""
     evaluate = spec.evaluate
     for name in evaluate.gates:
-        if name not in LATENCY_METRICS:
-            yield from _check_metric(name, ("evaluate", "gates", name), kind, extra=LATENCY_METRICS)
+        if name not in LATENCY:
+            yield from _check_metric(name, ("evaluate", "gates", name), kind, extra=LATENCY)
     if evaluate.beat_baseline is not None:
         yield from _check_metric(evaluate.beat_baseline.metric, ("evaluate", "beat_baseline", "metric"), kind)
     if evaluate.beat_champion is not None:
         yield from _check_metric(evaluate.beat_champion.metric, ("evaluate", "beat_champion", "metric"), kind)
 
 
-def _check_metric(name: str, path: Path, kind: Kind, extra: tuple[str, ...] = ()) -> Iterator[Problem]:
+def _check_metric(name: str, path: Path, kind: Kind, extra: Iterable[str] = ()) -> Iterator[Problem]:
     """Yield a problem when ``name`` is no metric of the kind."""
-    if kind.find_direction(name) is not None:
+    if kind.find_direction(kind.resolve_metric(name)) is not None:
         return
     known = [metric.replace("[*]", "[<label>]") for metric in (*kind.metrics, *extra)]
     near = get_close_matches(name, known, n=1)
@@ -77,20 +84,21 @@ def _check_metric(name: str, path: Path, kind: Kind, extra: tuple[str, ...] = ()
 
 def _check_search(spec: Product, kind: Kind) -> Iterator[Problem]:
     """Yield what is wrong with the search as a whole."""
-    tune = spec.tune
+    tune = find_tune(spec)
     if tune is None:
         return
     yield from _check_metric(tune.metric, ("tune", "metric"), kind)
-    if tune.metric in kind.measured_late:
-        known = ", ".join(name for name in kind.metrics if name not in kind.measured_late)
-        yield Problem(("tune", "metric"), f"'{tune.metric}' is measured after training only. Take one of: {known}")
-    direction = kind.find_direction(tune.metric)
-    if direction not in (None, tune.mode):
-        better = "more" if direction == "max" else "less"
-        yield Problem(("tune", "mode"), f"{better} {tune.metric} is better, got {tune.mode}. Write mode: {direction}")
-    for name, candidates in tune.parameters.items():
-        path = ("tune", "parameters", name)
-        yield from (Problem(path, text) for text in _check_parameter(spec, name, candidates))
+    name = kind.resolve_metric(tune.metric)
+    metric = kind.find_metric(name)
+    if metric is not None and metric.measured_late:
+        known = ", ".join(known for known, one in kind.metrics.items() if not one.measured_late)
+        yield Problem(("tune", "metric"), f"'{name}' is measured after training only. Take one of: {known}")
+    if metric is not None and tune.mode not in ("auto", metric.better):
+        better = "more" if metric.better == "max" else "less"
+        yield Problem(("tune", "mode"), f"{better} {name} is better, got {tune.mode}. Write mode: {metric.better}")
+    for key, candidates in tune.parameters.items():
+        path = ("tune", "parameters", key)
+        yield from (Problem(path, text) for text in _check_parameter(spec, key, candidates))
 
 
 def _check_parameter(spec: Product, name: str, candidates: Range | Choice) -> Iterator[str]:
@@ -173,14 +181,30 @@ def _scalar_types(key: Key) -> set[type]:
 
 def _find_ineffective(spec: Product) -> Iterator[Problem]:
     """Yield each key that was changed from its default although nothing reads it in this spec."""
-    yield from (_ineffective(path, reason) for path, reason in spec.iter_ineffective())
+    told = dict(spec.iter_ineffective())
+    yield from (_ineffective(path, reason) for path, reason in told.items())
+    yield from (_ineffective(path, reason) for path, reason in _iter_untrained(spec) if path not in told)
     yield from _find_ineffective_momentum(spec)
-    if spec.tune is None and is_set(spec.resources, "tune"):
+    if spec.trains_by is not None and find_tune(spec) is None and is_set(spec.resources, "tune"):
         yield _ineffective(("resources", "tune"), "there is no 'tune' block")
     resources = spec.resources
-    for name, resource in (("tune", resources.tune), ("train", resources.train), ("evaluate", resources.evaluate)):
+    trained = () if spec.trains_by is None else (("tune", resources.tune), ("train", resources.train))
+    for name, resource in (*trained, ("evaluate", resources.evaluate)):
         if resource.gpus == 0 and is_set(resource, "gpu_type"):
             yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
+
+
+def _iter_untrained(spec: Product) -> Iterator[Ineffective]:
+    """Yield what only gradient descent, or only training, reads where there is none."""
+    if spec.trains_by is None:
+        for name in ("tune", "train"):
+            if is_set(spec.resources, name):
+                yield ("resources", name), "nothing is trained"
+    elif spec.trains_by == "fit" and is_set(spec.resources.train, "workers"):
+        yield ("resources", "train", "workers"), "the model is fitted in one process"
+    train = find_gradient_train(spec)
+    if isinstance(train, ScalableTrain) and is_set(train, "sharding") and spec.resources.train.workers == 1:
+        yield ("train", "sharding"), "resources.train.workers is 1"
 
 
 def _find_unbatched(spec: Product, kind: Kind) -> Iterator[Problem]:
@@ -191,13 +215,16 @@ def _find_unbatched(spec: Product, kind: Kind) -> Iterator[Problem]:
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:
     """Yield ``train.momentum``, given or searched, where no optimizer that may be used has one."""
-    searched: Mapping[str, Range | Choice] = spec.tune.parameters if spec.tune else {}
+    tune, train = find_tune(spec), find_gradient_train(spec)
+    if train is None:
+        return
+    searched: Mapping[str, Range | Choice] = tune.parameters if tune else {}
     choice = searched.get("train.optimizer")
-    optimizers = choice.values if isinstance(choice, Choice) else (spec.train.optimizer,)
+    optimizers = choice.values if isinstance(choice, Choice) else (train.optimizer,)
     if not set(optimizers) <= WITHOUT_MOMENTUM:
         return
     reason = f"the optimizer {' or '.join(map(str, optimizers))} has none"
-    if is_set(spec.train, "momentum"):
+    if is_set(train, "momentum"):
         yield _ineffective(("train", "momentum"), reason)
     if "train.momentum" in searched:
         yield _ineffective(("tune", "parameters", "train.momentum"), reason)

@@ -138,7 +138,9 @@ def locate_spec(path: Path) -> Path:
     except ValueError as err:
         raise SpecError(f"{err}.") from err
     if not found.is_file():
-        raise SpecError(f"{found}: no such file. Write one with: launchyard init text-classification my-product")
+        raise SpecError(
+            f"{found}: no such file. Write one with: launchyard init KIND my-product. 'launchyard kinds' lists them."
+        )
     return found
 
 
@@ -158,7 +160,9 @@ def read_document(path: Path) -> dict[str, Any]:
         raise SpecError(f"{place}: cannot be read: {err.strerror}.") from err
     value = parse_json(text, place) if path.suffix == ".json" or _is_json(text) else parse_yaml(text, place)
     if value is None:
-        raise SpecError(f"{place}: is empty. Write a spec with: launchyard init text-classification my-product")
+        raise SpecError(
+            f"{place}: is empty. Write a spec with: launchyard init KIND my-product. 'launchyard kinds' lists them."
+        )
     if not isinstance(value, dict):
         raise SpecError(f"{place}: must be a mapping of keys such as 'api: launchyard/v1', got {type(value).__name__}.")
     return value

@@ -184,7 +184,10 @@ def _tell_tag(fault: _Fault, spec: type[BaseModel]) -> _Told:
 def tell_unknown_key(path: Path, spec: type[BaseModel]) -> tuple[Problem, str | None]:
     """Return the problem of a key that the spec class does not have, and the key that is most likely meant."""
     nearest = find_nearest(spec, path)
-    known = ", ".join(sorted(children(spec, path[:-1])))
+    parent = path[:-1]
+    while parent and not children(spec, parent):
+        parent = parent[:-1]
+    known = ", ".join(sorted(children(spec, parent)))
     hint = f"Did you mean '{nearest}'?" if nearest else f"Known keys here: {known}"
     return Problem(path, f"is not a key of the spec. {hint}", is_unknown_key=True), nearest
 

@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from launchyard.files.atomic import write_text
 from launchyard.kind import Kind
 from launchyard.kinds import iter_built_in_kinds
-from launchyard.spec.blocks import Product, Unit
+from launchyard.spec.blocks import HEADLINE, Product, Unit
 from launchyard.spec.keys import ANY, Key, iter_options, known_keys
 
 REFERENCE_NAME = "spec.md"
@@ -71,7 +71,8 @@ def render_reference() -> str:
     for kind in iter_built_in_kinds():
         own = [key for path, key in known_keys(kind.spec).items() if _row(key) != _row_or_none(shared.get(path))]
         metrics = ", ".join(f"`{metric.replace(ANY, '<label>')}`" for metric in kind.metrics)
-        parts += [f"## {kind.name}\n", f"{kind.summary} Metrics for gates and searches: {metrics}.\n"]
+        headline = f"`{HEADLINE}`, which comparisons and searches go by, is `{kind.headline}`"
+        parts += [f"## {kind.name}\n", f"{kind.summary} Metrics for gates and searches: {metrics}; {headline}.\n"]
         parts += _render_tables(own)
     return "\n".join(parts)
 

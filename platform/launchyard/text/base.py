@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from launchyard.errors import TrainError
-from launchyard.kinds.text_classification.spec import Lora, TextModel
+from launchyard.text.spec import Lora, TextModel
 
 DROPOUT_KEYS = (
     "hidden_dropout_prob",
@@ -76,7 +76,7 @@ def add_lora(classifier: Classifier, settings: Lora) -> nn.Module:
     Raises:
         TrainError: the family's attention layers are unknown, or ``target_modules`` names none of its layers.
     """
-    from peft import LoraConfig, get_peft_model  # third-party and slow to import; needed for few products
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import, and few products need it
 
     fresh_modules = sorted({name.rpartition(".")[0] for name in classifier.fresh_weights})
     targets = None if settings.target_modules is None else list(settings.target_modules)

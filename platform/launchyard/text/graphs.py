@@ -80,6 +80,9 @@ def export_graph(model_dir: Path, graph: Path) -> None:
             dynamic_shapes=(shape, shape),
             verbose=False,
         )
+        # torch 2.13 notes on each operation the files and lines that it was exported from, by their paths here.
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()
         program.save(graph, external_data=False)
 
 

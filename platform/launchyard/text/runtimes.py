@@ -39,7 +39,7 @@ class TorchRuntime:
         Raises:
             BundleError: the folder holds no model that transformers can load, or there is no GPU.
         """
-        import torch
+        import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         torch.set_num_threads(device.threads)
         if device.gpus and not torch.cuda.is_available():
@@ -52,7 +52,7 @@ class TorchRuntime:
 
     def compute(self, input_ids_BT: NDArray[np.int64], mask_BT: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the logits, of shape (B, C)."""
-        import torch
+        import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         with torch.inference_mode():
             answer = self.model(
@@ -72,8 +72,8 @@ class OnnxRuntime:
         Raises:
             BundleError: ONNX Runtime does not accept it.
         """
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+        import onnxruntime  # noqa: PLC0415 - slow to import, and torch serves without it
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415 - slow to import, and torch serves without it
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -111,9 +111,9 @@ def load_torch_model(model_dir: Path) -> torch.nn.Module:
     Raises:
         BundleError: the folder holds no model that transformers can load.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
+    import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
+    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - slow to import, and ONNX serves without it
+    from transformers.utils import logging  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
     logging.disable_progress_bar()
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain
 
 BATCHES_PER_POOL = 50
 """Most batches that are drawn from one pool of rows: enough to find rows of like length."""
@@ -38,7 +38,7 @@ class Plan:
     """Numbers of finished steps after which the model is validated; the last step is always one."""
 
 
-def plan_steps(train: Train, num_rows: int) -> Plan:
+def plan_steps(train: GradientTrain, num_rows: int) -> Plan:
     """Return the plan of training on ``num_rows`` rows; the last batch of an epoch may be smaller."""
     steps_per_epoch = math.ceil(num_rows / train.batch_size)
     num_steps = steps_per_epoch * train.epochs

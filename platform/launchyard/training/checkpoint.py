@@ -10,6 +10,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from launchyard.training.sharding import divide_like
+
 State = dict[str, torch.Tensor]
 HISTORY_NAME = "history.json"
 STATE_NAME = "state.pt"
@@ -45,17 +47,21 @@ class History:
 HISTORY = TypeAdapter(History)
 
 
-def collect_weights(model: nn.Module) -> State:
-    """Return a copy, on the CPU, of all weights that training changes; frozen ones are in the base model."""
+def select_trained(model: nn.Module) -> State:
+    """Return all weights that training changes, as they are; frozen ones are in the base model."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {
-        name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items() if name not in frozen
-    }
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def collect_weights(model: nn.Module) -> State:
+    """Return a copy, on the CPU, of all weights that training changes."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in select_trained(model).items()}
 
 
 def restore_weights(model: nn.Module, weights: State) -> None:
-    """Put collected weights back into ``model``, on whatever device it is."""
-    model.load_state_dict(weights, strict=False)
+    """Put collected weights back into ``model``, on whatever device it is and however it is divided."""
+    current = model.state_dict()
+    model.load_state_dict({name: divide_like(tensor, current[name]) for name, tensor in weights.items()}, strict=False)
 
 
 def save_checkpoint(folder: Path, history: History, weights: State, best: State, optimizer: dict[str, Any]) -> None:

@@ -31,8 +31,8 @@ class TrainProgress:
 class TrainJob:
     """One training, the same for all its workers; picklable.
 
-    The workers leave in ``output_dir`` what evaluation takes further: ``model/``,
-    ``preprocess.json`` and ``training.json`` (a :class:`TrainingRecord`).
+    It leaves in ``output_dir`` what evaluation takes further: ``model/``, ``preprocess.json`` where there is one, and
+    a :class:`~launchyard.evaluation.results.TrainingRecord`.
     """
 
     spec: Product

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from launchyard.spec.blocks import Train
+from launchyard.spec.blocks import GradientTrain
 
 EXPONENTIAL_END = 0.01
 """Where the exponential schedule ends, as a share of the peak."""
 
 
-def build_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(train: GradientTrain, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer of the parameters that require a gradient.
 
     Matrices decay, vectors (biases, norms) do not. ``fused`` and ``foreach`` update all parameters in few kernels.
@@ -33,7 +33,7 @@ def build_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     return builders[train.optimizer]()
 
 
-def learning_rate_at(train: Train, step: int, num_steps: int) -> float:
+def learning_rate_at(train: GradientTrain, step: int, num_steps: int) -> float:
     """Return the learning rate of step ``step``, counted from 0.
 
     Warm-up rises linearly from 0; then linear and cosine fall to 0, exponential to ``EXPONENTIAL_END`` of the

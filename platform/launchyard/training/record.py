@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
 from launchyard.evaluation.figures import Series
-from launchyard.evaluation.results import TrainingRecord
+from launchyard.evaluation.results import TRAINING_NAME, GradientRecord, TrainingRecord
+from launchyard.files.atomic import write_text
 from launchyard.training.loop import TrainingLoop
 
 
@@ -26,10 +28,10 @@ def count_parameters(model: nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def describe_training(loop: TrainingLoop, facts: ModelFacts) -> TrainingRecord:
+def describe_training(loop: TrainingLoop, facts: ModelFacts) -> GradientRecord:
     """Return the record of a training that has run."""
     history = loop.history
-    return TrainingRecord(
+    return GradientRecord(
         model_type=facts.model_type,
         num_parameters=facts.num_parameters,
         num_trained_parameters=count_parameters(loop.task.model, trained=True),
@@ -48,6 +50,11 @@ def describe_training(loop: TrainingLoop, facts: ModelFacts) -> TrainingRecord:
         curves=_draw_curves(loop),
         warnings=facts.warnings,
     )
+
+
+def write_record(output_dir: Path, record: TrainingRecord) -> None:
+    """Write the record of a training. It comes last: where the record is, everything else is too."""
+    write_text(output_dir / TRAINING_NAME, record.model_dump_json(indent=2) + "\n")
 
 
 def _draw_curves(loop: TrainingLoop) -> tuple[Series, ...]:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from launchyard.contract.evaluation import Better
 from launchyard.errors import SpecError, TrainError
 from launchyard.evaluation.results import TrialResult, TuneRecord
+from launchyard.kind import Kind
 from launchyard.kinds import get_kind
-from launchyard.spec.blocks import Choice, Product, Range, Tune
+from launchyard.spec.blocks import Choice, GradientTrain, Product, Range, Tune, find_train, find_tune
 from launchyard.spec.keys import join_path
 from launchyard.spec.problems import find_problems
 
 Value = bool | int | float | str | None
 """One candidate value of a spec key."""
+AnyProduct = TypeVar("AnyProduct", bound=Product)
 
 
-def apply_trial(spec: Product, parameters: Mapping[str, Value]) -> Product:
+def apply_trial(spec: AnyProduct, parameters: Mapping[str, Value]) -> AnyProduct:
     """Return ``spec`` with the values of a trial in place and without its ``tune`` block, checked as a whole.
 
     Raises:
@@ -36,14 +39,14 @@ def apply_trial(spec: Product, parameters: Mapping[str, Value]) -> Product:
         block[last] = value
     form = get_kind(spec.kind).spec
     try:
-        return form.model_validate(document)
+        return cast(AnyProduct, form.model_validate(document))
     except ValidationError as err:
         found = find_problems(err, document, form)
         problems = "; ".join(f"{join_path(problem.path)}: {problem.text}" for problem in found)
         raise SpecError(f"tune.parameters: a trial does not fit the spec: {problems}. Narrow the search.") from err
 
 
-def apply_best(spec: Product, record_path: Path) -> Product:
+def apply_best(spec: AnyProduct, record_path: Path) -> AnyProduct:
     """Return what was trained: ``spec`` with the winner's values of a search's record; ``spec`` itself without one."""
     if not record_path.is_file():
         return spec
@@ -52,7 +55,8 @@ def apply_best(spec: Product, record_path: Path) -> Product:
 
 def list_bases(spec: Product) -> list[str]:
     """Return every base model that a trial may start from."""
-    candidates = spec.tune.parameters.items() if spec.tune else ()
+    tune = find_tune(spec)
+    candidates = tune.parameters.items() if tune else ()
     trials = [
         apply_trial(spec, {key: value})
         for key, found in candidates
@@ -63,10 +67,13 @@ def list_bases(spec: Product) -> list[str]:
 
 
 def count_longest_epochs(spec: Product) -> int:
-    """Return the most epochs that a trial may take."""
-    candidates = spec.tune.parameters.get("train.epochs") if spec.tune else None
+    """Return the most epochs that a trial may take; a fit counts as one."""
+    tune, train = find_tune(spec), find_train(spec)
+    if not isinstance(train, GradientTrain):
+        return 1
+    candidates = tune.parameters.get("train.epochs") if tune else None
     if candidates is None:
-        return spec.train.epochs
+        return train.epochs
     if isinstance(candidates, Range):
         return int(candidates.max)
     return max(value for value in candidates.values if isinstance(value, int))
@@ -86,7 +93,26 @@ def takes_integers(spec: Product, key: str) -> bool:
     return False
 
 
-def choose_best(tune: Tune, trials: Iterable[TrialResult]) -> TrialResult:
+def spell_out(tune: Tune, kind: Kind) -> Tune:
+    """Return a search that names the metric it goes by, and whether more or less of it is better."""
+    metric = kind.resolve_metric(tune.metric)
+    mode = (kind.find_direction(metric) or "max") if tune.mode == "auto" else tune.mode
+    return tune.model_copy(update={"metric": metric, "mode": mode})
+
+
+def find_better(kind: str, metric: str) -> Better:
+    """Return whether more or less of a validation metric is better, as the kind declares it.
+
+    Raises:
+        TrainError: the kind declares no such metric.
+    """
+    better = get_kind(kind).find_direction(metric)
+    if better is None:
+        raise TrainError(f"kind: '{kind}' declares no metric '{metric}', by which it trains. Add it to its metrics.")
+    return better
+
+
+def choose_best(trials: Iterable[TrialResult], better: Better) -> TrialResult:
     """Return the trial with the best metric; one that was trained to its end goes before one that was stopped.
 
     Raises:
@@ -96,17 +122,17 @@ def choose_best(tune: Tune, trials: Iterable[TrialResult]) -> TrialResult:
     completed = [trial for trial in measured if trial.status == "completed"]
     if not measured:
         raise TrainError("tune: no trial came as far as a validation. Widen the budget or narrow tune.parameters.")
-    sign = 1 if tune.mode == "max" else -1
+    sign = 1 if better == "max" else -1
     return max(completed or measured, key=lambda trial: (sign * float(trial.metric or 0.0), -trial.number))
 
 
-def make_record(tune: Tune, trials: Iterable[TrialResult]) -> TuneRecord:
-    """Return the record of a search: all trials in order, and which one won."""
+def make_record(metric: str, better: Better, trials: Iterable[TrialResult]) -> TuneRecord:
+    """Return the record of a search for more or less of a metric: all trials in order, and which one won."""
     ordered = tuple(sorted(trials, key=lambda trial: trial.number))
-    best = choose_best(tune, ordered)
+    best = choose_best(ordered, better)
     return TuneRecord(
-        metric=tune.metric,
-        mode=tune.mode,
+        metric=metric,
+        mode=better,
         best=best.parameters,
         best_metric=float(best.metric or 0.0),
         trials=ordered,

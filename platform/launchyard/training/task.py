@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import torch
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import nn
+
+Answers: TypeAlias = torch.Tensor | Sequence[torch.Tensor]
+"""Of one batch: a row each, or a tensor for each row where their shapes differ."""
 
 
 class Task(Protocol):
@@ -21,7 +26,7 @@ class Task(Protocol):
     model: nn.Module
     """On the worker's device; what is to be trained requires a gradient."""
     metric: str
-    """The validation metric that chooses the best weights; more is better."""
+    """The validation metric that chooses the best weights; the kind declares whether more or less of it is better."""
     loss_metric: str
     """The validation metric that decides between equal scores; less is better."""
     train_lengths_R: NDArray[np.int64]
@@ -30,17 +35,27 @@ class Task(Protocol):
     weights_R: NDArray[np.float64]
     """Weight of each training row in the mean loss of its batch."""
 
-    def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
-        """Return the sum over ``rows_B`` of weight times loss, on ``model`` (perhaps a wrapper of ``self.model``).
+    def load(self, rows_B: NDArray[np.intp]) -> Any:
+        """Return training rows as :meth:`compute_loss` takes them, on the CPU.
+
+        A function of the rows alone: it may run ahead, in another process.
+        """
+        ...
+
+    def compute_loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+        """Return the sum over loaded rows of weight times loss, on ``model`` (perhaps a wrapper of ``self.model``).
 
         A batch may be computed in several calls, so a row's loss must not depend on the rows beside it.
         """
         ...
 
-    def answer(self, rows_B: NDArray[np.intp]) -> torch.Tensor:
-        """Return the model's answers to validation rows as ``answers_BK``."""
+    def answer(self, rows_B: NDArray[np.intp]) -> Answers:
+        """Return the model's answers to validation rows: ``answers_BK``, or a tensor of any shape for each row."""
         ...
 
-    def measure(self, answers_VK: NDArray[np.float32]) -> dict[str, float]:
-        """Return the metrics of the answers to all validation rows; the two named above are among them."""
+    def measure(self, answers: Any) -> dict[str, float]:
+        """Return the metrics of the answers to all validation rows; the two named above are among them.
+
+        ``answers`` is the array ``answers_VK``, or a list of one array for each row, as :meth:`answer` gave them.
+        """
         ...

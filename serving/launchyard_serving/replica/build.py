@@ -7,11 +7,10 @@ from functools import lru_cache
 
 from starlette.applications import Starlette
 
-from launchyard.bundle.manifest import parse_file
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Device
-from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest
-from launchyard.errors import BundleError
+from launchyard.kinds import get_kind
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.records.records import Records
 from launchyard.records.tables import SERVING_WAIT_S
@@ -22,8 +21,8 @@ from launchyard_serving.replica.follow import Follower
 from launchyard_serving.replica.logs import make_logs_printable
 from launchyard_serving.replica.model import ModelLoader
 
-LABELS_TO_KEEP = 64
-"""Versions whose labels are in memory, for feedback on answers of versions that serve no longer."""
+RULES_TO_KEEP = 64
+"""Versions whose rules of feedback are in memory, for answers of versions that serve no longer."""
 
 
 def build_replica(settings: Settings, product: str, device: Device) -> Starlette:
@@ -49,15 +48,12 @@ def build_replica(settings: Settings, product: str, device: Device) -> Starlette
         rollout = records.find_rollout(product)
         return rollout.champion if rollout else None
 
-    @lru_cache(LABELS_TO_KEEP)
-    def find_labels(version: int) -> tuple[str, ...]:
-        """Return the labels of a version; none, so that any will do, when its bundle is gone."""
-        folder = store.find_path(records.get_version(product, version).bundle_uri)
-        try:
-            return parse_file(folder, MANIFEST_NAME, DatasetManifest).labels
-        except BundleError:
-            return ()
+    @lru_cache(RULES_TO_KEEP)
+    def load_rules(version: int) -> FeedbackRules:
+        """Return what may be said about the answers of a version."""
+        record = records.get_version(product, version)
+        return get_kind(record.kind).load_feedback_rules(store.find_path(record.bundle_uri))
 
     follower = Follower(find_champion, loader.load, loader.find_swap)
     signer = IdentitySigner(records.get_signing_key(), namespace=settings.namespace, product=product)
-    return ProductEndpoint(product, follower, signer, records, find_labels).build_app()
+    return ProductEndpoint(product, follower, signer, records, load_rules).build_app()

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from launchyard.bundle.manifest import parse_file, read_spec
+from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor, ServingState
 from launchyard.contract.rows import Row
-from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.prediction.open import OpenModel, open_model
@@ -57,7 +57,8 @@ class ServedModel:
 
     release: Release
     spec: Product
-    labels: tuple[str, ...]
+    feedback: FeedbackRules
+    """What may be said about its answers."""
     predictor: Predictor
     predictions: MicroBatcher | StreamQueue
     explanations: MicroBatcher | None
@@ -136,12 +137,11 @@ class ModelLoader:
             BundleError: the bundle is not whole, not released, or answers otherwise than where it was measured.
         """
         opened = open_model(self.settings, self.store, release, self.device)
-        labels = parse_file(opened.folder, MANIFEST_NAME, DatasetManifest).labels
         spare_collector()
         return ServedModel(
             release=release,
             spec=opened.spec,
-            labels=labels,
+            feedback=opened.kind.load_feedback_rules(opened.folder),
             predictor=opened.predictor,
             predictions=self._queue_predictions(opened),
             explanations=self._queue_explanations(opened),

@@ -10,10 +10,20 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, NoReturn, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import from_json
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import from_json, to_json
 from starlette.requests import ClientDisconnect, Request
 
+from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Predictor, ServingState
 from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
@@ -76,10 +86,12 @@ class FeedbackBody(BaseModel):
         None, description="Anything else."
     )
 
+    correction: JsonValue = Field(None, description="What was right, where a label cannot say it.")
+
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackBody:
-        if self.label is None and self.rating is None and self.comment is None:
-            raise ValueError("give at least one of label, rating and comment")
+        if self.label is None and self.rating is None and self.comment is None and self.correction is None:
+            raise ValueError("give at least one of label, rating, comment and correction")
         return self
 
 
@@ -141,6 +153,29 @@ def parse_body(body: bytes, model: type[AnyBody], example: str) -> AnyBody:
     except ValueError as err:
         raise _refuse_json(err, example) from err
     return _check_form(content, model, example)
+
+
+def parse_correction(correction: JsonValue, rules: FeedbackRules) -> JsonValue:
+    """Return a correction in the form that the kind keeps, checked as strictly as the rest of a body.
+
+    Raises:
+        Problem: it is not of the kind's form, or the kind takes none (422).
+    """
+    if rules.correction is None:
+        problem = {"pointer": "/correction", "detail": "no corrections"}
+        detail = "correction: answers of this product take none. Send a label, a rating or a comment."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[problem])
+    form = TypeAdapter[Any](rules.correction)
+    try:
+        # As JSON, in which a list may become a tuple.
+        kept = form.validate_json(to_json(correction), strict=True)
+    except ValidationError as err:
+        errors = [
+            {"pointer": _point_at("correction", *found["loc"]), "detail": found["msg"]}
+            for found in err.errors(include_url=False)
+        ]
+        raise _refuse_form(errors, len(errors), "GET openapi.json shows its form.") from err
+    return cast(JsonValue, form.dump_python(kept, mode="json"))
 
 
 def _refuse_json(error: ValueError, example: str, place: str = "body") -> Problem:

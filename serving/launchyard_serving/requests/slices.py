@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 MAX_DEPTH = 16
 MAX_VALUES = 80_000
-"""Most values in one element; a recommender's 10,000 events and 20,000 ids to filter by are fewer."""
+"""Most values in one element; a user's 10,000 events and 20,000 ids to filter by are fewer."""
 MAX_KEYS = 1000
 """Most keys of one object: each that is not known becomes an error."""
 MAX_MEMBERS = 100

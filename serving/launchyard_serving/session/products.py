@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.store import BundleStore
 from launchyard.errors import RegistryError, ServerError
-from launchyard.records.records import Records
+from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
@@ -22,13 +22,10 @@ def read_served_specs(settings: Settings, products: Sequence[str]) -> dict[str, 
         RegistryError: one of them (or nothing at all) was never deployed; the message says which command does it.
         BundleError: a champion's spec cannot be read.
     """
-    records = Records(settings)
-    try:
+    with opening_records(settings) as records:
         champions = {
             record.product: record.champion for record in records.list_rollouts() if record.champion is not None
         }
-    finally:
-        records.close()
     store = BundleStore(settings)
     chosen = _choose(champions, products)
     return {name: read_spec(store.find_path(release.bundle_uri)) for name, release in chosen.items()}

@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from launchyard.spec.blocks import Abstain
-
 Floats = NDArray[np.float64]
 
 MIN_ANSWERED = 20
@@ -37,21 +35,23 @@ def fit_temperature(logits_BC: Floats, truth_B: NDArray[np.int64]) -> float:
     return float(TEMPERATURES_T[loss_T.argmin()])
 
 
-def choose_threshold(confidence_B: Floats, correct_B: NDArray[np.bool_], abstain: Abstain) -> float:
+def choose_threshold(
+    confidence_B: Floats, correct_B: NDArray[np.bool_], *, coverage: float, accuracy: float | None
+) -> float:
     """Return the confidence from which on a model answers.
 
-    With ``abstain.accuracy`` it is the lowest threshold that keeps this accuracy on at least 20 answered rows; when
+    With an ``accuracy`` it is the lowest threshold that keeps this accuracy on at least 20 answered rows; when
     none does, the highest confidence seen, so that nearly everything is abstained from. Otherwise
-    it is the confidence that the share ``abstain.coverage`` of the rows reaches.
+    it is the confidence that the share ``coverage`` of the rows reaches.
     """
     order_B = np.argsort(-confidence_B, kind="stable")
     descending_B = confidence_B[order_B]
-    if abstain.accuracy is None:
-        return float(descending_B[max(0, int(np.ceil(abstain.coverage * len(descending_B))) - 1)])
+    if accuracy is None:
+        return float(descending_B[max(0, int(np.ceil(coverage * len(descending_B))) - 1)])
     num_answered_B = np.arange(1, len(order_B) + 1)
     accuracy_B = np.cumsum(correct_B[order_B]) / num_answered_B
     # A threshold cannot part equal confidences: only the last row of each tie is a candidate.
     is_last_B = np.append(descending_B[1:] < descending_B[:-1], True)
     enough_B = num_answered_B >= min(MIN_ANSWERED, len(order_B))
-    fits_B = is_last_B & enough_B & (accuracy_B >= abstain.accuracy)
+    fits_B = is_last_B & enough_B & (accuracy_B >= accuracy)
     return float(descending_B[np.flatnonzero(fits_B)[-1]]) if fits_B.any() else float(descending_B[0])

@@ -10,18 +10,15 @@ from pydantic import Field, model_validator
 from launchyard.kinds.recommendation.architectures import ARCHITECTURES, Content, LightGcn, SasRec
 from launchyard.spec.blocks import (
     Block,
-    ChampionComparison,
-    Comparison,
     Data,
     EarlyStopping,
-    Evaluate,
     Fraction,
+    GradientTrain,
     Ineffective,
-    Product,
     Serve,
     SourceUri,
-    Train,
-    Tune,
+    TrainedProduct,
+    TrainsBy,
     Unit,
     is_set,
 )
@@ -164,7 +161,7 @@ class RecommendationData(Data):
                 yield ("data", "split", name), "data.split.strategy is leave-one-out"
 
 
-class RecommendationTrain(Train):
+class RecommendationTrain(GradientTrain):
     """Optimisation; the defaults suit sequence models on tens of thousands of events."""
 
     epochs: Annotated[int, Unit("epochs")] = Field(60, ge=1, le=1000, description="Passes over the training rows.")
@@ -175,37 +172,6 @@ class RecommendationTrain(Train):
     early_stopping: EarlyStopping | None = Field(EarlyStopping(patience=10), description="null trains all epochs.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "fp32", description="Arithmetic of the forward pass; auto: bf16 where the hardware computes it faster."
-    )
-
-
-class RankingTune(Tune):
-    """A search over keys of ``model`` and ``train``; the best trial becomes the training configuration."""
-
-    metric: str = Field("ndcg@10", description="Validation metric to optimise.")
-
-
-class RankingComparison(Comparison):
-    """A gate that compares two models on the same test users."""
-
-    metric: str = Field("ndcg@10", description="Metric that is compared.")
-
-
-class RankingChampionComparison(ChampionComparison):
-    """A gate that compares with the serving model, on the test users by whose events it was not trained."""
-
-    metric: str = Field("ndcg@10", description="Metric that is compared.")
-
-
-class RankingEvaluate(Evaluate):
-    """What is measured on the held-out users, every item of the catalogue ranked, none sampled."""
-
-    beat_baseline: RankingComparison | None = Field(
-        RankingComparison(tolerance=0.0),
-        description="Refuse a model that a cheap baseline beats; null switches it off.",
-    )
-    beat_champion: RankingChampionComparison | None = Field(
-        RankingChampionComparison(tolerance=0.005),
-        description="Refuse a model that the serving one beats; null switches it off.",
     )
 
 
@@ -257,15 +223,13 @@ class RecommendationServe(Serve):
         return self
 
 
-class Recommendation(Product):
+class Recommendation(TrainedProduct):
     """A recommendation product."""
 
     kind: Literal["recommendation"] = Field(description="What sort of product it is.")
     data: RecommendationData = Field(description="Where the interactions come from and what they must fulfil.")
     model: ARCHITECTURES = Field(description="What is trained.")
     train: RecommendationTrain = Field(RecommendationTrain(), description="Optimisation.")
-    tune: RankingTune | None = Field(None, description="Search over keys of model and train.")
-    evaluate: RankingEvaluate = Field(RankingEvaluate(), description="Measures and gates.")
     serve: RecommendationServe = Field(RecommendationServe(), description="How the endpoint answers.")
     features: Features = Field(Features(), description="What is known of users and items when a request comes.")
 
@@ -279,6 +243,11 @@ class Recommendation(Product):
                 f"Known: {', '.join(known) or 'none'}"
             )
         return self
+
+    @property
+    def trains_by(self) -> TrainsBy | None:
+        """How the architecture learns: by gradients, or in closed form."""
+        return "gradients" if isinstance(self.model, LEARNED) else "fit"
 
     def list_context(self) -> tuple[str, ...]:
         """Return the circumstances and attributes that a request may give."""

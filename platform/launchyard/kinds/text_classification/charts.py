@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launchyard.contract.predictor import Output
-from launchyard.evaluation.figures import BarFigure, Caption, Figure, HeatmapFigure, LineFigure, Series, TableFigure
+from launchyard.evaluation.figures import (
+    BarFigure,
+    Caption,
+    ConfusionMatrixFigure,
+    Figure,
+    LineFigure,
+    Series,
+    TableFigure,
+)
 from launchyard.evaluation.metrics.classification import NUM_CONFIDENCE_BINS, ClassificationScores, confidence_bins
 from launchyard.evaluation.results import Measure
 
@@ -45,22 +53,19 @@ def draw(scores: ClassificationScores, texts: Sequence[str], measures: Mapping[s
     ]
 
 
-def draw_confusion(scores: ClassificationScores) -> HeatmapFigure:
+def draw_confusion(scores: ClassificationScores) -> ConfusionMatrixFigure:
     """Return how often each label was answered for each true label."""
     num_classes = len(scores.labels)
     counts_CC = np.bincount(scores.truth_B * num_classes + scores.predicted_B, minlength=num_classes**2)
-    return HeatmapFigure(
+    return ConfusionMatrixFigure(
         name="confusion",
         title=Caption(en="Confusion matrix", zh="混淆矩阵"),
         help=Caption(
             en="Each row is a true label, each column an answer. What is off the diagonal is a mistake.",
             zh="每行是真实标签，每列是模型的回答。对角线以外的都是错误。",
         ),
-        x_label=Caption(en="Answer", zh="回答"),
-        y_label=Caption(en="Truth", zh="真实标签"),
-        columns=scores.labels,
-        rows=scores.labels,
-        values=tuple(tuple(map(float, row)) for row in counts_CC.reshape(num_classes, num_classes)),
+        labels=scores.labels,
+        counts=tuple(tuple(row) for row in counts_CC.reshape(num_classes, num_classes).tolist()),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from launchyard.contract.rows import RowPolicy, Target
 from launchyard.data.intake import REDACTED
 from launchyard.data.values.canonical import format_id
 from launchyard.data.values.columns import hide_values, number_row, read_numbers, read_text, read_times, require_values
@@ -27,7 +28,8 @@ class TextRecipe:
     """Examples of text classification: columns ``text`` and ``label``, the slices, and the group or time."""
 
     content_columns: tuple[str, ...] = ("text",)
-    label_column: str | None = "label"
+    target = Target("class", "label")
+    policy = RowPolicy(duplicates="drop", conflicts="drop", near_copies="words")
 
     def __init__(self, spec: Product) -> None:
         """Take what the spec says about columns.

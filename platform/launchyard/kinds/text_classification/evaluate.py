@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from launchyard.contract.evaluation import Evaluator
 from launchyard.contract.predictor import Output
 from launchyard.data.manifest import load_manifest
 from launchyard.evaluation.figures import Figure
@@ -28,7 +29,7 @@ NUM_EXAMPLES = 8
 NUM_EXPLAINED_WRONG, NUM_EXPLAINED_RIGHT = 3, 2
 
 
-class TextEvaluator:
+class TextEvaluator(Evaluator):
     """Scores, rivals, slices and figures of a text classification product."""
 
     prior_metric = "recall_macro"
@@ -50,10 +51,6 @@ class TextEvaluator:
         """Return the training labels' frequencies as the answer to every row."""
         frequencies_BC = baseline.answer_prior(train["label"].to_pylist(), self.labels, rows.num_rows)
         return _make_outputs(frequencies_BC, self.labels)
-
-    def is_baseline(self, bundle_dir: Path) -> bool:
-        """Return False: the model is a transformer."""
-        return False
 
     def answer_baseline(self, train: pa.Table, rows: pa.Table) -> list[Output]:
         """Return the answers of logistic regression on TF-IDF of words, or of characters where words have no spaces."""
@@ -98,7 +95,7 @@ class TextEvaluator:
             threshold=config.min_confidence,
             temperature=config.temperature,
             coverage=float(answered_B.mean()),
-            accuracy=float(correct_B.mean()) if len(correct_B) else 0.0,
+            quality=float(correct_B.mean()) if len(correct_B) else 0.0,
             n=len(correct_B),
         )
 

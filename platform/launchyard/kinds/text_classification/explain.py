@@ -41,7 +41,7 @@ class Explainer:
 
     def __init__(self, model: torch.nn.Module, preprocessor: TextPreprocessor, labels: Sequence[str]) -> None:
         """Take a transformers sequence classifier in evaluation mode."""
-        from captum.attr import IntegratedGradients
+        from captum.attr import IntegratedGradients  # noqa: PLC0415 - slow to import, and only explanations need it
 
         self._model = model
         self._preprocessor = preprocessor
@@ -63,7 +63,7 @@ class Explainer:
 
     def _attribute(self, text: str, spans: Sequence[Span], target: int) -> tuple[list[float], float]:
         """Return the attribution of each token, and their sum minus the true change of the logit."""
-        import torch
+        import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         ids_1T = torch.tensor(self._preprocessor.encode([text]))
         is_word_1T = torch.tensor([[end > start for start, end in spans]])
@@ -88,7 +88,7 @@ class Explainer:
 
     def _logit(self, embeddings_BTH: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows without padding: decoders take the last position's answer."""
-        import torch
+        import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         mask_BT = torch.ones(embeddings_BTH.shape[:2], dtype=torch.int64)
         logits_BC: torch.Tensor = self._model(inputs_embeds=embeddings_BTH, attention_mask=mask_BT).logits

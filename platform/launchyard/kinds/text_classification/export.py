@@ -29,8 +29,7 @@ from launchyard.kinds.text_classification.predict import (
     find_unknown_id,
     share_unknown,
 )
-from launchyard.kinds.text_classification.spec import TextClassification
-from launchyard.spec.blocks import Abstain
+from launchyard.kinds.text_classification.spec import Abstain, TextClassification
 from launchyard.text.graphs import EXPORT_ERRORS, export_graph, quantize_graph
 from launchyard.text.preprocess import TextPreprocessor
 from launchyard.text.runtimes import GRAPH_NAMES, WEIGHTS_NAME, RuntimeName, load_runtime
@@ -151,7 +150,7 @@ class _Export:
         record = RuntimeCandidate(
             name=name,
             p50_ms=float(np.median(milliseconds_B)),
-            accuracy=float((logits_BC.argmax(axis=1) == self.truth_B).mean()),
+            quality=float((logits_BC.argmax(axis=1) == self.truth_B).mean()),
             size_bytes=path.stat().st_size,
         )
         return _Trial(record, logits_BC)
@@ -174,7 +173,9 @@ class _Export:
         """Return ``config`` with the confidence and the share of unknown tokens that make an answer unsure."""
         probabilities_BC = softmax(logits_BC / config.temperature)
         correct_B = probabilities_BC.argmax(axis=1) == self.truth_B
-        min_confidence = choose_threshold(probabilities_BC.max(axis=1), correct_B, abstain)
+        min_confidence = choose_threshold(
+            probabilities_BC.max(axis=1), correct_B, coverage=abstain.coverage, accuracy=abstain.accuracy
+        )
         usual_share = float(np.quantile(self._unknown_shares(), UNKNOWN_QUANTILE))
         return config.model_copy(
             update={"min_confidence": min_confidence, "max_unknown_share": max(MIN_UNKNOWN_SHARE, usual_share)}
@@ -200,8 +201,8 @@ def choose_runtime(records: Sequence[RuntimeCandidate], wanted: str, tolerance: 
     if wanted != "auto" and wanted not in made:
         reason = next((record.reason for record in records if record.name == wanted), "onnx could not be made")
         raise BundleError(f"serve.runtime: {wanted}: {reason}. Set serve.runtime to auto or torch.")
-    least = cast(float, reference.accuracy) - tolerance
-    good = {name: record for name, record in made.items() if round(cast(float, record.accuracy) - least, 12) >= 0}
+    least = cast(float, reference.quality) - tolerance
+    good = {name: record for name, record in made.items() if round(cast(float, record.quality) - least, 12) >= 0}
     best = wanted if wanted != "auto" else min(good, key=lambda name: cast(float, good[name].p50_ms))
     return tuple(_explain_choice(record, reference, best, wanted, good) for record in records)
 
@@ -211,7 +212,7 @@ def _explain_choice(
 ) -> RuntimeCandidate:
     if record.p50_ms is None:
         return record
-    change = cast(float, record.accuracy) - cast(float, reference.accuracy)
+    change = cast(float, record.quality) - cast(float, reference.quality)
     if record.name == best:
         why = "the spec asks for it" if wanted != "auto" else "the fastest that keeps the accuracy"
     elif record.name not in good:

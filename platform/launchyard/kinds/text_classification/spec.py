@@ -11,19 +11,18 @@ from pydantic import Field, model_validator
 
 from launchyard.kinds.text_classification.rates import describe_rates, find_rates
 from launchyard.spec.blocks import (
-    Abstain,
     Block,
     ClassSources,
     Evaluate,
     Ineffective,
-    PretrainedModel,
-    Product,
     RowData,
+    ScalableTrain,
     Serve,
-    Train,
+    TrainedProduct,
     Unit,
     is_set,
 )
+from launchyard.text.spec import TextModel
 
 Bin = tuple[float | None, float | None]
 
@@ -77,34 +76,21 @@ class TextData(RowData):
         return self
 
 
-class Lora(Block):
-    """Low-rank adapters (Hu et al. 2021): train a few added weights instead of all."""
-
-    rank: int = Field(8, ge=1, description="Rank of the added matrices.")
-    alpha: float = Field(16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
-    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the adapters.")
-    target_modules: tuple[str, ...] | None = Field(
-        None, description="Layers to adapt; default: the family's attention."
-    )
-
-
-class TextModel(PretrainedModel):
-    """A transformers model with a sequence-classification head."""
-
-    max_length: Annotated[int, Unit("tokens")] = Field(
-        128, ge=4, le=32768, description="Longest input in tokens, special tokens included."
-    )
-    truncation: Literal["head", "tail", "head+tail"] = Field("head", description="Which part of a longer text is kept.")
-    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout; default: the base model's.")
-    lora: Lora | None = Field(None, description="Train low-rank adapters instead of all weights.")
-
-
-class TextTrain(Train):
+class TextTrain(ScalableTrain):
     """Optimisation and what is specific to single-label classification."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each target spread over all labels.")
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="Weight of each label in the loss; balanced: inverse to its frequency."
+    )
+
+
+class Abstain(Block):
+    """When the endpoint says that it is not sure; the threshold is chosen on the validation rows."""
+
+    coverage: float = Field(0.95, gt=0, le=1, description="Share of the validation rows that must be answered.")
+    accuracy: float | None = Field(
+        None, gt=0, le=1, description="Answer only where this accuracy is kept; takes the place of coverage."
     )
 
 
@@ -130,7 +116,7 @@ OWN_COLUMNS = ("text", "label", "row_id")
 """Columns that every example has, whatever the source calls them."""
 
 
-class TextClassification(Product):
+class TextClassification(TrainedProduct):
     """A text classification product."""
 
     kind: Literal["text-classification"] = Field(description="What sort of product it is.")

@@ -5,10 +5,10 @@ Array legend: R training rows, V validation rows, B rows of a batch, T tokens, C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,6 @@ from torch.nn.functional import cross_entropy
 from launchyard.data.manifest import load_manifest, read_split
 from launchyard.errors import TrainError
 from launchyard.evaluation.metrics.classification import ClassificationScores
-from launchyard.files.atomic import write_text
 from launchyard.kinds.text_classification.checks import (
     check_classifier,
     check_labels,
@@ -32,9 +31,9 @@ from launchyard.text.base import add_lora, load_classifier, save_classifier
 from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from launchyard.training.context import TrainContext, TrainJob
 from launchyard.training.loop import TrainingLoop
-from launchyard.training.record import ModelFacts, count_parameters, describe_training
+from launchyard.training.record import ModelFacts, count_parameters, describe_training, write_record
+from launchyard.training.search import find_better
 
-RECORD_NAME = "training.json"
 LOG_FOLDER = "tensorboard"
 LENGTH_MULTIPLE = 4
 """Rows are padded to such lengths: a matrix product of a shape that was not met before has to be set up first."""
@@ -53,16 +52,13 @@ class TextRows:
         self._ends_R = np.cumsum(self.lengths_R)
         self._preprocessor = preprocessor
 
-    def pad(self, rows_B: NDArray[np.intp], device: str) -> dict[str, torch.Tensor]:
+    def pad(self, rows_B: NDArray[np.intp]) -> dict[str, torch.Tensor]:
         """Return the model's arguments for ``rows_B``, padded to about the longest of them."""
         ends_B = self._ends_R[rows_B]
         starts_B = ends_B - self.lengths_R[rows_B]
         ids = [self.ids[start:end] for start, end in zip(starts_B, ends_B, strict=True)]
         input_ids_BT, mask_BT = self._preprocessor.pad(ids, multiple_of=LENGTH_MULTIPLE)
-        return {
-            "input_ids": torch.from_numpy(input_ids_BT).to(device),
-            "attention_mask": torch.from_numpy(mask_BT).to(device),
-        }
+        return {"input_ids": torch.from_numpy(input_ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
 
 
 @dataclass
@@ -86,17 +82,23 @@ class TextTask:
         self.weights_R = self.class_weights_C[self.train_rows.labels_R].astype(np.float64)
         self._class_weights_C = torch.from_numpy(self.class_weights_C).to(self.device)
 
-    def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
-        """Return the summed, weighted cross entropy of training rows."""
-        logits_BC = model(**self.train_rows.pad(rows_B, self.device)).logits.float()
-        labels_B = torch.from_numpy(self.train_rows.labels_R[rows_B]).to(self.device)
+    def load(self, rows_B: NDArray[np.intp]) -> dict[str, torch.Tensor]:
+        """Return training rows as the model's arguments, and their ``labels``."""
+        return {**self.train_rows.pad(rows_B), "labels": torch.from_numpy(self.train_rows.labels_R[rows_B])}
+
+    def compute_loss(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the summed, weighted cross entropy of loaded rows."""
+        sent = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        labels_B = sent.pop("labels")
+        logits_BC = model(**sent).logits.float()
         return cross_entropy(
             logits_BC, labels_B, self._class_weights_C, label_smoothing=self.label_smoothing, reduction="sum"
         )
 
     def answer(self, rows_B: NDArray[np.intp]) -> torch.Tensor:
         """Return the logits of validation rows."""
-        logits_BC: torch.Tensor = self.model(**self.validation_rows.pad(rows_B, self.device)).logits
+        sent = {name: tensor.to(self.device) for name, tensor in self.validation_rows.pad(rows_B).items()}
+        logits_BC: torch.Tensor = self.model(**sent).logits
         return logits_BC
 
     def measure(self, answers_VK: NDArray[np.float32]) -> dict[str, float]:
@@ -138,9 +140,14 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
         fresh_weights=classifier.fresh_weights,
         warnings=tuple(warnings),
     )
+    if spec.train.activation_checkpointing:
+        # Reentrant checkpoints would lose the gradients of a model whose first layers are frozen.
+        classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
     model = classifier.model if spec.model.lora is None else add_lora(classifier, spec.model.lora)
-    model.to(context.device)
-    check_classifier(model, preprocessor, texts, len(labels), context.device)
+    # What is to be divided among workers may be too large for the device of one.
+    device = "cpu" if spec.train.sharding == "full" and context.world_size > 1 else context.device
+    model.to(device)
+    check_classifier(model, preprocessor, texts, len(labels), device)
     task = TextTask(
         model=model,
         train_rows=train_rows,
@@ -150,15 +157,14 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
         label_smoothing=spec.train.label_smoothing,
         device=context.device,
     )
-    loop = TrainingLoop(context, spec.train, task)
+    loop = TrainingLoop(context, spec.train, task, better=find_better(spec.kind, task.metric))
     loop.run(job.output_dir / LOG_FOLDER)
     if context.rank == 0:
         record = describe_training(loop, facts)
-        merged = model if spec.model.lora is None else model.merge_and_unload()
+        merged = task.model if spec.model.lora is None else cast(Any, task.model).merge_and_unload()
         save_classifier(merged, classifier.tokenizer, job.output_dir / "model")
         preprocessor.save(job.output_dir)
-        # Last: where the record is, everything else is too.
-        write_text(job.output_dir / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+        write_record(job.output_dir, record)
 
 
 def weigh_classes(train: TextTrain, labels_R: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.float32]:

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from launchyard.credentials import mask_text
 from launchyard.errors import SourceError
+from launchyard.files.full_disk import is_disk_full
 from launchyard.sources.fetch.cache import Download
-from launchyard.sources.fetch.request import Request, describe_nearest, is_disk_full
+from launchyard.sources.fetch.request import Request, describe_nearest
 from launchyard.sources.fetch.rows import write_rows
 from launchyard.sources.uri import HubLocation, parse_hub
 
@@ -54,7 +55,7 @@ def download_repository(request: Request) -> Download | None:
     if request.known is not None and _COMMIT.fullmatch(location.revision or ""):
         return None
     try:
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415 - only hf:// needs it
     except ImportError as err:
         raise SourceError(f"{request.uri}: hf:// needs an extra. Run: pip install 'launchyard[hub]'") from err
     # The bases are every failure to reach the hub: of its HTTP client, whichever that is, and OSError.
@@ -67,13 +68,13 @@ def download_repository(request: Request) -> Download | None:
             return _download_dataset(request, location, info)
         return _download_files(request, location, info)
     except failures as err:
-        if isinstance(err, SourceError) or (isinstance(err, OSError) and is_disk_full(err)):
+        if isinstance(err, SourceError) or is_disk_full(err):
             raise
         raise SourceError(f"{request.uri}: {_explain(err, request, location)}.") from err
 
 
 def _ask(request: Request, location: HubLocation) -> ModelInfo | DatasetInfo:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi  # noqa: PLC0415 - only hf:// needs it
 
     api, timeout_s = HfApi(), request.settings.timeout_s
     ask = api.dataset_info if location.is_dataset else api.model_info
@@ -81,7 +82,7 @@ def _ask(request: Request, location: HubLocation) -> ModelInfo | DatasetInfo:
 
 
 def _download_files(request: Request, location: HubLocation, info: ModelInfo | DatasetInfo) -> Download:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only hf:// needs it
 
     sizes = _choose_files(request, location, info)
     total = sum(sizes.values())
@@ -129,7 +130,7 @@ def _find_licence(info: ModelInfo | DatasetInfo) -> str | None:
 
 def _download_dataset(request: Request, location: HubLocation, info: ModelInfo | DatasetInfo) -> Download:
     try:
-        import datasets
+        import datasets  # noqa: PLC0415 - slow to import, and only hf:// needs it
     except ImportError as err:
         raise SourceError(f"{request.uri}: hf:// needs an extra. Run: pip install 'launchyard[hub]'") from err
     try:
@@ -149,7 +150,7 @@ def _download_dataset(request: Request, location: HubLocation, info: ModelInfo |
 
 
 def _choose_split(request: Request, location: HubLocation, commit: str) -> str:
-    from datasets import get_dataset_split_names
+    from datasets import get_dataset_split_names  # noqa: PLC0415 - slow to import, and only hf:// needs it
 
     splits = [str(name) for name in get_dataset_split_names(location.repository, location.config, revision=commit)]
     if location.split is None and len(splits) == 1:
@@ -167,7 +168,7 @@ def _iter_tables(rows: Any) -> Iterator[pa.Table]:
 
 def _name_classes(table: pa.Table, features: dict[str, Any]) -> pa.Table:
     """Return the table with class numbers replaced by their names; a negative number means no label."""
-    from datasets import ClassLabel
+    from datasets import ClassLabel  # noqa: PLC0415 - slow to import, and only hf:// needs it
 
     for position, name in enumerate(table.column_names):
         feature = features.get(name)
@@ -181,7 +182,7 @@ def _name_classes(table: pa.Table, features: dict[str, Any]) -> pa.Table:
 
 
 def _explain(error: Exception, request: Request, location: HubLocation) -> str:
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # noqa: PLC0415 - only hf:// needs it
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,

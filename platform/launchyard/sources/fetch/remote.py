@@ -65,9 +65,9 @@ def download_http(request: Request) -> Download | None:
     Raises:
         SourceError: the address cannot be reached, answers with an error, or sends more than is allowed.
     """
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
+    import requests  # noqa: PLC0415 - only downloads need it
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415 - only downloads need it
+    from urllib3.util import Retry  # noqa: PLC0415 - only downloads need it
 
     url = request.expand(f"{request.uri.scheme}://{request.uri.location}")
     part = Part(request.workspace / "part", request.workspace / "state.json")
@@ -111,8 +111,8 @@ def download_s3(request: Request) -> Download | None:
         SourceError: the extra is not installed, or the bucket cannot be reached, read or found.
     """
     try:
-        import fsspec
-        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # has no types
+        import fsspec  # noqa: PLC0415 - only s3:// needs it
+        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415 - only s3:// needs it
     except ImportError as err:
         raise SourceError(f"{request.uri}: s3:// needs an extra. Run: pip install 'launchyard[s3]'") from err
     timeout_s = request.settings.timeout_s
@@ -135,7 +135,7 @@ def download_s3(request: Request) -> Download | None:
 
 def _receive(session: requests.Session, url: str, part: Part, request: Request) -> dict[str, str] | None:
     """Bring ``part`` to its end; return the validators of what it holds, None when nothing has changed."""
-    import requests
+    import requests  # noqa: PLC0415 - only downloads need it
 
     headers = {"Accept-Encoding": "identity", **_conditions(part, request)}
     timeout_s = request.settings.timeout_s
@@ -182,7 +182,7 @@ def _validators_of(response: requests.Response) -> dict[str, str]:
 
 
 def _append(response: requests.Response, part: Part, request: Request) -> None:
-    import requests
+    import requests  # noqa: PLC0415 - only downloads need it
 
     done = part.path.stat().st_size
     announced = response.headers.get("Content-Length")
@@ -199,7 +199,7 @@ def _append(response: requests.Response, part: Part, request: Request) -> None:
 
 
 def _explain_unreachable(request: Request, error: requests.RequestException) -> str:
-    import requests
+    import requests  # noqa: PLC0415 - only downloads need it
 
     if isinstance(error, requests.exceptions.SSLError):
         reason = "its certificate is not trusted. Set REQUESTS_CA_BUNDLE to your authority's certificates"

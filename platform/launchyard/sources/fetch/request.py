@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -57,11 +56,6 @@ class Request:
             return expand_references(text)
         except ValueError as err:
             raise SourceError(f"{self.uri}: {err}.") from err
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Return whether writing failed for want of space or quota."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def describe_nearest(name: str, known: Iterable[str]) -> str:

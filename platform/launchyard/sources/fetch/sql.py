@@ -41,7 +41,7 @@ def download_rows(request: Request) -> Download:
     Raises:
         SourceError: the database cannot be reached or refuses the query, or there is no row.
     """
-    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError  # noqa: PLC0415 - slow to import, and few need it here
 
     location = parse_sql(request.uri.location)
     url = _parse_url(request, location.database)
@@ -66,8 +66,8 @@ def download_rows(request: Request) -> Download:
 
 
 def _parse_url(request: Request, database: str) -> URL:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy import make_url  # noqa: PLC0415 - slow to import, and few need it here
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - slow to import, and few need it here
 
     try:
         url = make_url(request.expand(database))
@@ -97,9 +97,9 @@ def _find_sqlite_file(request: Request, url: URL, *, is_given: bool) -> URL:
 
 
 def _connect(request: Request, url: URL) -> Engine:
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import NoSuchModuleError
-    from sqlalchemy.pool import NullPool
+    from sqlalchemy import create_engine  # noqa: PLC0415 - slow to import, and few need it here
+    from sqlalchemy.exc import NoSuchModuleError  # noqa: PLC0415 - slow to import, and few need it here
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - slow to import, and few need it here
 
     name = TIMEOUT_ARGUMENTS.get(url.get_backend_name())
     arguments = {name: max(1, round(request.settings.timeout_s))} if name else {}

@@ -20,8 +20,8 @@ from launchyard.data.values.keyed_columns import read_moment
 from launchyard.errors import DataError
 from launchyard.kinds.recommendation.data.recipe import read_short_ids
 from launchyard.kinds.recommendation.spec import Items, Users
-from launchyard.sources import Fetched
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import Fetched
 from launchyard.text.normal_form import normalize
 
 YEARS = (1000, 3000)

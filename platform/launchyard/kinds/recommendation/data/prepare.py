@@ -43,9 +43,9 @@ from launchyard.kinds.recommendation.spec import ITEM_STATISTICS, USER_PROFILE, 
 from launchyard.kinds.recommendation.train.vectors import compute_item_vectors
 from launchyard.privacy.pseudonyms import list_pseudonyms, pseudonymise
 from launchyard.records.events import EventLog
-from launchyard.records.records import Records
-from launchyard.sources import Fetched, fetch
+from launchyard.records.records import opening_records
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.resolve import Fetched, fetch
 
 WITHOUT_TIMES = (
     "Where the order of the rows is all there is, add a column of their numbers and let it be the time: see 'If your "
@@ -78,9 +78,8 @@ class _Preparation:
         self.data = self.spec.data
         self.recipe = EventRecipe(job.spec)
         self.sources: list[SourceRecord] = []
-        records = Records(job.settings)
-        key = records.get_signing_key()
-        records.close()
+        with opening_records(job.settings) as records:
+            key = records.get_signing_key()
         self.list_pseudonyms: Callable[[str], tuple[str, ...]] = partial(list_pseudonyms, key, self.spec.product)
         self.make_pseudonym: Callable[[str], str] = partial(pseudonymise, key, self.spec.product)
         with closing(EventLog(job.settings, self.spec.product)) as event_log:

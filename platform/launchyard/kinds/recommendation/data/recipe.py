@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from launchyard.contract.rows import RowPolicy, Target
 from launchyard.data.values.columns import read_ids, read_numbers, require_values
 from launchyard.data.values.keyed_columns import read_timestamps
 from launchyard.kinds.recommendation.spec import Recommendation
@@ -23,7 +24,8 @@ class EventRecipe:
     """Events of recommendation: columns ``user``, ``item``, ``timestamp``, ``event``, ``weight`` and the context's."""
 
     content_columns: tuple[str, ...] = ("user", "item", "timestamp", "event")
-    label_column: str | None = None
+    target = Target("ranking")
+    policy = RowPolicy(duplicates="drop", conflicts="keep", near_copies="none")
 
     def __init__(self, spec: Product) -> None:
         """Take what the spec says about columns."""

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from launchyard.contract.evaluation import Evaluator
 from launchyard.contract.predictor import Device, Output
 from launchyard.evaluation.figures import Figure
 from launchyard.evaluation.metrics.bootstrap import Bootstrap, measure, paired_difference
 from launchyard.evaluation.metrics.ranking import LONG_CUTOFF, RankingScores, collect_facts
-from launchyard.evaluation.results import Abstention
 from launchyard.kinds.recommendation.data.histories import (
     HeldOut,
     collect_held_out,
@@ -40,7 +40,7 @@ POPULAR_SHARE = 0.2
 """Share of the catalogue that counts as its popular head."""
 
 
-class RankingEvaluator:
+class RankingEvaluator(Evaluator):
     """Scores, rivals, slices and figures of a recommendation product."""
 
     prior_metric = "ndcg@10"
@@ -112,10 +112,6 @@ class RankingEvaluator:
         ]
         ablation = self._compare_features(bundle_dir, rows, scores)
         return figures if ablation is None else [ablation, *figures]
-
-    def measure_abstention(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> Abstention | None:
-        """Return None: there is always something to recommend."""
-        return None
 
     def choose_explained(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
         """Return a few users whose taken item stands first, and one where it is missing."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from launchyard.kinds.recommendation.data.histories import History
 from launchyard.kinds.recommendation.predict.item_table import ItemTable
+from launchyard.kinds.recommendation.predict.ranking import take_best
 from launchyard.kinds.recommendation.predict.scorers import Scorer
 from launchyard.vector_index import VectorIndex
 
@@ -116,7 +117,7 @@ class CandidateFinder:
         allowed_I = self._shelf.allow(wanted.filters)
         scores_I = scores_I.copy() if allowed_I is None else np.where(allowed_I, scores_I, -np.inf)
         scores_I[wanted.seen] = -np.inf
-        return take_best(scores_I, wanted.count)
+        return choose_candidates(scores_I, wanted.count)
 
     def _compute(self, wanted: Sequence[CandidateQuery]) -> list[Candidates]:
         if not wanted:
@@ -135,15 +136,13 @@ class CandidateFinder:
         return positions_1C[0][found].astype(np.intp), scores_1C[0][found]
 
 
-def take_best(scores_I: NDArray[np.float32], most: int) -> Candidates:
-    """Return the positions of at most ``most`` finite scores, best first, ties by position, and these scores."""
-    rounded_I = np.round(scores_I, SCORE_DIGITS)
-    if most < len(scores_I):
-        limit = -np.partition(-rounded_I, most - 1)[most - 1]
-        near = np.flatnonzero((rounded_I >= limit) & (rounded_I > -np.inf))
-    else:
-        near = np.flatnonzero(rounded_I > -np.inf)
-    best = near[np.argsort(-rounded_I[near], kind="stable")][:most]
+def choose_candidates(scores_I: NDArray[np.float32], most: int) -> Candidates:
+    """Return the positions of at most ``most`` finite scores, best first, ties by position, and these scores.
+
+    Scores that differ by no more than rounding are ties, so that an answer does not depend on its batch.
+    """
+    best_K = take_best(np.round(scores_I, SCORE_DIGITS)[None], most)[0]
+    best = best_K[best_K >= 0].astype(np.intp)
     return best, scores_I[best]
 
 

@@ -118,6 +118,10 @@ class PairTask:
         self.weights_R = self.events.weights_E.astype(np.float64)
         self._pairs = np.unique(self._users_R * len(self.catalogue.items) + self.events.items_E)
 
+    def load(self, rows_B: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows: what is drawn of them depends on the step."""
+        return rows_B
+
     def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
         """Return the summed, weighted loss of some events."""
         arrays = (

@@ -78,6 +78,10 @@ class SequenceTask:
         self._shares_I = counts_I / counts_I.sum()
         self._upto_I = torch.from_numpy(np.cumsum(self._shares_I))
 
+    def load(self, rows_B: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows: what is drawn of them depends on the step."""
+        return rows_B
+
     def compute_loss(self, model: nn.Module, rows_B: NDArray[np.intp]) -> torch.Tensor:
         """Return the summed, weighted cross entropy of all targets of some windows."""
         lengths_B = self.train_lengths_R[rows_B]
