@@ -38,7 +38,7 @@ def _describe(uri: Uri, base_dir: Path) -> str:
 
 def describe_events(spec: Product, settings: Settings) -> str:
     """Return a text that changes when the product's endpoint was sent events or a user was forgotten."""
-    if get_kind(spec.kind).serving_state is None:
+    if get_kind(spec.kind).serving_state is None and spec.subject is None:
         return ""
     with closing(EventLog(settings, spec.product)) as log:
         return f";events@{log.latest_sequence()}-{log.latest_forgotten()}"

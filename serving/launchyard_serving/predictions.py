@@ -133,7 +133,7 @@ class Predictions:
         def parse() -> list[Row]:
             rows = parse_rows(body, model.predictor, model.spec.serve.max_inputs, deadline)
             # Own ids of people go no further than here.
-            return [name_subject(model.kind, model.spec, row, self._signer.key) for row in rows]
+            return [name_subject(model.spec, row, self._signer.key) for row in rows]
 
         return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
 
@@ -151,7 +151,7 @@ class Predictions:
 
     def _sign(self, model: ServedModel, row: Row, output: Output) -> dict[str, object]:
         """Return an output with its id."""
-        subject = find_subject(model.kind, model.spec, row)
+        subject = find_subject(model.spec, row)
         return {"id": self._signer.sign(model.release.version, subject), **output}
 
 

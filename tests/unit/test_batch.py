@@ -299,7 +299,7 @@ def test_all_users_are_named_once_and_without_those_to_be_forgotten(tmp_path: Pa
     key = Records(settings).get_signing_key()
     EventLog(settings, spec.product).forget(pseudonymise(key, spec.product, "1"))
 
-    tables = list(iter_users(settings, spec, str(tmp_path / "events.csv")))
+    tables = list(iter_users(settings, spec, str(tmp_path / "events.csv"), "user"))
 
     assert pa.concat_tables(tables)["user"].to_pylist() == ["3", "2"]
 

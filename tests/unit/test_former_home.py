@@ -20,7 +20,8 @@ from launchyard.kinds.recommendation.predict.predict import RecommendationPredic
 from launchyard.kinds.recommendation.predict.request import ONLINE, OnlineFeatures
 from launchyard.kinds.recommendation.predict.serving_state import RecommendationState
 from launchyard.privacy.forget import Counts, find_user, forget_user
-from launchyard.privacy.pseudonyms import name_user, pseudonymise
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.privacy.subjects import name_subject
 from launchyard.records.events import EventLog
 from launchyard.records.records import Records
 from launchyard.rollout.change import get_spec
@@ -49,8 +50,9 @@ def ask(settings: Settings, user: object, *, sent: str | None = None) -> Profile
     """Return what a replica knows of a user whom a request names, after an event that it was sent perhaps."""
     folder = find_bundle(settings)
     predictor = RecommendationPredictor.load(folder, Device(1))
-    row: Row = name_user(get_key(settings), PRODUCT, predictor.parse({"user": user}))
-    with closing(RecommendationState.open(settings, get_spec(settings, PRODUCT), folder)) as state:
+    spec = get_spec(settings, PRODUCT)
+    row: Row = name_subject(spec, predictor.parse({"user": user}), get_key(settings))
+    with closing(RecommendationState.open(settings, spec, folder)) as state:
         if sent is not None:
             state.add_events([state.parse_event({"user": user, "item": sent})])
         return cast(OnlineFeatures, state.enrich([row])[0][ONLINE]).profile

@@ -25,7 +25,7 @@ from launchyard.data.intake import number_rows
 from launchyard.errors import DataError, RegistryError, SpecError
 from launchyard.kind import load_part
 from launchyard.kinds import get_kind
-from launchyard.privacy.pseudonyms import USER, list_pseudonyms
+from launchyard.privacy.pseudonyms import list_pseudonyms
 from launchyard.records.events import EventLog
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
@@ -257,17 +257,21 @@ def _open_source(
         return partial(iter_tables, fetched, None, batch_rows=BATCH_ROWS), fetched.record.uri
     spec = read_spec(BundleStore(settings).find_path(release.bundle_uri))
     source = cast(RowData, spec.data).source
-    if USER not in get_kind(spec.kind).load_recipe(spec).content_columns or not isinstance(source, str):
+    subject = spec.subject
+    # Where a row is more than whom it is about, its subject alone is no input.
+    knows_subjects = subject is not None and subject in get_kind(spec.kind).load_recipe(spec).content_columns
+    if subject is None or not knows_subjects or not isinstance(source, str):
         raise SpecError(f"{request.product}: is no product that knows users. Give the rows with --input.")
     # Fetched here, so that its progress is seen and a worker finds it.
     fetch(source, settings, base_dir=Path.cwd(), on_progress=watch.show_download)
-    return partial(iter_users, settings, spec, source), show_uri(source)
+    return partial(iter_users, settings, spec, source, subject), show_uri(source)
 
 
-def iter_users(settings: Settings, spec: Product, source: str) -> Iterator[pa.Table]:
+def iter_users(settings: Settings, spec: Product, source: str, subject: str) -> Iterator[pa.Table]:
     """Yield the users of a product's own rows in order of appearance, by their own ids, without those to be forgotten.
 
-    Memory grows with the number of users, not with the number of their rows.
+    ``subject`` is the column of the examples that names them, and of the tables. Memory grows with the number of
+    users, not with the number of their rows.
 
     Raises:
         SourceError: the source cannot be fetched or read.
@@ -280,13 +284,13 @@ def iter_users(settings: Settings, spec: Product, source: str) -> Iterator[pa.Ta
     seen: set[str] = set()
     new: list[str] = []
     for table in number_rows(tables):
-        for user in pc.unique(recipe.convert(table)[USER]).to_pylist():
+        for user in pc.unique(recipe.convert(table)[subject]).to_pylist():
             if user is not None and user not in seen:
                 seen.add(user)
                 if not forgotten or forgotten.keys().isdisjoint(list_pseudonyms(key, spec.product, user)):
                     new.append(user)
         while len(new) >= BATCH_ROWS:
-            yield pa.table({USER: new[:BATCH_ROWS]})
+            yield pa.table({subject: new[:BATCH_ROWS]})
             del new[:BATCH_ROWS]
     if new:
-        yield pa.table({USER: new})
+        yield pa.table({subject: new})

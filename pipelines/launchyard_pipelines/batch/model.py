@@ -22,7 +22,6 @@ from launchyard.data.values.canonical import format_column
 from launchyard.errors import RequestError
 from launchyard.isolation import RowFault
 from launchyard.prediction.open import open_model
-from launchyard.privacy.pseudonyms import USER
 from launchyard.privacy.subjects import name_subject
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
@@ -97,7 +96,7 @@ class BatchModel:
         predictor = self._model.predictor
         answers = describe_answers(predictor.output_schema)
         fields = match_columns(predictor.input_schema, columns, self._task.columns)
-        asked = {column for name, column in fields.items() if name != USER}
+        asked = {column for name, column in fields.items() if name != self._model.spec.subject}
         return BatchPlan(
             fields=fields,
             json_fields=list_json_fields(predictor.input_schema),
@@ -148,7 +147,7 @@ class BatchModel:
     def _parse(self, raw: object) -> Row:
         """Return the row of an input, without the own id of whom it is about, as an endpoint does before all else."""
         row = self._model.predictor.parse(raw)
-        return name_subject(self._model.kind, self._model.spec, row, self._key, has_former_ids=True)
+        return name_subject(self._model.spec, row, self._key, has_former_ids=True)
 
 
 def _make_inputs(table: pa.Table, plan: BatchPlan) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,8 @@ class RowNames:
     names: Sequence[str]
     owners: Sequence[str] | None
     """The pseudonym of whom each name is about; None for rows that are about nobody in particular."""
+    is_of_owner: bool = True
+    """Whether one name is another thing for each owner, as an event is; a text is the same, whoever wrote it."""
 
 
 @dataclass(frozen=True)

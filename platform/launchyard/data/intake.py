@@ -18,6 +18,7 @@ from launchyard.data.identity import identify_rows
 from launchyard.data.manifest import SPLITS, SourceRecord, SplitName
 from launchyard.data.progress import PrepareProgress
 from launchyard.data.spool import Inbox
+from launchyard.data.subjects import SubjectNamer, SubjectRecipe
 from launchyard.data.values.columns import ROW_NUMBER
 from launchyard.settings import Settings
 from launchyard.sources.forms.tables import iter_class_tables, iter_tables
@@ -39,6 +40,8 @@ class Intake:
     num_read: int = 0
     num_null: int = 0
     """Rows left out because a column that every example needs is null or empty."""
+    num_forgotten: int = 0
+    """Rows left out because whom they are about is forgotten."""
     column_nulls: Counter[str] = field(default_factory=Counter)
     redactions: Counter[str] = field(default_factory=Counter)
 
@@ -87,16 +90,23 @@ class Reader:
             SourceError: a source cannot be fetched or read, or holds no rows.
         """
         intake = Intake()
-        for given, tables in self._open_sources(intake):
-            for examples in self.map_batches(self.recipe, number_rows(tables)):
+        recipe, namer = self.recipe, None
+        if self.data.subject is not None:
+            recipe = SubjectRecipe(recipe, self.data.subject)
+            namer = SubjectNamer(self.settings, self.spec, self.data.subject)
+        for given, tables in self._open_sources(intake, recipe):
+            for examples in self.map_batches(recipe, number_rows(tables)):
                 complete = self._count(examples, intake)
+                if namer is not None:
+                    complete = namer.name(complete)
+                    intake.num_forgotten = namer.num_forgotten
                 places = pa.array(np.full(complete.num_rows, SPLITS.index(given), dtype=np.uint8))
                 inbox.add(identify_rows(complete, self.recipe.content_columns).append_column(GIVEN, places))
                 if self.watch.on_rows is not None:
                     self.watch.on_rows(intake.num_read)
         return intake
 
-    def _open_sources(self, intake: Intake) -> Iterator[tuple[SplitName, Iterator[pa.Table]]]:
+    def _open_sources(self, intake: Intake, recipe: Recipe) -> Iterator[tuple[SplitName, Iterator[pa.Table]]]:
         """Yield the split that each source is given for (train where none is named) and its rows."""
         source = self.data.source
         if isinstance(source, ClassSources):
@@ -111,7 +121,7 @@ class Reader:
         }
         for name, uri in given.items():
             if uri is not None:
-                yield name, iter_tables(self._fetch(uri, intake), self.recipe.source_columns())
+                yield name, iter_tables(self._fetch(uri, intake), recipe.source_columns())
 
     def _fetch(self, uri: str, intake: Intake) -> Fetched:
         fetched = fetch(uri, self.settings, base_dir=self.base_dir, on_progress=self.watch.on_download)

@@ -174,6 +174,7 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
         cleaned.keys.append(make_keys(table, split), codes_N if is_stratified else np.zeros_like(codes_N), given_N)
         cleaned.rows.append(table.drop_columns([GIVEN]))
     cleaned.dropped["null"] = cleaned.intake.num_null
+    cleaned.dropped["forgotten_user"] = cleaned.intake.num_forgotten
     totals = Totals(
         num_read=cleaned.intake.num_read,
         num_null=cleaned.intake.num_null,
@@ -348,7 +349,10 @@ def _describe(spec: Product, recipe: Recipe, cleaned: Cleaned, written: Written)
         sources=tuple(cleaned.intake.sources),
         checks=tuple(checks),
         profile=tuple(
-            profiler.build(cleaned.intake.num_read, cleaned.intake.column_nulls[name])
+            # Of people nothing but how many there are.
+            profiler.build(
+                cleaned.intake.num_read, cleaned.intake.column_nulls[name], shows_values=name != spec.subject
+            )
             for name, profiler in written.profilers.items()
         ),
         warnings=tuple(_warn(cast(RowData, spec.data), recipe, cleaned, written, counts)),

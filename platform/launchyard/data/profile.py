@@ -61,12 +61,12 @@ class ColumnProfiler:
         if self._shows_values and self._distinct.count() <= MOST_VALUES:
             self._values.update(_count_values(pc.cast(values, pa.string())))
 
-    def build(self, num_rows: int, num_nulls: int) -> ColumnProfile:
-        """Return the profile of what was taken in, out of ``num_rows`` rows that were read."""
+    def build(self, num_rows: int, num_nulls: int, *, shows_values: bool = True) -> ColumnProfile:
+        """Return the profile of what was taken in, out of ``num_rows`` rows that were read; no value if not wanted."""
         num_distinct = self._distinct.count()
         lengths = np.array(sorted(self._lengths), dtype=np.int64)
         weights = np.array([self._lengths[length] for length in lengths.tolist()], dtype=np.int64)
-        is_listed = self._shows_values and num_distinct <= MOST_VALUES
+        is_listed = self._shows_values and shows_values and num_distinct <= MOST_VALUES
         return ColumnProfile(
             name=self._name,
             type=self._type,

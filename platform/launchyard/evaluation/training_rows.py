@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from launchyard.contract.rows import RowNames
+from launchyard.contract.rows import Recipe, RowNames
 from launchyard.data.identity import UInts, format_ids, identify_rows
 from launchyard.data.near_duplicates import join_columns, normalise_texts
 from launchyard.files.atomic import new_file
@@ -45,7 +45,7 @@ class RowDigester:
 
     def digest_names(self, names: RowNames) -> UInts:
         """Return the digest of each name."""
-        owners = [""] * len(names.names) if names.owners is None else names.owners
+        owners = [""] * len(names.names) if names.owners is None or not names.is_of_owner else names.owners
         pairs = zip(owners, names.names, strict=True)
         return np.array([self._mac(owner, name) for owner, name in pairs], dtype=np.uint64)
 
@@ -145,15 +145,23 @@ def name_rows(spec: Product, rows: pa.Table) -> RowNames:
     if (identify := kind.load_identify_function()) is not None:
         return identify(rows)
     recipe = kind.load_recipe(spec)
+    owners = None
+    if spec.subject is not None and spec.subject in rows.column_names:
+        owners = pc.fill_null(pc.cast(rows[spec.subject], pa.string()), "").to_pylist()
+    return RowNames(np.arange(rows.num_rows), _name_content(recipe, rows), owners, is_of_owner=False)
+
+
+def _name_content(recipe: Recipe, rows: pa.Table) -> Sequence[str]:
     content_columns = recipe.content_columns
     if recipe.policy.near_copies == "none":
-        return RowNames(np.arange(rows.num_rows), format_ids(identify_rows(rows, content_columns)).to_pylist(), None)
+        ids: Sequence[str] = format_ids(identify_rows(rows, content_columns)).to_pylist()
+        return ids
     words = normalise_texts(join_columns(rows, content_columns))
-    ids = pc.cast(rows["row_id"], pa.string()).combine_chunks()
+    own = pc.cast(rows["row_id"], pa.string()).combine_chunks()
     # No text has a zero byte in front once it is reduced to its words, so the two never meet.
-    ids = pc.binary_join_element_wise(pa.scalar("\0"), ids, "")
-    names: Sequence[str] = pc.if_else(pc.equal(words, ""), ids, words).to_pylist()
-    return RowNames(np.arange(rows.num_rows), names, None)
+    own = pc.binary_join_element_wise(pa.scalar("\0"), own, "")
+    names: Sequence[str] = pc.if_else(pc.equal(words, ""), own, words).to_pylist()
+    return names
 
 
 def _iter_names(spec: Product, dataset_dir: Path) -> Iterator[RowNames]:

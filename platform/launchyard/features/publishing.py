@@ -19,7 +19,7 @@ from launchyard.features.sets import ENTITY, TIMESTAMP, FeatureSet, get_set
 from launchyard.files.atomic import new_folder, write_text
 from launchyard.kind import load_part
 from launchyard.kinds import get_kind
-from launchyard.privacy.pseudonyms import USER, list_pseudonyms
+from launchyard.privacy.pseudonyms import list_pseudonyms
 from launchyard.privacy.scan import erase_rows
 from launchyard.records.events import EventLog
 from launchyard.records.records import opening_records
@@ -56,8 +56,9 @@ def publish_features(settings: Settings, spec: Product, dataset_dir: Path) -> tu
         store.publish(dataset_dir / FEATURES_DIR)
         store.apply()
         # After publishing: nobody who is forgotten meanwhile can come back with the rows of an older run.
-        for user in find_forgotten(settings, spec, dataset_dir / FEATURES_DIR):
-            store.delete(USER, user)
+        if spec.subject is not None:
+            for user in find_forgotten(settings, spec, dataset_dir / FEATURES_DIR):
+                store.delete(spec.subject, user)
         return store.materialize()
 
 
@@ -135,7 +136,7 @@ def find_forgotten(settings: Settings, spec: Product, features_dir: Path) -> lis
     with closing(EventLog(settings, spec.product)) as log:
         forgotten = {user: when.timestamp() for user, when in log.forgotten().items()}
     found: set[str] = set()
-    for name in [found.name for found in get_feature_sets(spec) if found.entity == USER and forgotten]:
+    for name in [found.name for found in get_feature_sets(spec) if found.entity == spec.subject and forgotten]:
         table = pq.read_table(features_dir / f"{name}.parquet", columns=[ENTITY, TIMESTAMP])
         mine = table.filter(pc.is_in(table[ENTITY], value_set=pa.array(list(forgotten), pa.string())))
         pairs = zip(mine[ENTITY].to_pylist(), mine[TIMESTAMP].to_pylist(), strict=True)
@@ -199,7 +200,7 @@ def find_online_row(settings: Settings, spec: Product, feature_set: FeatureSet, 
     """
     # A row of an older home may have the id in the form that the source had.
     keys: tuple[str, ...] = (format_id(entity_id) or entity_id, entity_id)
-    if feature_set.entity == USER:
+    if feature_set.entity == spec.subject:
         with opening_records(settings) as records:
             keys = list_pseudonyms(records.get_signing_key(), spec.product, entity_id)
     open_reader = cast("type[OnlineReader]", load_part(READER))

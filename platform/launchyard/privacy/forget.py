@@ -13,7 +13,7 @@ from launchyard.data.manifest import MANIFEST_NAME, load_manifest
 from launchyard.evaluation.training_rows import TrainingRows
 from launchyard.features.publishing import erase_user, opening_store
 from launchyard.kinds import get_kind
-from launchyard.privacy.pseudonyms import USER, list_pseudonyms
+from launchyard.privacy.pseudonyms import list_pseudonyms
 from launchyard.privacy.scan import Trace, count_rows, find_in_tables, iter_traces
 from launchyard.records.events import EventLog
 from launchyard.records.records import Records, VersionRecord, opening_records
@@ -119,11 +119,11 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
             log.forget(name)
             records.forget_feedback(product, name)
         spec = _find_spec(settings, records, product)
-        if spec is not None and settings.features_dir(product).is_dir() and get_kind(spec.kind).load_features(spec):
+        if spec is not None and spec.subject is not None and _has_features(settings, spec):
             # The store first: it knows how to keep its publications in step with what is online.
             with opening_store(settings, spec) as store:
                 for name in known:
-                    store.delete(USER, name)
+                    store.delete(spec.subject, name)
         for name in known:
             if settings.features_dir(product).is_dir():
                 # Also what the store does not know: files of sets that no spec has any more, and remains of a crash.
@@ -132,6 +132,10 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
         # Last, when all rows are gone: it writes the whole file of the database anew.
         log.erase_deleted()
     return found
+
+
+def _has_features(settings: Settings, spec: Product) -> bool:
+    return settings.features_dir(spec.product).is_dir() and bool(get_kind(spec.kind).load_features(spec))
 
 
 def _list_versions(settings: Settings, records: Records, product: str) -> list[VersionRecord]:

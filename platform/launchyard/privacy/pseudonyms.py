@@ -17,10 +17,8 @@ import math
 import os
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from launchyard.data.values.canonical import format_id, list_former_ids
 from launchyard.errors import RequestError
@@ -30,11 +28,6 @@ SUBJECT_PURPOSE = b"launchyard output id 2\0"
 """Of the ids that name a user: with a purpose of its own, neither form can be read as the other."""
 MASK_PURPOSE = b"launchyard output id mask 1\0"
 USER_PURPOSE = b"launchyard user 1\0"
-
-USER = "user"
-"""Key of a row that names a user."""
-FORMER_USERS = "former_users"
-"""Key of a row that names the same user by other forms of the id: the pseudonyms of these may be what is known."""
 
 TIME_BYTES = 6
 NONCE_BYTES = 8
@@ -66,26 +59,17 @@ def pseudonymise(key: bytes, product: str, user: str) -> str:
     It is the same for every form of an id, see :func:`launchyard.data.values.canonical.format_id`. Each product has its
     own: who uses two of them cannot be told from what is kept of them.
     """
-    return _pseudonymise(key, product, format_id(user) or user)
+    return pseudonymise_as_written(key, product, format_id(user) or user)
 
 
 def list_pseudonyms(key: bytes, product: str, user: str) -> tuple[str, ...]:
     """Return the pseudonym of a product's user, first, and those of the other forms of the id that homes may hold."""
     forms = list_former_ids(user) or (user,)
-    return tuple(_pseudonymise(key, product, form) for form in forms)
+    return tuple(pseudonymise_as_written(key, product, form) for form in forms)
 
 
-def name_user(key: bytes, product: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the row with pseudonyms in place of the user's own id, and of the forms in which it was given before."""
-    if row.get(USER) is None:
-        return row
-    named = {**row, USER: pseudonymise(key, product, row[USER])}
-    if FORMER_USERS in row:
-        named[FORMER_USERS] = tuple(_pseudonymise(key, product, form) for form in row[FORMER_USERS])
-    return named
-
-
-def _pseudonymise(key: bytes, product: str, user: str) -> str:
+def pseudonymise_as_written(key: bytes, product: str, user: str) -> str:
+    """Return the pseudonym of one form of a user's id: older code knew a user by how a file or request wrote it."""
     # No name holds U+0000, so no other product and user give the same bytes. Half of a surrogate pair is an id, too.
     message = USER_PURPOSE + product.encode() + b"\0" + user.encode("utf-8", "surrogatepass")
     return hmac.digest(key, message, "sha256")[:USER_BYTES].hex()

@@ -148,6 +148,11 @@ class RowData(Data):
     split: Split = Field(Split(), description="How rows are divided into train, validation and test.")
     checks: Checks = Field(Checks(), description="What the rows must fulfil.")
     redact: tuple[Redaction, ...] = Field((), description="Personal data to mask, in training and serving alike.")
+    subject: str | None = Field(
+        None,
+        description="Column of the id of whom a row is about: kept as a pseudonym, so that launchyard forget finds the "
+        "rows of a person, and the next training leaves them out.",
+    )
 
     def describe_split(self) -> str:
         """Return the sizes of the splits."""
@@ -546,6 +551,14 @@ class Product(ProductHead):
         """How this spec's model learns; None when there is nothing to train, and the pipeline has no train step."""
         return None
 
+    @property
+    def subject(self) -> str | None:
+        """Column of examples, and field of a parsed input, with the id of whom each is about; None: of nobody.
+
+        Nothing but a pseudonym of it is kept, by which a person is found and forgotten.
+        """
+        return self.data.subject if isinstance(self.data, RowData) else None
+
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""
         yield from self.data.iter_ineffective()
@@ -562,6 +575,9 @@ class Product(ProductHead):
         if served > measured:
             text = f"must be at least resources.serve.gpus, {served:g}, got {measured}: what serves is what is measured"
             yield ("resources", "evaluate", "gpus"), text
+        if self.subject is not None and self.subject in self.evaluate.slices:
+            text = f"'{self.subject}' says whom a row is about, and a report names nobody. Remove it"
+            yield ("evaluate", "slices"), text
 
     def name_labels(self) -> dict[str, str]:
         """Return the labels that the spec names, by the key that does: those of metrics such as ``f1[spam]``."""

@@ -29,7 +29,9 @@ LEARNED = (Content, LightGcn, SasRec)
 """Architectures that learn by gradient descent; the others have a closed form."""
 
 
-EVENT_COLUMNS = ("user", "item", "timestamp", "weight")
+USER = "user"
+"""Column of events, field of requests and entity of features: whom they are about."""
+EVENT_COLUMNS = (USER, "item", "timestamp", "weight")
 """Columns that every event has, whatever the source calls them."""
 USER_PROFILE, ITEM_STATISTICS = "user_profile", "item_statistics"
 """The feature sets that the kind computes by itself."""
@@ -243,6 +245,11 @@ class Recommendation(TrainedProduct):
                 f"Known: {', '.join(known) or 'none'}"
             )
         return self
+
+    @property
+    def subject(self) -> str | None:
+        """Column and field of the user."""
+        return USER
 
     @property
     def trains_by(self) -> TrainsBy | None:

@@ -127,7 +127,7 @@ class TextClassification(TrainedProduct):
     serve: TextServe = Field(TextServe(), description="How the endpoint answers.")
 
     def iter_conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield each column of a slice, group or time that cannot be read, and a rate that would destroy the base."""
+        """Yield each column that the spec names and that cannot be read, and a rate that would destroy the base."""
         yield from super().iter_conflicts()
         rates = find_rates(self.train.optimizer, has_adapters=self.model.lora is not None)
         if self.train.learning_rate >= rates.refused:
@@ -136,7 +136,11 @@ class TextClassification(TrainedProduct):
             yield ("train", "learning_rate"), text
         split = self.data.split
         slices = [(("evaluate", "slices"), name) for name in self.evaluate.slices]
-        rules = [(("data", "split", "group"), split.group), (("data", "split", "time"), split.time)]
+        rules = [
+            (("data", "split", "group"), split.group),
+            (("data", "split", "time"), split.time),
+            (("data", "subject"), self.data.subject),
+        ]
         for path, name in (*slices, *rules):
             if name is not None and isinstance(self.data.source, ClassSources):
                 yield path, f"'{name}' is a column, and the files of source.classes have none. Remove it"

@@ -66,5 +66,4 @@ def profile_columns(log: CleanLog, catalogue: pa.Table) -> Iterable[ColumnProfil
         shown = titles.take(values) if name == "item" else values
         profiler = ColumnProfiler(name, shown.type)
         profiler.add(pa.chunked_array([shown]))
-        built = profiler.build(len(events), shown.null_count)
-        yield built.model_copy(update={"histogram": {}}) if name == "user" else built
+        yield profiler.build(len(events), shown.null_count, shows_values=name != "user")

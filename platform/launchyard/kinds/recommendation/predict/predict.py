@@ -46,8 +46,9 @@ from launchyard.kinds.recommendation.predict.request import (
 from launchyard.kinds.recommendation.predict.rerank import Answer, Moment, Reranker, compute_features
 from launchyard.kinds.recommendation.predict.schemas import RecommendationInput, RecommendationOutput
 from launchyard.kinds.recommendation.predict.scorers import Scorer, load_scorer
+from launchyard.kinds.recommendation.spec import USER
 from launchyard.kinds.recommendation.train.context import ContextLifts
-from launchyard.privacy.pseudonyms import FORMER_USERS, USER
+from launchyard.privacy.subjects import FORMER_IDS
 from launchyard.vector_index import VectorIndex
 
 INDEX_FOLDER = "index"
@@ -393,7 +394,7 @@ def _name_user(raw: object, user: str | None) -> Row:
     """Return the user's id and, where the request wrote it in another form, that one: older code knew it by it."""
     given = raw.get(USER) if isinstance(raw, Mapping) else None
     written = given.strip() if isinstance(given, str) else user
-    return {USER: user} if written in (user, None) else {USER: user, FORMER_USERS: (written,)}
+    return {USER: user} if written in (user, None) else {USER: user, FORMER_IDS: (written,)}
 
 
 def _read_moment(value: float | str, where: str) -> float:

@@ -37,7 +37,8 @@ from launchyard.kinds.recommendation.predict.predict import RecommendationPredic
 from launchyard.kinds.recommendation.predict.request import ONLINE, OnlineFeatures
 from launchyard.kinds.recommendation.predict.schemas import UserEventInput
 from launchyard.kinds.recommendation.spec import ITEM_STATISTICS, USER_PROFILE, Recommendation
-from launchyard.privacy.pseudonyms import FORMER_USERS, pseudonymise
+from launchyard.privacy.pseudonyms import pseudonymise
+from launchyard.privacy.subjects import FORMER_IDS
 from launchyard.records.events import AddedEvents, Event, EventLog, StoredEvent
 from launchyard.records.recent_events import RecentEvents
 from launchyard.records.records import Records
@@ -165,7 +166,7 @@ class RecommendationState:
         enriched: list[Row] = []
         for row in rows:
             user = row["user"]
-            is_new = user is None or row["events"] or row.get(FORMER_USERS)
+            is_new = user is None or row["events"] or row.get(FORMER_IDS)
             cached = None if is_new else self._find_cached(user, state)
             if cached is None or self._events.recall(user) is not cached.events:
                 return None
@@ -191,7 +192,7 @@ class RecommendationState:
 
     def _find_former(self, rows: Sequence[Row], stored: Mapping[str, Profile]) -> dict[str, tuple[str, Profile]]:
         """Return the users of whom nothing is stored, and under which other form of the id older code kept what."""
-        asked = {row["user"]: row[FORMER_USERS] for row in rows if row.get(FORMER_USERS)}
+        asked = {row["user"]: row[FORMER_IDS] for row in rows if row.get(FORMER_IDS)}
         lost = {user: names for user, names in asked.items() if user in stored and not stored[user].num_events}
         if not lost:
             return {}
