@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from launchyard.contract.predictor import Device
 from launchyard.contract.rows import Row
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import read_split
@@ -34,8 +35,9 @@ COLD_START = """
 import sys, time
 start = time.perf_counter()
 from pathlib import Path
+from launchyard.contract.predictor import Device
 from launchyard.kinds.text_classification.predict import TextPredictor
-predictor = TextPredictor.load(Path(sys.argv[1]), threads=int(sys.argv[2]))
+predictor = TextPredictor.load(Path(sys.argv[1]), Device(int(sys.argv[2])))
 predictor.predict([predictor.parse("a first text")])
 seconds = time.perf_counter() - start
 # Not getrusage: its peak still counts the process that this one was forked from.
@@ -88,7 +90,7 @@ def start_cold(folder: Path, threads: int) -> tuple[float, float]:
 def measure(name: str, folder: Path, export_s: float, dataset_dir: Path, arguments: argparse.Namespace) -> Result:
     """Return everything that is printed about one runtime."""
     cold_start_s, memory_mb = start_cold(folder, arguments.threads)
-    predictor = TextPredictor.load(folder, threads=arguments.threads)
+    predictor = TextPredictor.load(folder, Device(arguments.threads))
     table = read_split(dataset_dir, "validation")
     rows: list[Row] = [predictor.parse(text) for text in table["text"].to_pylist()]
     latency = describe_latency(

@@ -35,7 +35,7 @@ from launchyard.kinds import get_kind
 from launchyard.records.records import Records
 from launchyard.settings import Settings, load_settings
 from launchyard.spec.blocks import Product
-from launchyard.threads import count_serving_threads
+from launchyard.threads import count_serving_threads, find_serving_device
 from launchyard_serving.session.session import LOOPBACK, find_free_port, open_session
 
 START_TIMEOUT_S = 240
@@ -60,7 +60,7 @@ def find_champion(settings: Settings, product: str) -> tuple[Path, Product]:
 def load_predictor(settings: Settings, product: str) -> Predictor:
     """Return the product's predictor with the threads that its endpoint has."""
     folder, spec = find_champion(settings, product)
-    return get_kind(spec.kind).load_predictor(folder, threads=count_serving_threads(spec))
+    return get_kind(spec.kind).load_predictor(folder, find_serving_device(spec))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from starlette.routing import Mount, Route
 
 from launchyard.settings import load_settings
 from launchyard.spec.blocks import Product
-from launchyard.threads import count_serving_threads
+from launchyard.threads import find_serving_device
 from launchyard_serving.replica.build import build_replica
 from launchyard_serving.requests.body import MAX_FEEDBACK_BYTES
 from launchyard_serving.session.session import LOOPBACK, find_free_port
@@ -70,7 +70,7 @@ def serve(product: str, port: int) -> None:
     """Serve a replica of the product and ``/lag`` until killed."""
     settings = load_settings()
     _, spec = find_champion(settings, product)
-    replica, probe = build_replica(settings, product, threads=count_serving_threads(spec)), LagProbe()
+    replica, probe = build_replica(settings, product, find_serving_device(spec)), LagProbe()
 
     app = Starlette(routes=[Route("/lag", probe.answer), Mount("/replica", replica)])
     config = uvicorn.Config(app, host=LOOPBACK, port=port, log_level="error", access_log=False, lifespan="off")

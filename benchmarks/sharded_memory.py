@@ -51,7 +51,8 @@ class RandomTexts:
         )
         model = BertForSequenceClassification(config)
         if anew:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         self.device = device
         self.model: nn.Module = model.to(device) if on_device else model
         num_rows = options.batch * options.steps

@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from launchyard.bundle.manifest import BundleManifest, write_manifest
 from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.predictor import Device
 from launchyard.files.atomic import write_text
 from launchyard.kinds.text_classification.predict import PredictorConfig, TextPredictor
 from launchyard.kinds.text_classification.spec import TextClassification
@@ -98,7 +99,7 @@ def _write_records(folder: Path, spec: TextClassification) -> None:
     evaluation = make_evaluation(LABELS)
     passed = tuple(gate.model_copy(update={"passed": True}) for gate in evaluation.gates)
     write_text(folder / "evaluation.json", evaluation.model_copy(update={"gates": passed}).model_dump_json())
-    predictor = TextPredictor.load(folder, threads=1)
+    predictor = TextPredictor.load(folder, Device(1))
     inputs = ["a warm film", "the plot was dull"]
     outputs = predictor.predict([predictor.parse(text) for text in inputs])
     examples = [

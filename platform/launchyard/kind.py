@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from launchyard.spec.blocks import HEADLINE, Product
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from launchyard.contract.evaluation import Better, CompareFunction, Evaluator, Metric
     from launchyard.contract.feedback import FeedbackRules
-    from launchyard.contract.predictor import Predictor, ServingState
+    from launchyard.contract.predictor import Device, Predictor, PredictorClass, ServingState
     from launchyard.contract.rows import PrepareFunction, Recipe, RowNames
     from launchyard.contract.training import ExportFunction, FitFunction, TrainFunction
     from launchyard.features.sets import FeatureSet
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+\)")
 """A link in Markdown; its text is the group."""
+
+
+Answers = Literal["batched", "singly", "streamed"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Kind:
     recipe: str
     evaluator: str
     predictor: str
+    """A class of predictors, of the sort that ``answers`` says, or another object that loads them."""
     metrics: Mapping[str, Metric]
     """Every quality metric its scores report; ``f1[*]`` stands for one per label, such as ``f1[negative]``."""
     headline: str
@@ -58,6 +62,8 @@ class Kind:
     identify: str | None = None
     """Function from rows of a split to their names; None: a row is its content."""
     serving_state: str | None = None
+    answers: Answers = "batched"
+    """How its models answer: rows of several requests computed together, one row at a time, or as streams of events."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that leads with what it does not measure."""
@@ -139,9 +145,17 @@ class Kind:
             return None
         return cast("type[ServingState]", load_part(self.serving_state)).open(settings, spec, bundle_dir)
 
-    def load_predictor(self, bundle_dir: Path, *, threads: int) -> Predictor:
-        """Return the predictor of the bundle at ``bundle_dir``."""
-        return cast("type[Predictor]", load_part(self.predictor)).load(bundle_dir, threads=threads)
+    def load_predictor(self, bundle_dir: Path, device: Device) -> Predictor:
+        """Return the predictor of the bundle at ``bundle_dir``, computing on ``device``.
+
+        One that streams comes as a :class:`launchyard.prediction.streams.CollectedPredictor`.
+        """
+        predictor = cast("PredictorClass", load_part(self.predictor)).load(bundle_dir, device)
+        if self.answers != "streamed":
+            return cast("Predictor", predictor)
+        # By dotted path: what runs streams is no part of reading a spec.
+        collected: Predictor = load_part("launchyard.prediction.streams:CollectedPredictor")(predictor)
+        return collected
 
 
 def load_part(path: str) -> Any:

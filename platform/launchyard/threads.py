@@ -1,10 +1,11 @@
-"""How many threads a model computes on: the same count where its latency is measured and where it serves."""
+"""How many threads and GPUs a model computes on: the same where its latency is measured and where it serves."""
 
 from __future__ import annotations
 
 import math
 import os
 
+from launchyard.contract.predictor import Device
 from launchyard.spec.blocks import Product
 
 
@@ -23,6 +24,38 @@ def count_serving_threads(spec: Product) -> int:
     cpus = spec.resources.serve.cpus
     wanted = cores // spec.serve.replicas.min if cpus is None else int(cpus)
     return max(1, min(wanted, cores))
+
+
+def find_serving_device(spec: Product) -> Device:
+    """Return what one replica computes on."""
+    return Device(count_serving_threads(spec), spec.resources.serve.gpus)
+
+
+def describe_missing_gpus(gpus: float, *, count: int, key: str) -> str | None:
+    """Return what to do about GPUs that this machine does not have; None when it has them, or none are asked for.
+
+    Told before anything is started: Ray would wait for them for ever.
+
+    Args:
+        gpus: What each process gets.
+        count: Processes at the same time.
+        key: Where in the spec ``gpus`` stands.
+    """
+    found = count_gpus() if gpus else 0
+    if gpus * count <= found:
+        return None
+    return (
+        f"{key}.gpus: {gpus * count:g} asked for ({gpus:g} each, {count} at the same time), {found} found on this "
+        f"machine. Set {key}.gpus to 0 to compute on the CPU."
+    )
+
+
+def count_gpus() -> int:
+    """Return how many GPUs this process may use; loads torch."""
+    import torch  # noqa: PLC0415 - slow to import, and most products ask for no GPU
+
+    found: int = torch.cuda.device_count()
+    return found
 
 
 def share_threads(cpus: float | None, *, count: int) -> int:

@@ -31,11 +31,12 @@ def serve_products(
     """Serve deployed products over HTTP on this machine until Ctrl-C."""
     from launchyard.rollout.change import restore_features
     from launchyard_serving.session.foreground import Foreground
-    from launchyard_serving.session.products import read_served_specs
+    from launchyard_serving.session.products import count_serving_gpus, read_served_specs
     from launchyard_serving.session.session import open_session
 
     settings = load_settings()
     specs = read_served_specs(settings, products or [])
+    num_gpus = count_serving_gpus(specs.values())
     for name in specs:
         if restore_features(settings, name):
             echo(
@@ -48,5 +49,5 @@ def serve_products(
         from launchyard_serving.deployment import plan_applications
         from launchyard_serving.session.cluster import check_applications, serve_applications
 
-        with serve_applications(session, plan_applications(settings, specs)):
+        with serve_applications(session, plan_applications(settings, specs), num_gpus=num_gpus):
             foreground.run(check_applications)

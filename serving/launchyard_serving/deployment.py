@@ -11,12 +11,13 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
+from launchyard.kinds import get_kind
 from launchyard.settings import Settings
-from launchyard.spec.blocks import Product
-from launchyard.threads import count_serving_threads
+from launchyard.spec.blocks import Product, StreamServe
+from launchyard.threads import find_serving_device
 from launchyard_serving.index import build_index
 from launchyard_serving.replica.build import build_replica
-from launchyard_serving.replica.model import WAITING_BATCHES
+from launchyard_serving.replica.model import WAITING_BATCHES, count_batch_rows
 
 INDEX_NAME = "-index"
 """Name of the index application; no product can be called so."""
@@ -38,12 +39,12 @@ def plan_applications(settings: Settings, specs: Mapping[str, Product]) -> list[
 
 def bind_product(settings: Settings, spec: Product) -> Application:
     """Return the application of one product: one deployment, so that a request takes one hop."""
-    product, threads = spec.product, count_serving_threads(spec)
+    product, device = spec.product, find_serving_device(spec)
 
     def build() -> Starlette:
-        return build_replica(settings, product, threads=threads)
+        return build_replica(settings, product, device)
 
-    return bind_application(build, spec.product, **_scale(spec))
+    return bind_application(build, spec.product, gpus=device.gpus, **_scale(spec))
 
 
 def bind_index(products: Sequence[str]) -> Application:
@@ -61,7 +62,8 @@ def _scale(spec: Product) -> dict[str, object]:
     The replica's own queue turns rows away first, with a problem document; Serve's bound is for floods of
     requests of which not even the bodies can be held.
     """
-    replicas, batch_size = spec.serve.replicas, spec.serve.max_batch_size
+    replicas, serve = spec.serve.replicas, spec.serve
+    batch_size = serve.max_streams if isinstance(serve, StreamServe) else count_batch_rows(get_kind(spec.kind), serve)
     ongoing = 2 * WAITING_BATCHES * batch_size
     options: dict[str, object] = {
         "max_ongoing_requests": ongoing,
@@ -78,12 +80,12 @@ def _scale(spec: Product) -> dict[str, object]:
     return options
 
 
-def bind_application(build: Callable[[], Starlette], name: str, **options: object) -> Application:
+def bind_application(build: Callable[[], Starlette], name: str, *, gpus: float = 0.0, **options: object) -> Application:
     """Return the application that ``build`` makes in each replica, as one deployment called ``name``."""
     deployment = serve.deployment(serve.ingress(build)()).options(
         name=name,
         # Cores are shared by the threads that each model computes on; Ray's own count of them would only delay starts.
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "num_gpus": gpus},
         graceful_shutdown_wait_loop_s=0.1,
         logging_config=LOGGING,
         **options,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from http import HTTPStatus
 
@@ -16,52 +16,42 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from launchyard.contract.feedback import FeedbackRules
-from launchyard.contract.predictor import Output, ServingState
-from launchyard.contract.rows import Row
+from launchyard.contract.predictor import ServingState
 from launchyard.errors import RequestError
-from launchyard.privacy.pseudonyms import USER, IdentitySigner
+from launchyard.prediction.schemas import describe_schema
+from launchyard.prediction.streams import CollectedPredictor
+from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.records.events import AddedEvents
 from launchyard.records.records import Feedback, Records
 from launchyard.spec.blocks import Serve
 from launchyard.spec.events import EventLimits
 from launchyard_serving.openapi import describe_product
 from launchyard_serving.page import read_page
-from launchyard_serving.replica.batching import MicroBatcher, QueueFull, RowFailed
+from launchyard_serving.predictions import Predictions, explain_busy, explain_timeout, find_deadline
 from launchyard_serving.replica.follow import Follower
 from launchyard_serving.replica.lanes import Lane, LaneFull
 from launchyard_serving.replica.model import ServedModel
 from launchyard_serving.requests.body import (
     MAX_FEEDBACK_BYTES,
     MEDIA_TYPE,
-    SMALL_BODY_BYTES,
     FeedbackBody,
     parse_body,
     parse_correction,
     parse_events,
-    parse_rows,
     read_body,
 )
-from launchyard_serving.requests.held_bytes import FREE_BYTES, HELD_BODIES, HeldBytes
+from launchyard_serving.requests.held_bytes import HELD_BODIES, HeldBytes
 from launchyard_serving.requests.problems import EXCEPTION_HANDLERS, METHODS_HINT, Problem
 from launchyard_serving.requests.rates import EventRates, TooFast, name_sender
-
-WAITING_BODIES = 64
-"""Larger bodies that may wait to be parsed."""
-FEW_OUTPUTS = 32
-"""Outputs up to which an answer is written on the event loop."""
-WAITING_ANSWERS = 1024
-"""Larger answers that may wait to be written; each has been computed, so none is refused before that many."""
 
 WRITERS = 2
 """Threads that write feedback, and as many that write events: the database takes one writer at a time anyway."""
 WAITING_WRITES = 64
 """Requests with feedback, and as many with events, that may wait for the database."""
-WRITES_RETRY_S = 1
+SWAP_RETRY_S = 2
 
 SENDER_PREFIX = "\0sender\0"
 """Before what is made a pseudonym of: no id of a user begins so."""
-
-"""Column of a row whose input says who is asking."""
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +78,7 @@ class ProductEndpoint:
         self._signer = signer
         self._records = records
         self._held = HeldBytes()
-        self._parsing = Lane("parse", num_threads=1, max_waiting=WAITING_BODIES)
-        self._writing = Lane("write", num_threads=1, max_waiting=WAITING_ANSWERS)
+        self._predictions = Predictions(product, signer, self._held)
         self._feedback = Lane("keep-feedback", num_threads=WRITERS, max_waiting=WAITING_WRITES)
         self._rates = EventRates()
         self._events = Lane("keep-events", num_threads=WRITERS, max_waiting=WAITING_WRITES)
@@ -117,66 +106,16 @@ class ProductEndpoint:
         finally:
             following.cancel()
             self._follower.stop()
-            for lane in (self._parsing, self._writing, self._feedback, self._events):
+            for lane in (self._predictions, self._feedback, self._events):
                 lane.close()
 
     async def predict(self, request: Request) -> Response:
         """Answer ``POST predict``."""
-        model = self._get_model()
-        return await self._answer(request, model, model.predictions)
+        return await self._predictions.predict(request, self._get_model())
 
     async def explain(self, request: Request) -> Response:
         """Answer ``POST explain``: predictions, and what in each input speaks for them."""
-        model = self._get_model()
-        return await self._answer(request, model, model.explanations)
-
-    async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher) -> Response:
-        serve = model.spec.serve
-        with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
-            body = await read_body(request, serve.max_body_bytes, hold)
-            deadline = _find_deadline(serve.timeout_s)
-            try:
-                rows = await self._parse_inputs(body, model, deadline)
-                outputs = await queue.submit(rows, deadline=deadline, are_short=len(body) <= FREE_BYTES)
-                content = await self._write_answer(model, rows, outputs, deadline)
-            except TimeoutError as err:
-                raise _explain_timeout(model, "Send fewer inputs, or raise it.") from err
-            except QueueFull as err:
-                raise Problem(
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                    f"too many inputs wait already. Try again in {err.retry_after_s} s.",
-                    retry_after_s=err.retry_after_s,
-                ) from err
-            except LaneFull as err:
-                detail = f"too many large bodies wait already. Try again in {WRITES_RETRY_S} s."
-                raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=WRITES_RETRY_S) from err
-            except RowFailed as err:
-                raise _explain_failed_row(err) from err
-        return Response(content, media_type=MEDIA_TYPE)
-
-    async def _parse_inputs(self, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
-        def parse() -> list[Row]:
-            return self._name_users(parse_rows(body, model.predictor, model.spec.serve.max_inputs, deadline))
-
-        return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
-
-    async def _write_answer(
-        self, model: ServedModel, rows: Sequence[Row], outputs: Sequence[Output], deadline: float
-    ) -> bytes:
-        def write() -> bytes:
-            version = model.release.version
-            # One by one, so that other threads run in between.
-            written = b",".join(
-                to_json({"id": self._signer.sign(version, row.get(USER)), **output})
-                for row, output in zip(rows, outputs, strict=True)
-            )
-            return b'{"model":%b,"outputs":[%b]}' % (to_json(model.identity), written)
-
-        return write() if len(rows) <= FEW_OUTPUTS else await self._writing.run(write, deadline=deadline)
-
-    def _name_users(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows with a pseudonym in place of each user's own id, which goes no further than here."""
-        return [self._signer.name_user(row) for row in rows]
+        return await self._predictions.explain(request, self._get_model())
 
     async def events(self, request: Request) -> Response:
         """Answer ``POST events``; when it answers 200, the events are on disk, and the next answers know them."""
@@ -187,14 +126,14 @@ class ProductEndpoint:
         with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
             body = await read_body(request, serve.max_body_bytes, hold)
             sender = self._find_sender(request, serving_state.event_limits)
-            deadline = _find_deadline(serve.timeout_s)
+            deadline = find_deadline(serve.timeout_s)
             keep = partial(self._keep_events, body, model, serving_state, sender, deadline)
             try:
                 added = await self._events.run(keep, deadline=deadline)
             except TimeoutError as err:
-                raise _explain_timeout(model, "Send them again: an event with a timestamp is not kept twice.") from err
+                raise explain_timeout(model, "Send them again: an event with a timestamp is not kept twice.") from err
             except LaneFull as err:
-                raise _explain_busy("too many events wait for the database already. None of these is kept.") from err
+                raise explain_busy("too many events wait for the database already. None of these is kept.") from err
             except TooFast as err:
                 detail = f"events: too many of {err.limit}. None of these is kept. Send them in {err.retry_after_s} s."
                 raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=err.retry_after_s) from err
@@ -251,12 +190,12 @@ class ProductEndpoint:
         else:
             keep = partial(self._check_and_keep_feedback, feedback)
         try:
-            await self._feedback.run(keep, deadline=_find_deadline(self._timeout_s))
+            await self._feedback.run(keep, deadline=find_deadline(self._timeout_s))
         except TimeoutError as err:
             # Unlike an event without a timestamp, it may be sent again whether or not it was kept after all.
-            raise _explain_busy("the database did not answer in time. The same feedback is not kept twice.") from err
+            raise explain_busy("the database did not answer in time. The same feedback is not kept twice.") from err
         except LaneFull as err:
-            raise _explain_busy("too much feedback waits for the database already. This is not kept.") from err
+            raise explain_busy("too much feedback waits for the database already. This is not kept.") from err
         return _json({"id": said.id, "stored": True})
 
     def _check_and_keep_feedback(self, feedback: Feedback) -> None:
@@ -270,9 +209,13 @@ class ProductEndpoint:
         self._records.add_feedback(feedback)
 
     async def ready(self, _request: Request) -> Response:
-        """Answer ``GET ready``: 200 once a model answers, and whether the champion is another that was refused."""
+        """Answer ``GET ready``: 200 once a model answers, and whether the champion is another that was refused.
+
+        While none answers, the problem document's ``state`` says why: ``swapping`` versions, or ``waiting`` for one.
+        """
         model = self._get_model()
-        return _json({"ready": True, "model": model.identity, "refused": self._follower.refusal})
+        state = {"state": "answering", "swap": model.spec.serve.swap}
+        return _json({"ready": True, "model": model.identity, "refused": self._follower.refusal, **state})
 
     async def schema(self, _request: Request) -> Response:
         """Answer ``GET schema``: the JSON schemas of one input, one output and perhaps one event, and inputs to try.
@@ -280,14 +223,16 @@ class ProductEndpoint:
         These are the kind's own: the rows in a bundle's ``examples.json`` were written by people, for other eyes.
         """
         model = self._get_model()
-        accepted = model.predictor.input_schema.model_json_schema()
+        accepted = describe_schema(model.predictor.input_schema, "validation")
         schemas = {
             "product": self._product,
             "kind": model.spec.kind,
             "input": accepted,
-            "output": model.predictor.output_schema.model_json_schema(mode="serialization"),
+            "output": describe_schema(model.predictor.output_schema, "serialization"),
             "examples": accepted.get("examples", []),
         }
+        if isinstance(model.predictor, CollectedPredictor):
+            schemas["stream"] = describe_schema(model.predictor.event_schema, "serialization")
         if model.serving_state is not None:
             schemas["event"] = model.serving_state.event_schema.model_json_schema()
         return _json(schemas)
@@ -315,26 +260,14 @@ class ProductEndpoint:
     def _get_model(self) -> ServedModel:
         model = self._follower.model
         if model is None:
+            swapping = self._follower.swapping
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._product}: no model answers: {self._follower.refusal}",
-                retry_after_s=1,
+                f"{self._product}: no model answers: {swapping or self._follower.refusal}",
+                retry_after_s=1 if swapping is None else SWAP_RETRY_S,
+                state="waiting" if swapping is None else "swapping",
             )
         return model
-
-
-def _find_deadline(timeout_s: float) -> float:
-    return asyncio.get_running_loop().time() + timeout_s
-
-
-def _explain_busy(reason: str) -> Problem:
-    detail = f"{reason} Send it again in {WRITES_RETRY_S} s."
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=WRITES_RETRY_S)
-
-
-def _explain_timeout(model: ServedModel, hint: str) -> Problem:
-    detail = f"not answered within the {model.spec.serve.timeout_s:g} s of serve.timeout_s. {hint}"
-    return Problem(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
 
 def _check_feedback(feedback: Feedback, rules: FeedbackRules) -> Feedback:
@@ -354,19 +287,6 @@ def _check_feedback(feedback: Feedback, rules: FeedbackRules) -> Feedback:
             errors=[{"pointer": f"/{refusal.field}", "detail": refusal.problem}],
         )
     return feedback
-
-
-def _explain_failed_row(failed: RowFailed) -> Problem:
-    """Return the problem of a request one of whose rows the model failed on; what it raised goes to the log alone."""
-    position = failed.position
-    if isinstance(failed.__cause__, RequestError):
-        status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, str(failed.__cause__)
-    else:
-        logger.error("the model failed on a row", exc_info=failed.__cause__)
-        status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the model failed on this input. The server's log has why."
-    return Problem(
-        status, f"inputs/{position}: {detail}", errors=[{"pointer": f"/inputs/{position}", "detail": detail}]
-    )
 
 
 def _json(content: object) -> Response:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
-
 from launchyard.contract.feedback import FeedbackRules
-from launchyard.contract.predictor import ServingState
+from launchyard.contract.predictor import Schema, ServingState
+from launchyard.prediction.schemas import Mode, describe_schema
+from launchyard.prediction.streams import CollectedPredictor
 from launchyard_serving.replica.model import ServedModel
 from launchyard_serving.requests.body import MEDIA_TYPE as JSON
 from launchyard_serving.requests.body import EventsBody, FeedbackBody, InputsBody
+from launchyard_serving.requests.events import EVENT_STREAM
 from launchyard_serving.requests.problems import MEDIA_TYPE as PROBLEM
 
 OPENAPI_VERSION = "3.1.0"
@@ -65,12 +66,14 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
     answer_ref = {"$ref": REF.format(model="Answers")}
     anything = {"type": "object"}
     paths = {
-        "/predict": {"post": _post("One output per input.", inputs, answer_ref, MODEL_PROBLEMS)},
-        "/explain": {"post": _post("Outputs, and what speaks for them.", inputs, answer_ref, MODEL_PROBLEMS)},
+        "/predict": {"post": _describe_predict(schemas, model, inputs, answer_ref)},
         "/feedback": {"post": _post("Say what was right.", feedback, anything, (*BODY_PROBLEMS, HTTPStatus.FORBIDDEN))},
         "/ready": {"get": _operation("Whether a model answers, and which.", anything, READING_PROBLEMS)},
         "/schema": {"get": _operation("The schemas of an input and an output.", anything, READING_PROBLEMS)},
     }
+    if model.explanations is not None:
+        summary = "Outputs, and what speaks for them."
+        paths["/explain"] = {"post": _post(summary, inputs, answer_ref, MODEL_PROBLEMS)}
     if model.serving_state is not None:
         paths["/events"] = {"post": _describe_events(schemas, model.serving_state, model.spec.serve.max_inputs)}
     return {
@@ -82,6 +85,19 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
     }
 
 
+def _describe_predict(
+    schemas: dict[str, Any], model: ServedModel, inputs: dict[str, Any], answers: dict[str, Any]
+) -> dict[str, Any]:
+    if not isinstance(model.predictor, CollectedPredictor):
+        return _post("One output per input.", inputs, answers, MODEL_PROBLEMS)
+    event = _define(schemas, "StreamEvent", model.predictor.event_schema, "serialization")
+    summary = "One output per input; with 'accept: text/event-stream', of one input, events as they come about."
+    operation = _post(summary, inputs, answers, MODEL_PROBLEMS)
+    content = {"schema": {"type": "string"}, "itemSchema": {"properties": {"data": {"contentSchema": event}}}}
+    operation["responses"]["200"]["content"][EVENT_STREAM] = content
+    return operation
+
+
 def _describe_feedback(schemas: dict[str, Any], rules: FeedbackRules) -> dict[str, str]:
     """Return a reference to the body of feedback, its correction as the kind takes it."""
     feedback = _define(schemas, "Feedback", FeedbackBody, "validation")
@@ -89,7 +105,7 @@ def _describe_feedback(schemas: dict[str, Any], rules: FeedbackRules) -> dict[st
     if rules.correction is None:
         del properties["correction"]
         return feedback
-    schema = TypeAdapter[Any](rules.correction).json_schema(mode="validation", ref_template=REF)
+    schema = describe_schema(rules.correction, "validation", REF)
     schemas.update(schema.pop("$defs", {}))
     properties["correction"] = schema
     return feedback
@@ -104,9 +120,9 @@ def _describe_events(schemas: dict[str, Any], serving_state: ServingState, max_e
     return _post(summary, {"anyOf": [events, event]}, counts, (*BODY_PROBLEMS, HTTPStatus.GATEWAY_TIMEOUT))
 
 
-def _define(schemas: dict[str, Any], name: str, model: type[BaseModel], mode: Any) -> dict[str, str]:
+def _define(schemas: dict[str, Any], name: str, model: Schema, mode: Mode) -> dict[str, str]:
     """Put the schema of ``model``, and those it refers to, under ``schemas``; return a reference to it."""
-    schema = model.model_json_schema(mode=mode, ref_template=REF)
+    schema = describe_schema(model, mode, REF)
     schemas.update(schema.pop("$defs", {}))
     schemas[name] = schema
     return {"$ref": REF.format(model=name)}

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from feature_samples import RedisServer
+from launchyard.contract.predictor import Device
 from launchyard.privacy.forget import forget_user
 from launchyard.settings import Settings
 from launchyard_serving.replica.build import build_replica
@@ -52,7 +53,7 @@ def open_replica(settings: Settings) -> Iterator[Callable[[], TestClient]]:
     with ExitStack() as stack:
 
         def run() -> TestClient:
-            client = stack.enter_context(TestClient(build_replica(settings, PRODUCT, threads=1)))
+            client = stack.enter_context(TestClient(build_replica(settings, PRODUCT, Device(1))))
             wait_until(lambda: client.get("/ready").status_code == 200, what="the replica")
             return client
 
@@ -203,7 +204,7 @@ def test_what_happened_today_does_not_hide_what_happened_before(
         [*list_events(), *({**event, "device": "tv"} for event in many)],
     )
 
-    with TestClient(build_replica(found, PRODUCT, threads=1)) as client:
+    with TestClient(build_replica(found, PRODUCT, Device(1))) as client:
         wait_until(lambda: client.get("/ready").status_code == 200, what="the replica")
         wait_for_statistics(client)
         first = list_items(ask(client))[0]

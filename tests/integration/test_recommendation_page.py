@@ -21,6 +21,7 @@ from browser_checks import Visit, open_page, start_chromium
 from contract_recommendation import write_base
 from launchyard.bundle.manifest import write_manifest
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.predictor import Device
 from launchyard.data.prepare import prepare_dataset
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.features.publishing import publish_features
@@ -95,7 +96,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @contextmanager
 def serve(settings: Settings) -> Iterator[Endpoint]:
     """Yield a replica of the product that listens on a free port; requests wait until its model is loaded."""
-    replica = build_replica(settings, SPEC.product, threads=1)
+    replica = build_replica(settings, SPEC.product, Device(1))
 
     @asynccontextmanager
     async def follow(_app: Starlette) -> AsyncIterator[None]:

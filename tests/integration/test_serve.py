@@ -21,6 +21,7 @@ from playwright.sync_api import expect
 from browser_checks import open_page, start_chromium
 from launchyard.bundle.store import BundleStore
 from launchyard.client import Client
+from launchyard.contract.predictor import Device
 from launchyard.errors import RequestError, ServerError
 from launchyard.kinds import get_kind
 from launchyard.records.records import Records
@@ -71,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_answers_over_http_equal_those_in_process(server: Server) -> None:
     texts = ["a warm and funny film", "the plot was dull", "awful"]
     folder = champion_folder(server.settings, PRODUCT)
-    predictor = get_kind("text-classification").load_predictor(folder, threads=1)
+    predictor = get_kind("text-classification").load_predictor(folder, Device(1))
 
     answers = server.client(PRODUCT).predict(texts)
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from launchyard.bundle.manifest import write_manifest
 from launchyard.cli.main import build_app
-from launchyard.contract.predictor import Predictor
+from launchyard.contract.predictor import Device, Predictor
 from launchyard.errors import BundleError, DataError, RegistryError, SpecError
 from launchyard.kind import Kind, load_part
 from launchyard.kinds import get_kind, iter_kinds
@@ -26,8 +26,9 @@ from launchyard.records.events import EventLog
 from launchyard.records.records import Records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard_pipelines.batch.batch import choose_workers, find_release, iter_users, match_columns, name_carried
-from launchyard_pipelines.batch.model import BatchModel, BatchTask, describe_answers, list_json_fields
+from launchyard_pipelines.batch.batch import choose_workers, find_release, iter_users
+from launchyard_pipelines.batch.columns import describe_answers, list_json_fields, match_columns, name_carried
+from launchyard_pipelines.batch.model import BatchModel, BatchTask
 from launchyard_pipelines.batch.output import open_output
 from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
 from tiny_interactions import make_spec as make_films
@@ -63,7 +64,7 @@ def run(settings: Settings, *arguments: object) -> Result:
 
 def load_predictor(settings: Settings, version: int) -> Predictor:
     release = find_release(settings, PRODUCT, version)
-    return get_kind("text-classification").load_predictor(settings.root / release.bundle_uri, threads=1)
+    return get_kind("text-classification").load_predictor(settings.root / release.bundle_uri, Device(1))
 
 
 @pytest.mark.parametrize(("arguments", "version"), [((), 2), (("--version", 1), 1)], ids=["champion", "named"])
@@ -315,13 +316,4 @@ def test_a_bundle_is_verified_before_it_answers(tmp_path: Path) -> None:
 
 
 def _make_task(settings: Settings, release: Release) -> BatchTask:
-    return BatchTask(
-        settings=settings,
-        product=PRODUCT,
-        release=release,
-        fields={"text": "text"},
-        json_fields=frozenset(),
-        carried={},
-        answers=describe_answers(TextOutput),
-        threads=1,
-    )
+    return BatchTask(settings=settings, product=PRODUCT, release=release, columns={}, device=Device(1))

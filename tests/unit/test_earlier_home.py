@@ -30,6 +30,7 @@ from launchyard.bundle.manifest import open_bundle, read_spec
 from launchyard.bundle.self_test import self_test
 from launchyard.bundle.store import BundleStore
 from launchyard.cli.main import build_app
+from launchyard.contract.predictor import Device
 from launchyard.data.prepare import prepare_dataset
 from launchyard.evaluation.results import Evaluation
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
@@ -115,7 +116,7 @@ def test_every_bundle_verifies_and_answers_its_own_examples(settings: Settings, 
 
     manifest = open_bundle(folder)
     kind = get_kind(manifest.kind)
-    self_test(kind.load_predictor(folder, threads=1), folder, kind.load_compare_function())
+    self_test(kind.load_predictor(folder, Device(1)), folder, kind.load_compare_function())
 
     assert (manifest.product, manifest.digest) == (product, folder.name)
     assert read_spec(folder).product == product
@@ -124,7 +125,7 @@ def test_every_bundle_verifies_and_answers_its_own_examples(settings: Settings, 
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_a_replica_answers_as_then_and_follows_back_and_forth(settings: Settings, product: str) -> None:
     inputs, changes = list_inputs(product), []
-    with TestClient(build_replica(settings, product, threads=1)) as client:
+    with TestClient(build_replica(settings, product, Device(1))) as client:
         for words, version in ((("status",), 2), (("rollback",), 1), (("promote",), 2)):
             run(*words, product)
             wait_for_version(client, product, version)
@@ -154,7 +155,7 @@ def test_feedback_on_an_answer_that_was_given_then_is_kept(
 ) -> None:
     output_id = read_document()[answer]
 
-    with TestClient(build_replica(settings, product, threads=1)) as client:
+    with TestClient(build_replica(settings, product, Device(1))) as client:
         post(client, "feedback", id=output_id, **said)
 
     kept = [piece for piece in read_json("feedback", product)["feedback"] if piece["output_id"] == output_id]
@@ -164,7 +165,7 @@ def test_feedback_on_an_answer_that_was_given_then_is_kept(
 
 def test_an_event_counts_with_those_that_were_sent_then(settings: Settings) -> None:
     then = read_json("forget", FILMS, "--user", "ana", "--dry-run")
-    with TestClient(build_replica(settings, FILMS, threads=1)) as client:
+    with TestClient(build_replica(settings, FILMS, Device(1))) as client:
         wait_for_version(client, FILMS, SERVES)
         before = recommend(client, "ana")
 
@@ -191,7 +192,7 @@ def test_of_a_forgotten_person_nothing_is_left_but_the_note_and_what_the_next_tr
     settings: Settings,
 ) -> None:
     user = "17"
-    with TestClient(build_replica(settings, FILMS, threads=1)) as client:
+    with TestClient(build_replica(settings, FILMS, Device(1))) as client:
         wait_for_version(client, FILMS, SERVES)
         assert recommend(client, user) != recommend(client, STRANGER)
 
@@ -212,7 +213,7 @@ def test_of_a_forgotten_person_nothing_is_left_but_the_note_and_what_the_next_tr
 
 
 def test_who_was_forgotten_then_is_a_stranger_still(settings: Settings) -> None:
-    with TestClient(build_replica(settings, FILMS, threads=1)) as client:
+    with TestClient(build_replica(settings, FILMS, Device(1))) as client:
         assert recommend(client, "eve") == recommend(client, STRANGER)
 
     assert find_user(settings, FILMS, "eve").now.total == 0

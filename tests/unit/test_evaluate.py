@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from launchyard.bundle.manifest import open_bundle
 from launchyard.bundle.self_test import self_test
+from launchyard.contract.predictor import Device
 from launchyard.data.manifest import load_manifest, read_split
 from launchyard.errors import BundleError, DataError
 from launchyard.evaluation.champion import Champion
@@ -66,7 +67,7 @@ def test_a_bundle_holds_everything_that_serving_and_the_report_need(tiny_bundle:
 def test_the_bundle_passes_its_own_self_test(tiny_bundle: Path) -> None:
     kind = get_kind("text-classification")
 
-    self_test(kind.load_predictor(tiny_bundle, threads=1), tiny_bundle, kind.load_compare_function())
+    self_test(kind.load_predictor(tiny_bundle, Device(1)), tiny_bundle, kind.load_compare_function())
 
 
 def test_splits_are_answered_on_all_cores_and_latency_is_taken_on_those_of_a_replica(
@@ -105,7 +106,7 @@ def test_every_figure_has_an_interval_and_its_number_of_rows(evaluation: Evaluat
 def test_what_was_measured_is_what_the_bundle_answers(
     evaluation: Evaluation, tiny_bundle: Path, tiny_dataset: Path
 ) -> None:
-    predictor = get_kind("text-classification").load_predictor(tiny_bundle, threads=1)
+    predictor = get_kind("text-classification").load_predictor(tiny_bundle, Device(1))
     rows = read_split(tiny_dataset, "test")
 
     outputs = predictor.predict([predictor.parse(text) for text in rows["text"].to_pylist()])

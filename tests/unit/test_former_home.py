@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from launchyard.bundle.store import BundleStore
+from launchyard.contract.predictor import Device
 from launchyard.contract.rows import Row
 from launchyard.data.prepare import prepare_dataset
 from launchyard.features.publishing import find_online_row, get_feature_set
@@ -47,7 +48,7 @@ def get_key(settings: Settings) -> bytes:
 def ask(settings: Settings, user: object, *, sent: str | None = None) -> Profile:
     """Return what a replica knows of a user whom a request names, after an event that it was sent perhaps."""
     folder = find_bundle(settings)
-    predictor = RecommendationPredictor.load(folder, threads=1)
+    predictor = RecommendationPredictor.load(folder, Device(1))
     row: Row = name_user(get_key(settings), PRODUCT, predictor.parse({"user": user}))
     with closing(RecommendationState.open(settings, get_spec(settings, PRODUCT), folder)) as state:
         if sent is not None:

@@ -14,6 +14,7 @@ import pytest
 
 from installed_distribution import KIND, PACKAGE, install
 from launchyard.bundle.self_test import EXAMPLES_NAME, find_difference, self_test
+from launchyard.contract.predictor import Device
 from launchyard.errors import BundleError
 from launchyard.evaluation.results import Evaluation
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
@@ -128,7 +129,7 @@ def test_the_kind_says_which_answers_its_self_test_takes_for_equal(bundle: Path,
     for example in examples:
         example["expected"]["confidence"] -= 0.5
     (moved / EXAMPLES_NAME).write_text(json.dumps(examples))
-    predictor = kind.load_predictor(moved, threads=1)
+    predictor = kind.load_predictor(moved, Device(1))
 
     self_test(predictor, moved, kind.load_compare_function())
 
@@ -143,7 +144,7 @@ def test_a_bundle_whose_answers_differ_to_its_kind_is_refused(bundle: Path, kind
     (other / EXAMPLES_NAME).write_text(json.dumps(examples))
 
     with pytest.raises(BundleError, match="example 1: another label"):
-        self_test(kind.load_predictor(other, threads=1), other, kind.load_compare_function())
+        self_test(kind.load_predictor(other, Device(1)), other, kind.load_compare_function())
 
 
 def test_the_kind_says_what_a_correction_is(bundle: Path, kind: Kind) -> None:

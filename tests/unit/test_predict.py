@@ -15,6 +15,7 @@ import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 
+from launchyard.contract.predictor import Device
 from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
 from launchyard.kinds.text_classification.explain import merge_words
@@ -38,7 +39,7 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def predictor(tiny_bundle: Path) -> TextPredictor:
-    return TextPredictor.load(tiny_bundle, threads=1)
+    return TextPredictor.load(tiny_bundle, Device(1))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_a_text_with_nothing_to_read_is_abstained_from_whatever_the_threshold(
 ) -> None:
     shutil.copytree(tiny_bundle, tmp_path / "bundle")
     predictor.config.model_copy(update={"min_confidence": None}).save(tmp_path / "bundle")
-    never = TextPredictor.load(tmp_path / "bundle", threads=1)
+    never = TextPredictor.load(tmp_path / "bundle", Device(1))
 
     for loaded in (predictor, never):
         alone = loaded.predict([loaded.parse(text)])[0]
@@ -239,7 +240,7 @@ def test_a_missing_file_is_named(tiny_bundle: Path, tmp_path: Path, name: str) -
     (tmp_path / "bundle" / name).unlink()
 
     with pytest.raises(BundleError, match=name.rsplit("/", maxsplit=1)[-1].replace(".", r"\.")):
-        TextPredictor.load(tmp_path / "bundle", threads=1)
+        TextPredictor.load(tmp_path / "bundle", Device(1))
 
 
 def test_a_damaged_graph_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_a_damaged_graph_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle/model/model.onnx").write_bytes(b"not a graph")
 
     with pytest.raises(BundleError, match="ONNX Runtime cannot load it"):
-        TextPredictor.load(tmp_path / "bundle", threads=1)
+        TextPredictor.load(tmp_path / "bundle", Device(1))
 
 
 def test_a_newer_configuration_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -256,13 +257,14 @@ def test_a_newer_configuration_is_refused(tiny_bundle: Path, tmp_path: Path) -> 
     (tmp_path / "bundle/model/predictor.json").write_text(json.dumps(newer), encoding="utf-8")
 
     with pytest.raises(BundleError, match="schema_version"):
-        TextPredictor.load(tmp_path / "bundle", threads=1)
+        TextPredictor.load(tmp_path / "bundle", Device(1))
 
 
 def test_an_onnx_replica_loads_neither_torch_nor_transformers(tiny_bundle: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from launchyard.kinds import get_kind; "
-        "predictor = get_kind('text-classification').load_predictor(Path(sys.argv[1]), threads=1); "
+        "import sys; from pathlib import Path; from launchyard.contract.predictor import Device; "
+        "from launchyard.kinds import get_kind; "
+        "predictor = get_kind('text-classification').load_predictor(Path(sys.argv[1]), Device(1)); "
         "print(predictor.predict([predictor.parse('a dull film')])[0]['label']); "
         "sys.exit(bool({'torch', 'transformers', 'sklearn', 'captum'} & sys.modules.keys()))"
     )

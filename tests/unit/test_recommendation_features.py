@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from launchyard.adapters.feast.online import OnlineReader
+from launchyard.contract.predictor import Device
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import DataError
 from launchyard.features.publishing import opening_store, publish_features
@@ -213,7 +214,7 @@ def test_declared_numbers_take_part_in_the_second_look(tmp_path: Path, spec: Rec
     write_prices(sources)
     deploy_recommender(settings, tmp_path, spec)
 
-    predictor = RecommendationPredictor.load(tmp_path / "bundle", threads=1)
+    predictor = RecommendationPredictor.load(tmp_path / "bundle", Device(1))
 
     assert predictor.reranker is not None
     assert predictor.reranker.names[-2:] == ("prices.price_now", "prices.stock")

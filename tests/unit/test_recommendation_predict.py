@@ -15,6 +15,7 @@ import pytest
 from pydantic_core import from_json
 
 from contract_recommendation import write_base
+from launchyard.contract.predictor import Device
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import RequestError
 from launchyard.evaluation.results import Evaluation
@@ -53,7 +54,7 @@ def load(bundle: tuple[Path, Evaluation]) -> Load:
     """Loads the predictor, with other rules if asked."""
 
     def run(**rules: Any) -> RecommendationPredictor:
-        predictor = RecommendationPredictor.load(bundle[0], threads=1)
+        predictor = RecommendationPredictor.load(bundle[0], Device(1))
         predictor.config = RecommenderConfig.model_validate(predictor.config.model_dump() | rules)
         return predictor
 
@@ -370,7 +371,7 @@ def test_a_log_of_nothing_but_users_items_and_times_makes_a_bundle_that_may_be_s
 
     deploy_recommender(settings, tmp_path, spec)
 
-    predictor = RecommendationPredictor.load(tmp_path / "bundle", threads=1)
+    predictor = RecommendationPredictor.load(tmp_path / "bundle", Device(1))
     assert len(list_items(ask(predictor, TASTES["noir"][:3], k=5))) == 5
     assert predictor.contexts.names == ()
 
@@ -386,7 +387,7 @@ def test_a_search_index_finds_what_scoring_all_items_finds(tmp_path: Path) -> No
         asked = make_spec(serve={"search": search, "rerank": None})
         job = EvaluateJob(asked, tmp_path / "dataset", candidate, tmp_path / search, threads=1, batch_threads=1)
         evaluate_candidate(job, lambda *_: None)
-        predictors[search] = RecommendationPredictor.load(tmp_path / search, threads=1)
+        predictors[search] = RecommendationPredictor.load(tmp_path / search, Device(1))
 
     answers = {
         search: [

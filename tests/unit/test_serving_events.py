@@ -160,6 +160,7 @@ def make_model(serving_state: SeenResources | None, *, version: int = 1, **serve
             enrich_first(serving_state, predictor.explain), executor, max_batch_size=1, max_waiting_rows=100
         ),
         serving_state=serving_state,
+        close=(lambda: None) if serving_state is None else serving_state.close,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from launchyard.bundle.manifest import GateRecord
 from launchyard.errors import BundleError
 from launchyard.rollout.rules import Release
+from launchyard.spec.blocks import Swap
 from launchyard_serving.replica.follow import Follower
 from launchyard_serving.replica.model import ServedModel
 
@@ -26,7 +27,9 @@ class World:
 
     champion: Release | None = None
     broken: dict[int, Exception] = field(default_factory=dict)
+    damaged: set[int] = field(default_factory=set)
     loaded: list[int] = field(default_factory=list)
+    swap: Swap = "load-beside"
     retired: list[int] = field(default_factory=list)
 
     def find_champion(self) -> Release | None:
@@ -36,15 +39,25 @@ class World:
         self.loaded.append(release.version)
         if release.version in self.broken:
             raise self.broken[release.version]
-        model = SimpleNamespace(release=release, retire=lambda: self.retired.append(release.version))
+
+        async def unload(*, patience_s: float) -> None:
+            assert patience_s > 1
+            self.retired.append(release.version)
+
+        model = SimpleNamespace(release=release, retire=lambda: self.retired.append(release.version), unload=unload)
         return cast(ServedModel, model)
+
+    def find_swap(self, release: Release) -> Swap:
+        if release.version in self.damaged:
+            raise BundleError("one byte differs")
+        return self.swap
 
 
 def follow(world: World, *steps: Any) -> Follower:
     """Return a follower that looked once after each of the steps, which change the world."""
 
     async def run() -> Follower:
-        follower = Follower(world.find_champion, world.load)
+        follower = Follower(world.find_champion, world.load, world.find_swap)
         for step in steps:
             step()
             await follower.update()
@@ -168,3 +181,63 @@ def test_records_that_cannot_be_read_leave_the_model_that_answers(monkeypatch: p
 
     assert version_of(follower) == 1
     assert "database is locked" in str(follower.refusal)
+
+
+def test_a_model_that_does_not_fit_beside_the_old_one_is_loaded_after_it_has_gone() -> None:
+    world = World(swap="unload-first")
+    order: list[str] = []
+    load = world.load
+
+    def note_load(release: Release) -> ServedModel:
+        order.append(f"load {release.version}, gone {world.retired}")
+        return load(release)
+
+    async def run() -> Follower:
+        follower = Follower(world.find_champion, note_load, world.find_swap)
+        for version in (1, 2):
+            world.champion = make_release(version)
+            await follower.update()
+        return follower
+
+    follower = asyncio.run(run())
+
+    assert order == ["load 1, gone []", "load 2, gone [1]"]
+    assert (version_of(follower), follower.swapping, follower.refusal) == (2, None, None)
+
+
+def test_while_one_version_takes_the_others_place_the_follower_says_so() -> None:
+    world = World(swap="unload-first")
+    seen: list[tuple[int | None, str | None]] = []
+
+    async def run() -> None:
+        def look(release: Release) -> ServedModel:
+            seen.append((version_of(follower), follower.swapping))
+            return world.load(release)
+
+        follower = Follower(world.find_champion, look, world.find_swap)
+        for version in (1, 2):
+            world.champion = make_release(version)
+            await follower.update()
+
+    asyncio.run(run())
+
+    assert seen == [(None, None), (None, "version 2 takes the place of version 1")]
+
+
+def test_a_version_that_is_refused_after_the_old_one_went_brings_that_one_back_and_is_not_tried_again() -> None:
+    world = World(swap="unload-first", broken={2: BundleError("other answers")})
+
+    follower = follow(world, release_version(world, 1), release_version(world, 2), nothing, nothing)
+
+    assert version_of(follower) == 1
+    assert world.loaded == [1, 2, 1]
+    assert "version 2 was refused: other answers" in str(follower.refusal)
+
+
+def test_a_damaged_version_is_refused_before_the_old_one_goes() -> None:
+    world = World(swap="unload-first", damaged={2})
+
+    follower = follow(world, release_version(world, 1), release_version(world, 2))
+
+    assert (version_of(follower), world.loaded, world.retired) == (1, [1], [])
+    assert "one byte differs" in str(follower.refusal)

@@ -418,7 +418,13 @@ def test_feedback_on_what_this_product_never_answered_is_refused(
 def test_ready_says_which_version_answers(client: TestClient) -> None:
     response = client.get(f"/{PRODUCT}/ready")
 
-    assert response.json() == {"ready": True, "model": {"version": 3, "digest": "d" * 64}, "refused": None}
+    assert response.json() == {
+        "ready": True,
+        "model": {"version": 3, "digest": "d" * 64},
+        "refused": None,
+        "state": "answering",
+        "swap": "load-beside",
+    }
 
 
 def test_without_a_model_every_route_says_why(records: Records) -> None:

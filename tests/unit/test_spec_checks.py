@@ -305,9 +305,9 @@ def test_a_key_with_effect_is_accepted(tmp_path: Path, changes: dict[str, Any]) 
     ("step", "key", "value"),
     [
         *[("prepare", key, value) for key, value in (("workers", 2), ("gpus", 1), ("gpu_type", "nvidia.com/gpu"))],
-        *[("evaluate", key, value) for key, value in (("workers", 2), ("gpus", 1), ("gpu_type", "nvidia.com/gpu"))],
+        ("evaluate", "workers", 2),
         ("tune", "workers", 2),
-        *[("serve", key, value) for key, value in (("workers", 2), ("gpus", 1), ("memory", "4Gi"))],
+        *[("serve", key, value) for key, value in (("workers", 2), ("gpu_type", "nvidia.com/gpu"), ("memory", "4Gi"))],
     ],
 )
 def test_a_step_has_only_the_resources_that_it_reads(tmp_path: Path, step: str, key: str, value: int | str) -> None:
@@ -316,6 +316,32 @@ def test_a_step_has_only_the_resources_that_it_reads(tmp_path: Path, step: str, 
     (found,) = problems_of(tmp_path, resources={step: {key: value}}, tune=tune)
 
     assert found.startswith(f"resources.{step}.{key}: is not a key of the spec.")
+
+
+@pytest.mark.parametrize(
+    ("resources", "place", "words"),
+    [
+        ({"serve": {"gpus": 1.5}}, "resources.serve.gpus", "must be a whole number, or below 1"),
+        ({"serve": {"gpus": 0.5}}, "resources.evaluate.gpus", "must be at least resources.serve.gpus, 0.5, got 0"),
+        ({"evaluate": {"gpu_type": "amd.com/gpu"}}, "resources.evaluate.gpu_type", "has no effect: gpus is 0"),
+    ],
+)
+def test_gpus_of_the_endpoint_are_shares_or_whole_and_those_of_evaluation_as_many(
+    tmp_path: Path, resources: dict[str, Any], place: str, words: str
+) -> None:
+    (found,) = problems_of(tmp_path, resources=resources)
+
+    assert found.startswith(f"{place}: ")
+    assert words in found
+
+
+def test_gpus_are_refused_where_the_runtime_computes_on_the_cpu(tmp_path: Path) -> None:
+    gpus = {"serve": {"gpus": 0.5}, "evaluate": {"gpus": 1}}
+
+    found = problems_of(tmp_path, resources=gpus, serve={"runtime": "onnx"})
+
+    assert [problem.partition(": ")[0] for problem in found] == ["resources.serve.gpus", "resources.evaluate.gpus"]
+    assert load_spec(write_spec(tmp_path, resources=gpus, serve={"runtime": "torch"}))
 
 
 def test_a_gpu_is_named_as_kubernetes_names_it(tmp_path: Path) -> None:

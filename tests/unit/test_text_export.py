@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from launchyard.contract.predictor import Device
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import read_split
 from launchyard.errors import BundleError
@@ -82,7 +83,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_candidate: Path, tin
 def test_a_rows_logits_are_the_same_alone_and_inside_a_batch(
     exported: dict[str, Path], tiny_dataset: Path, name: RuntimeName
 ) -> None:
-    predictor = TextPredictor.load(exported[name], threads=1)
+    predictor = TextPredictor.load(exported[name], Device(1))
     texts = pq.read_table(tiny_dataset / "test.parquet")["text"].to_pylist()[:40]
     rows = [predictor.parse(text) for text in [*texts, "dull", "z" * 300]]
 
@@ -96,7 +97,7 @@ def test_a_rows_logits_are_the_same_alone_and_inside_a_batch(
 def test_the_graph_computes_what_torch_computes(exported: dict[str, Path], tiny_dataset: Path) -> None:
     texts = pq.read_table(tiny_dataset / "test.parquet")["text"].to_pylist()
     by_torch, by_onnx, by_int8 = (
-        TextPredictor.load(exported[name], threads=1).compute_logits([{"text": text} for text in texts])
+        TextPredictor.load(exported[name], Device(1)).compute_logits([{"text": text} for text in texts])
         for name in ("torch", "onnx", "onnx-int8")
     )
 
@@ -135,7 +136,7 @@ def test_no_abstention_is_set_when_the_spec_wants_none(
         )
     )
 
-    predictor = TextPredictor.load(tmp_path / "bundle", threads=1)
+    predictor = TextPredictor.load(tmp_path / "bundle", Device(1))
     assert predictor.config.min_confidence is None
     assert not predictor.predict([predictor.parse("这部电影")])[0]["abstained"]
 
@@ -199,7 +200,7 @@ def test_every_family_exports_to_the_same_logits(
         )
     )
 
-    predictor = TextPredictor.load(tmp_path / "bundle", threads=1)
+    predictor = TextPredictor.load(tmp_path / "bundle", Device(1))
     rows = [predictor.parse(text) for text in ("dull", "a brilliant film with a very weak plot")]
     together_BC = predictor.compute_logits(rows)
     assert records[1].chosen
@@ -215,7 +216,7 @@ def test_labels_that_are_not_in_the_configuration_are_an_error(tmp_path: Path) -
 
 
 def test_thresholds_come_from_the_validation_rows(exported: dict[str, Path], tiny_dataset: Path) -> None:
-    predictor = TextPredictor.load(exported["onnx"], threads=1)
+    predictor = TextPredictor.load(exported["onnx"], Device(1))
     texts = pq.read_table(tiny_dataset / "validation.parquet")["text"].to_pylist()
 
     outputs = predictor.predict([predictor.parse(text) for text in texts])
@@ -225,7 +226,7 @@ def test_thresholds_come_from_the_validation_rows(exported: dict[str, Path], tin
 
 
 def test_one_unknown_sign_in_a_text_is_no_reason_to_abstain(exported: dict[str, Path]) -> None:
-    predictor = TextPredictor.load(exported["onnx"], threads=1)
+    predictor = TextPredictor.load(exported["onnx"], Device(1))
 
     outputs = predictor.predict([predictor.parse("the story is brilliant and the plot very warm 🎬")])
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from launchyard.bundle.manifest import find_training, open_bundle, read_spec
+from launchyard.contract.predictor import Device
 from launchyard.errors import SpecError
 from launchyard.kinds import get_kind
 from launchyard.records.records import Records
@@ -114,5 +115,5 @@ def test_a_model_that_nobody_trained_is_measured_registered_and_deployed(
     assert "This kind of product is not trained" in Path(report.path).read_text(encoding="utf-8")
     rollout = Records(settings).find_rollout(spec.product)
     assert rollout is not None
-    predictor = get_kind(spec.kind).load_predictor(Path(bundle.path), threads=1)
+    predictor = get_kind(spec.kind).load_predictor(Path(bundle.path), Device(1))
     assert predictor.predict([predictor.parse({"text": "a funny film"})])[0]["label"] in ("negative", "positive")

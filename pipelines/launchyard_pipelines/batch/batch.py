@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.store import BundleStore
-from launchyard.contract.predictor import Predictor
+from launchyard.contract.predictor import Device
 from launchyard.data.intake import number_rows
 from launchyard.errors import DataError, RegistryError, SpecError
 from launchyard.kind import load_part
@@ -30,19 +30,12 @@ from launchyard.records.events import EventLog
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard.sources.fetch.request import describe_nearest
 from launchyard.sources.forms.tables import iter_tables
 from launchyard.sources.resolve import fetch
 from launchyard.sources.uri import show_uri
 from launchyard.spec.blocks import Product, RowData
-from launchyard.threads import count_cores, share_threads
-from launchyard_pipelines.batch.model import (
-    ERROR,
-    BatchModel,
-    BatchTask,
-    describe_answers,
-    list_json_fields,
-)
+from launchyard.threads import count_cores, describe_missing_gpus, share_threads
+from launchyard_pipelines.batch.model import ERROR, BatchModel, BatchTask
 from launchyard_pipelines.batch.output import open_output
 
 BATCH_ROWS = 1024
@@ -54,8 +47,6 @@ MIN_CORES = 4
 MAX_WORKERS = 8
 """Processes that are started unasked: each holds the model once."""
 MAX_SHOWN_ERRORS = 3
-INPUT_PREFIX = "input_"
-"""Put before a column's name where an answer has that name."""
 
 ReadTables = Callable[[], Iterator[pa.Table]]
 
@@ -148,13 +139,22 @@ def run_batch(request: BatchRequest, settings: Settings, watch: BatchProgress) -
     first = next(tables, None)
     if first is None:
         raise DataError(f"{shown}: names no user. Give the users with --input.")
-    task = _plan(request, settings, release, first.column_names)
-    for name in task.carried.keys() - {*task.carried.values()}:
-        watch.show_note(f"column '{task.carried[name]}' of the input is '{name}' in the output: an answer has its name")
     workers, ahead = choose_workers(request.workers, chain([first], tables))
+    task = _describe_task(request, settings, release, workers)
     count = _Count()
-    with open_output(request.output) as write:
-        for answered in _answer(read_tables, ahead, task, workers):
+    with ExitStack() as opened:
+        model = opened.enter_context(closing(BatchModel(task)))
+        carried = model.plan(first.column_names).carried
+        for name in carried.keys() - {*carried.values()}:
+            watch.show_note(f"column '{carried[name]}' of the input is '{name}' in the output: an answer has its name")
+        answers: Iterator[pa.Table] = map(model.answer, ahead)
+        if workers > 1:
+            # Each worker opens a model of its own; this one has said what fits it.
+            opened.close()
+            del model
+            answers = _answer_in_workers(read_tables, task, workers)
+        write = opened.enter_context(open_output(request.output))
+        for answered in answers:
             write(answered)
             count.add(answered)
             watch.show_rows(count.rows, count.errors)
@@ -213,19 +213,27 @@ def choose_workers(
     return min(cores - 1, MAX_WORKERS) if num_rows > large_rows else 1, chain(head, remaining)
 
 
-def _answer(read_tables: ReadTables, tables: Iterator[pa.Table], task: BatchTask, workers: int) -> Iterator[pa.Table]:
-    """Yield the answers to all rows: to ``tables`` in this process, or to what ``read_tables`` gives in others."""
-    if workers > 1:
-        # By dotted path: an import at the top would load Ray, about two seconds, in each run that never needs it.
-        answer_with_ray = load_part("launchyard_pipelines.batch.on_ray:answer_with_ray")
-        yield from answer_with_ray(read_tables, _with_threads(task, workers), workers=workers, batch_rows=BATCH_ROWS)
-        return
-    with closing(BatchModel(_with_threads(task, 1))) as model:
-        yield from map(model.answer, tables)
+def _answer_in_workers(read_tables: ReadTables, task: BatchTask, workers: int) -> Iterator[pa.Table]:
+    """Yield the answers to the rows that ``read_tables`` gives in another process."""
+    # By dotted path: an import at the top would load Ray, about two seconds, in each run that never needs it.
+    answer_with_ray = load_part("launchyard_pipelines.batch.on_ray:answer_with_ray")
+    yield from answer_with_ray(read_tables, task, workers=workers, batch_rows=BATCH_ROWS)
 
 
-def _with_threads(task: BatchTask, workers: int) -> BatchTask:
-    return replace(task, threads=share_threads(None, count=workers))
+def _describe_task(request: BatchRequest, settings: Settings, release: Release, workers: int) -> BatchTask:
+    """Return what each of the processes that answer is told.
+
+    Raises:
+        BundleError: the version's bundle does not verify.
+        SpecError: this machine has not the GPUs that the version is served with.
+    """
+    # Verified before anything is started.
+    folder, _ = BundleStore(settings).open(release.bundle_uri)
+    gpus = read_spec(folder).resources.serve.gpus
+    if problem := describe_missing_gpus(gpus, count=workers, key="resources.serve"):
+        raise SpecError(problem)
+    device = Device(share_threads(None, count=workers), gpus)
+    return BatchTask(settings, request.product, release, request.columns, device)
 
 
 def _check_errors(count: _Count, request: BatchRequest, shown: str) -> None:
@@ -282,67 +290,3 @@ def iter_users(settings: Settings, spec: Product, source: str) -> Iterator[pa.Ta
             del new[:BATCH_ROWS]
     if new:
         yield pa.table({USER: new})
-
-
-def _plan(request: BatchRequest, settings: Settings, release: Release, columns: list[str]) -> BatchTask:
-    """Return what is answered from which columns, and what the output holds."""
-    # Verified before anything is started.
-    _, manifest = BundleStore(settings).open(release.bundle_uri)
-    predictor = cast(type[Predictor], load_part(get_kind(manifest.kind).predictor))
-    answers = describe_answers(predictor.output_schema)
-    fields = match_columns(predictor.input_schema, columns, request.columns)
-    asked = {column for name, column in fields.items() if name != USER}
-    return BatchTask(
-        settings=settings,
-        product=request.product,
-        release=release,
-        fields=fields,
-        json_fields=list_json_fields(predictor.input_schema),
-        carried=name_carried([name for name in columns if name not in asked], {*answers.names, ERROR}),
-        answers=answers,
-        threads=1,
-    )
-
-
-def match_columns(input_schema: type[BaseModel], columns: list[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return field of an input -> its column: the one that ``given`` names, else the one of the same name.
-
-    Raises:
-        SpecError: ``given`` names what is not there, or a field that an input must have has no column.
-    """
-    known = input_schema.model_fields
-    for name, column in given.items():
-        if name not in known:
-            raise SpecError(f"--column {name}={column}: inputs have no field '{name}'. {describe_nearest(name, known)}")
-        if column and column not in columns:
-            hint = describe_nearest(column, columns)
-            raise SpecError(f"--column {name}={column}: the input has no column '{column}'. {hint}")
-    fields = {name: column for name in known if (column := given.get(name, name)) in columns}
-    missing = [name for name, found in known.items() if found.is_required() and name not in fields]
-    if missing or not fields:
-        wanted = missing[0] if missing else next(iter(known))
-        raise SpecError(
-            f"--input: no column is named '{wanted}', found {', '.join(columns)}. Name the column that holds it with "
-            f"--column {wanted}=COLUMN. Fields of an input: {', '.join(known)}."
-        )
-    return fields
-
-
-def name_carried(columns: list[str], taken: set[str]) -> dict[str, str]:
-    """Return column of the output -> column of the input that stands in it, renamed where an answer has its name.
-
-    >>> name_carried(["id", "label"], {"label"})
-    {'id': 'id', 'input_label': 'label'}
-
-    Raises:
-        SpecError: the other name is taken too.
-    """
-    carried: dict[str, str] = {}
-    for column in columns:
-        name = INPUT_PREFIX + column if column in taken else column
-        if name in carried or (name != column and name in columns):
-            raise SpecError(
-                f"--input: columns '{column}' and '{name}' would both be '{name}' in the output. Rename one."
-            )
-        carried[name] = column
-    return carried

@@ -13,35 +13,36 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from launchyard.bundle.manifest import read_spec
-from launchyard.bundle.self_test import self_test
 from launchyard.bundle.store import BundleStore
-from launchyard.contract.predictor import Output
+from launchyard.contract.predictor import Device, Output
 from launchyard.contract.rows import Row
 from launchyard.data.values.canonical import format_column
 from launchyard.errors import RequestError
-from launchyard.isolation import RowFault, compute_each
-from launchyard.kinds import get_kind
-from launchyard.privacy.pseudonyms import FORMER_USERS, USER, list_pseudonyms
+from launchyard.isolation import RowFault
+from launchyard.prediction.open import open_model
+from launchyard.privacy.pseudonyms import USER
+from launchyard.privacy.subjects import name_subject
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
 from launchyard.spec.features import Features
+from launchyard_pipelines.batch.columns import (
+    describe_answers,
+    list_json_fields,
+    make_column,
+    match_columns,
+    name_carried,
+)
 
-"""Field of an input, and column of its row, that says who is asked for."""
 ERROR = "error"
 """Column that says why a row has no answer."""
-EXPLANATION = "explanation"
-"""Field of outputs that only the predictor's ``explain`` fills."""
 PREDICT_ROWS = 256
 """Rows that are computed at once: enough to put texts of like length together, few enough for a score per item."""
 FEATURES_TIMEOUT_MS = 5_000.0
 """Longest wait for the feature store: nobody waits for these answers, so they need not do without it."""
-PLAIN_TYPES = {"string": pa.string(), "number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class BatchTask:
     """With an absolute home folder: workers run in folders of their own."""
     product: str
     release: Release
+    columns: Mapping[str, str]
+    """Field of an input -> column that holds it under another name; an empty column: the field is left out."""
+    device: Device
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What is answered from which columns, and what the output holds."""
+
     fields: Mapping[str, str]
     """Field of an input -> column of the rows."""
     json_fields: frozenset[str]
@@ -60,7 +70,6 @@ class BatchTask:
     """Column of the output -> column of the rows that stands in it unchanged."""
     answers: pa.Schema
     """Columns that the answers fill."""
-    threads: int
 
 
 class BatchModel:
@@ -73,22 +82,44 @@ class BatchModel:
             BundleError: the bundle is not whole, not released, or answers otherwise than where it was measured.
         """
         self._task = task
-        folder, manifest = BundleStore(task.settings).open(task.release.bundle_uri)
-        kind = get_kind(manifest.kind)
+        self._plan: BatchPlan | None = None
         with opening_records(task.settings) as records:
             self._key = records.get_signing_key()
-        # First, because its threads begin to read what many rows need while the model is loaded.
-        self._resources = kind.load_serving_state(task.settings, _allow_time(read_spec(folder)), folder)
-        self._predictor = kind.load_predictor(folder, threads=task.threads)
-        self_test(self._predictor, folder, kind.load_compare_function())
+        store = BundleStore(task.settings)
+        self._model = open_model(task.settings, store, task.release, task.device, revise=_allow_time)
+
+    def plan(self, columns: Sequence[str]) -> BatchPlan:
+        """Return how rows with these columns are answered.
+
+        Raises:
+            SpecError: the columns do not fit the product's inputs.
+        """
+        predictor = self._model.predictor
+        answers = describe_answers(predictor.output_schema)
+        fields = match_columns(predictor.input_schema, columns, self._task.columns)
+        asked = {column for name, column in fields.items() if name != USER}
+        return BatchPlan(
+            fields=fields,
+            json_fields=list_json_fields(predictor.input_schema),
+            carried=name_carried([name for name in columns if name not in asked], {*answers.names, ERROR}),
+            answers=answers,
+        )
 
     def answer(self, table: pa.Table) -> pa.Table:
-        """Return one row for each row of ``table``, in order: carried columns, answers, and why there is none."""
+        """Return one row for each row of ``table``, in order: carried columns, answers, and why there is none.
+
+        Raises:
+            SpecError: its columns do not fit the product's inputs.
+        """
+        if self._plan is None:
+            # Once: all tables of a source have the same columns.
+            self._plan = self.plan(table.column_names)
+        plan = self._plan
         rows: list[Row] = []
         errors: list[str | None] = []
-        for raw in self._make_inputs(table):
+        for raw in _make_inputs(table, plan):
             try:
-                rows.append(self._name_user(self._predictor.parse(raw)))
+                rows.append(self._parse(raw))
                 errors.append(None)
             except RequestError as err:
                 errors.append(str(err))
@@ -100,46 +131,40 @@ class BatchModel:
                 errors[place] = _describe_fault(output.error)
                 output = {}
             answered.append(output)
-        columns = {name: table[column] for name, column in self._task.carried.items()}
-        for field in self._task.answers:
-            columns[field.name] = pa.array([output.get(field.name) for output in answered], field.type)
+        columns = {name: table[column] for name, column in plan.carried.items()}
+        for field in plan.answers:
+            columns[field.name] = make_column(answered, field)
         columns[ERROR] = pa.array(errors, pa.string())
         return pa.table(columns)
 
     def close(self) -> None:
-        """Close what is read beside the bundle."""
-        if self._resources is not None:
-            self._resources.close()
+        """Close what the model holds and reads beside its bundle."""
+        self._model.close()
 
     def _predict(self, rows: Sequence[Row]) -> Iterator[Output | RowFault]:
         for start in range(0, len(rows), PREDICT_ROWS):
-            yield from compute_each(self._compute, rows[start : start + PREDICT_ROWS])
+            yield from self._model.answer_each(rows[start : start + PREDICT_ROWS])
 
-    def _compute(self, rows: Sequence[Row]) -> list[Output]:
-        return self._predictor.predict(rows if self._resources is None else self._resources.enrich(rows))
+    def _parse(self, raw: object) -> Row:
+        """Return the row of an input, without the own id of whom it is about, as an endpoint does before all else."""
+        row = self._model.predictor.parse(raw)
+        return name_subject(self._model.kind, self._model.spec, row, self._key, has_former_ids=True)
 
-    def _name_user(self, row: Row) -> Row:
-        """Return the row with a pseudonym in place of the user's own id, as an endpoint does before all else."""
-        user = row.get(USER)
-        if user is None:
-            return row
-        pseudonym, *formers = list_pseudonyms(self._key, self._task.product, user)
-        return {**row, USER: pseudonym, FORMER_USERS: formers}
 
-    def _make_inputs(self, table: pa.Table) -> Iterator[dict[str, Any]]:
-        """Yield each row as a request would say it; what is null is left out."""
-        fields = self._task.fields
-        chosen = pa.table({field: _spell_bytes(table[column]) for field, column in fields.items()})
-        for row in chosen.to_pylist(maps_as_pydicts="lossy"):
-            said = _leave_out_nulls(to_jsonable_python(row, bytes_mode="base64"))
-            yield {field: self._read_json(field, value) for field, value in said.items()}
+def _make_inputs(table: pa.Table, plan: BatchPlan) -> Iterator[dict[str, Any]]:
+    """Yield each row as a request would say it; what is null is left out."""
+    chosen = pa.table({field: _spell_bytes(table[column]) for field, column in plan.fields.items()})
+    for row in chosen.to_pylist(maps_as_pydicts="lossy"):
+        said = _leave_out_nulls(to_jsonable_python(row, bytes_mode="base64"))
+        yield {field: _read_json(value) if field in plan.json_fields else value for field, value in said.items()}
 
-    def _read_json(self, field: str, value: Any) -> Any:
-        if field in self._task.json_fields and isinstance(value, str):
-            # A text that is no JSON is refused by the predictor, which can say what it takes instead.
-            with suppress(ValueError):
-                return json.loads(value)
-        return value
+
+def _read_json(value: Any) -> Any:
+    if isinstance(value, str):
+        # A text that is no JSON is refused by the predictor, which can say what it takes instead.
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def _spell_bytes(values: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
@@ -147,53 +172,6 @@ def _spell_bytes(values: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     kind = values.type
     is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return format_column(values) if is_bytes else values
-
-
-def describe_answers(output_schema: type[BaseModel]) -> pa.Schema:
-    """Return the columns that answers of this form fill: lists and objects stay nested, open objects become maps.
-
-    Raises:
-        TypeError: a field may be of several types, which no column can hold.
-    """
-    document = output_schema.model_json_schema(mode="serialization")
-    return pa.schema(
-        [
-            (name, _find_type(part, document.get("$defs", {})))
-            for name, part in document["properties"].items()
-            if name != EXPLANATION
-        ]
-    )
-
-
-def list_json_fields(input_schema: type[BaseModel]) -> frozenset[str]:
-    """Return the fields of an input that take no text."""
-    document = input_schema.model_json_schema()
-    definitions = document.get("$defs", {})
-    return frozenset(name for name, part in document["properties"].items() if not _takes_text(part, definitions))
-
-
-def _find_type(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> pa.DataType:
-    """Return the Arrow type of a part of a JSON schema."""
-    if "$ref" in part:
-        return _find_type(definitions[part["$ref"].rpartition("/")[2]], definitions)
-    choices = [choice for choice in part.get("anyOf", ()) if choice.get("type") != "null"]
-    if len(choices) == 1:
-        return _find_type(choices[0], definitions)
-    if part.get("type") in PLAIN_TYPES:
-        return PLAIN_TYPES[part["type"]]
-    if part.get("type") == "array":
-        return pa.list_(_find_type(part["items"], definitions))
-    if "properties" in part:
-        return pa.struct([(name, _find_type(found, definitions)) for name, found in part["properties"].items()])
-    if isinstance(part.get("additionalProperties"), dict):
-        return pa.map_(pa.string(), _find_type(part["additionalProperties"], definitions))
-    raise TypeError(f"output schema: no column can hold {json.dumps(part)}. Give the field one type.")
-
-
-def _takes_text(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
-    if "$ref" in part:
-        return _takes_text(definitions[part["$ref"].rpartition("/")[2]], definitions)
-    return part.get("type") == "string" or any(_takes_text(choice, definitions) for choice in part.get("anyOf", ()))
 
 
 def _describe_fault(error: Exception) -> str:

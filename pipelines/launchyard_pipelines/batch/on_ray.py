@@ -6,11 +6,8 @@ spilled to disk, where raw rows must not lie.
 
 from __future__ import annotations
 
-import logging
-import warnings
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import compress
 
 import pyarrow as pa
 import ray.data
@@ -18,16 +15,10 @@ from ray.data import ActorPoolStrategy, DataContext, Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from launchyard import errors
 from launchyard.errors import LaunchyardError
 from launchyard_pipelines.batch.model import BatchModel, BatchTask
 from launchyard_pipelines.local.ray import local_ray
-
-FAILURE = "launchyard-failure"
-MESSAGE = "launchyard-message"
-"""Columns of the one row that takes the place of rows when their reading or answering failed."""
-FEW_ROWS = "The minimum number of concurrent actors"
-"""Start of Ray's warning that there are fewer blocks than actors: so be it, when somebody asked for them."""
+from launchyard_pipelines.ray_data.execution import describe_failure, find_failure, ordered_and_quiet, raise_failure
 
 BLOCK_BYTES = 2**20
 
@@ -35,7 +26,7 @@ ReadTables = Callable[[], Iterator[pa.Table]]
 
 
 def answer_with_ray(read_tables: ReadTables, task: BatchTask, *, workers: int, batch_rows: int) -> Iterator[pa.Table]:
-    """Yield the answers to all rows in order, given by ``workers`` processes of ``task.threads`` threads each.
+    """Yield the answers to all rows in order, given by ``workers`` processes that compute on ``task.device`` each.
 
     A process gets ``batch_rows`` rows at once.
 
@@ -43,7 +34,8 @@ def answer_with_ray(read_tables: ReadTables, task: BatchTask, *, workers: int, b
         LaunchyardError: as it was raised where rows are read or answered.
     """
     # Two cores more than the actors take: one for the task that reads, one for those that divide what it read.
-    with local_ray(num_cpus=workers * task.threads + 2), _ordered_and_quiet():
+    num_cpus, num_gpus = workers * task.device.threads + 2, math.ceil(workers * task.device.gpus)
+    with local_ray(num_cpus=num_cpus, num_gpus=num_gpus), ordered_and_quiet(block_bytes=BLOCK_BYTES):
         # Ray makes blocks of so many bytes, however many rows that is; repartitioned, all actors get some.
         dataset = (
             ray.data.read_datasource(_Tables(read_tables), override_num_blocks=1)
@@ -52,13 +44,14 @@ def answer_with_ray(read_tables: ReadTables, task: BatchTask, *, workers: int, b
                 _Answering,
                 fn_kwargs={"task": task},
                 compute=ActorPoolStrategy(size=workers),
-                num_cpus=task.threads,
+                num_cpus=task.device.threads,
+                num_gpus=task.device.gpus,
                 batch_size=None,
                 batch_format="pyarrow",
             )
         )
         for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-            _raise_failure(table)
+            raise_failure(table)
             yield table
 
 
@@ -90,7 +83,7 @@ class _Tables(Datasource):
         try:
             yield from self._read_tables()
         except LaunchyardError as err:
-            yield _describe_failure(err)
+            yield describe_failure(err)
 
 
 class _Answering:
@@ -100,41 +93,10 @@ class _Answering:
         self._model: BatchModel | None = None
 
     def __call__(self, batch: pa.Table, task: BatchTask) -> pa.Table:
-        if FAILURE in batch.column_names:
-            return batch.select([FAILURE, MESSAGE])
+        if (failure := find_failure(batch)) is not None:
+            return failure
         try:
             self._model = self._model or BatchModel(task)
             return self._model.answer(batch)
         except LaunchyardError as err:
-            return _describe_failure(err)
-
-
-def _describe_failure(error: LaunchyardError) -> pa.Table:
-    """Return an error as a row: Ray would log it with a traceback, try again and keep only its text."""
-    return pa.table({FAILURE: [type(error).__name__], MESSAGE: [str(error)]})
-
-
-def _raise_failure(table: pa.Table) -> None:
-    if FAILURE in table.column_names:
-        # Rows that came before it may stand in the same block.
-        names, messages = table[FAILURE], table[MESSAGE]
-        name, message = next(compress(zip(names.to_pylist(), messages.to_pylist(), strict=True), names.is_valid()))
-        raise getattr(errors, name)(message)
-
-
-@contextmanager
-def _ordered_and_quiet() -> Iterator[None]:
-    """Keep blocks small and in order, and Ray Data's own progress off the terminal, while the block runs."""
-    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
-    options = context.execution_options
-    before = options.preserve_order, context.enable_progress_bars, context.target_max_block_size
-    level = logger.level
-    options.preserve_order, context.enable_progress_bars, context.target_max_block_size = True, False, BLOCK_BYTES
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=FEW_ROWS)
-            yield
-    finally:
-        options.preserve_order, context.enable_progress_bars, context.target_max_block_size = before
-        logger.setLevel(level)
+            return describe_failure(err)

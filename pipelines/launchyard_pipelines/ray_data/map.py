@@ -6,9 +6,7 @@ spilled to disk, where raw rows must not lie.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 
 import pyarrow as pa
@@ -18,8 +16,7 @@ from launchyard.contract.rows import Recipe
 from launchyard.errors import DataError
 from launchyard.threads import count_cores
 from launchyard_pipelines.local.ray import OBJECT_STORE_BYTES, local_ray
-
-ERROR_COLUMN = "_error"
+from launchyard_pipelines.ray_data.execution import describe_failure, ordered_and_quiet, raise_failure
 
 WINDOW_BYTES = OBJECT_STORE_BYTES // 8
 """Source rows that are in the object store at once; their examples and the next step's copy take as much again."""
@@ -32,7 +29,7 @@ def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Tabl
         DataError: as the recipe raises it in a worker.
     """
     # One core is this process's own: it reads, checks and writes while the workers convert.
-    with local_ray(num_cpus=max(1, count_cores() - 1)), _ordered_and_quiet():
+    with local_ray(num_cpus=max(1, count_cores() - 1)), ordered_and_quiet():
         remaining = iter(tables)
         while window := _take_window(remaining):
             yield from _map_window(recipe, window)
@@ -52,30 +49,13 @@ def _map_window(recipe: Recipe, window: list[pa.Table]) -> Iterator[pa.Table]:
     )
     for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
         # Blocks come in order, so it is the first error of the source that is raised.
-        if ERROR_COLUMN in table.column_names:
-            raise DataError(table[ERROR_COLUMN][0].as_py())
+        raise_failure(table)
         yield table
 
 
 def _convert(batch: pa.Table, recipe: Recipe) -> pa.Table:
-    """Return the examples, or the error as a row: Ray would log it with a traceback and keep only its text."""
+    """Return the examples, or the error as a row."""
     try:
         return recipe.convert(batch)
     except DataError as err:
-        return pa.table({ERROR_COLUMN: [str(err)]})
-
-
-@contextmanager
-def _ordered_and_quiet() -> Iterator[None]:
-    """Keep blocks in order and Ray Data's own progress off the terminal while the block runs."""
-    context = ray.data.DataContext.get_current()
-    logger = logging.getLogger("ray.data")
-    before = context.execution_options.preserve_order, context.enable_progress_bars
-    level = logger.level
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
-        logger.setLevel(level)
+        return describe_failure(err)

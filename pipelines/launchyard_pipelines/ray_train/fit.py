@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from pydantic import TypeAdapter
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device
@@ -26,7 +25,7 @@ from launchyard.files.atomic import write_text
 from launchyard.files.full_disk import is_disk_full
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Resource
-from launchyard.threads import share_threads
+from launchyard.threads import describe_missing_gpus, share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.local.ray import local_ray
 
@@ -146,12 +145,8 @@ def check_gpus(gpus: int, *, count: int, key: str) -> None:
     Raises:
         TrainError: more are asked for than there are.
     """
-    wanted, found = gpus * count, torch.cuda.device_count()
-    if wanted > found:
-        raise TrainError(
-            f"{key}.gpus: {wanted} asked for ({gpus} each, {count} at the same time), {found} found on this machine. "
-            f"Set {key}.gpus to 0 to train on the CPU."
-        )
+    if problem := describe_missing_gpus(gpus, count=count, key=key):
+        raise TrainError(problem)
 
 
 def _run_trainer(worker: Worker, resources: Resource) -> None:
@@ -196,8 +191,8 @@ def _raise_refusal(worker: Worker) -> None:
     if worker.refusal_path.is_file():
         refusal = json.loads(worker.refusal_path.read_text(encoding="utf-8"))
         shutil.rmtree(worker.storage_dir)
-        # Every class of errors.py is made of its message alone.
-        raise getattr(errors, refusal["type"])(refusal["message"])
+        # Every class of errors.py is made of its message alone; one of a kind from elsewhere may be made of anything.
+        raise getattr(errors, refusal["type"], errors.TrainError)(refusal["message"])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Protocol
 from launchyard.bundle.manifest import EVALUATION_NAME, GateRecord, find_training, parse_file, write_manifest
 from launchyard.bundle.store import BundleStore
 from launchyard.data.manifest import load_manifest
-from launchyard.errors import GateRefused
+from launchyard.errors import BundleError, GateRefused
 from launchyard.evaluation.champion import Champion
 from launchyard.evaluation.figures import ConfusionMatrixFigure
 from launchyard.evaluation.results import TUNE_NAME, Evaluation, TuneRecord
@@ -22,7 +22,7 @@ from launchyard.report import Lineage, ReportInputs, write_report
 from launchyard.settings import Settings, load_settings
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import spec_sha256
-from launchyard.threads import count_serving_threads, share_threads
+from launchyard.threads import count_serving_threads, describe_missing_gpus, share_threads
 from launchyard.training.search import apply_best
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.run_events import reported_step
@@ -63,6 +63,7 @@ def evaluate(
     """Measure the candidate, or the base model where nothing is trained; write the bundle and its report.
 
     Raises:
+        BundleError: there is no such GPU.
         GateRefused: a gate did not pass; bundle and report are written all the same.
     """
     settings = load_settings()
@@ -72,6 +73,8 @@ def evaluate(
         spec = reference.load()
         if candidate_dir is not None:
             spec = apply_best(spec, candidate_dir / TUNE_NAME)
+        if problem := describe_missing_gpus(spec.resources.evaluate.gpus, count=1, key="resources.evaluate"):
+            raise BundleError(problem)
         base = fetch_base(spec, settings, report.download)
         bundle_dir = Path(outputs.bundle.path)
         job = EvaluateJob(
@@ -82,6 +85,8 @@ def evaluate(
             threads=count_serving_threads(spec),
             batch_threads=share_threads(spec.resources.evaluate.cpus, count=1),
             champion=find_champion(settings, spec.product),
+            gpus=spec.resources.serve.gpus,
+            batch_gpus=spec.resources.evaluate.gpus,
             base_dir=None if base is None else base.path,
         )
         evaluation = evaluate_candidate(job, report.progress)

@@ -108,7 +108,10 @@ class Evaluator(Protocol):
         return None
 
     def choose_explained(self, rows: pa.Table, outputs: Sequence[Output]) -> list[int]:
-        """Return the positions of a few rows whose answers the launch report explains, the most telling first."""
+        """Return the positions of a few rows whose answers the launch report explains, the most telling first.
+
+        Neither this nor :meth:`draw_explanations` is called where the predictor explains nothing.
+        """
         return []
 
     def draw_explanations(self, rows: pa.Table, explained: Sequence[Output]) -> list[Figure]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -17,24 +18,36 @@ if TYPE_CHECKING:
 
 Output = Mapping[str, Any]
 """One answer of a predictor: JSON-ready, fits the predictor's ``output_schema``."""
+StreamEvent = Mapping[str, Any]
+"""One event of a stream: JSON-ready, fits the predictor's ``event_schema``."""
+Schema = Any
+"""What an input, output or event looks like: a pydantic model, or a union of such models."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a loaded model computes on: CPU threads, and GPUs where the spec asks for them."""
+
+    threads: int
+    """CPU threads of one forward pass."""
+    gpus: float = 0.0
+    """GPUs of this process; below 1, its share of one. Which ones they are, the process's environment says."""
+
+    @property
+    def torch_name(self) -> str:
+        """What torch calls it."""
+        return "cuda" if self.gpus else "cpu"
 
 
 class Predictor(Protocol):
     """A trained model as serving loads it: rows in, outputs out, batched by the platform.
 
-    Serving calls ``parse``, ``predict`` and ``explain`` in threads of their own, so they may overlap with each other.
+    Serving calls ``parse``, ``predict`` and what :class:`ExplainingPredictor` adds in threads of their own, so they may
+    overlap with each other.
     """
 
-    input_schema: type[BaseModel]
-    output_schema: type[BaseModel]
-
-    @classmethod
-    def load(cls, bundle_dir: Path, *, threads: int) -> Self:
-        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads.
-
-        Where a library has one number of threads for the whole process (torch), the newest load sets it.
-        """
-        ...
+    input_schema: Schema
+    output_schema: Schema
 
     def parse(self, raw: object) -> Row:
         """Return the row of one raw request input, preprocessed as training rows were.
@@ -48,12 +61,77 @@ class Predictor(Protocol):
         """Return one output per row, in order; a row's output does not depend on its batch."""
         ...
 
-    def explain(self, rows: Sequence[Row]) -> list[Output]:
-        """Return each row's output together with what in the row speaks for it."""
+    def describe(self, row: Row) -> dict[str, float | str]:
+        """Return the features of a row that drift is measured on; nothing personal."""
+        ...
+
+
+class StreamingPredictor(Protocol):
+    """A trained model that answers bit by bit and schedules its requests by itself, as engines of language models do.
+
+    No batch is made for it. All its streams run on one event loop, in a thread of its own, for as long as it is loaded.
+    Evaluation, the self-test and batch prediction see :class:`launchyard.prediction.streams.CollectedPredictor` in its
+    place, whose answers are its collected events.
+    """
+
+    input_schema: Schema
+    output_schema: Schema
+    event_schema: Schema
+    """One event of a stream."""
+
+    def parse(self, raw: object) -> Row:
+        """Return the row of one raw request input, as :meth:`Predictor.parse` does; called in other threads.
+
+        Raises:
+            RequestError: the input is empty, too large or of the wrong type.
+        """
+        ...
+
+    def stream(self, row: Row) -> AsyncIterator[StreamEvent]:
+        """Yield what becomes known of a row's answer, as soon as it is known.
+
+        When nobody waits for the answer any more, the iterator is cancelled where it waits, and closed.
+        """
+        ...
+
+    def collect(self, events: Sequence[StreamEvent]) -> Output:
+        """Return the answer that all the events of one stream make."""
         ...
 
     def describe(self, row: Row) -> dict[str, float | str]:
         """Return the features of a row that drift is measured on; nothing personal."""
+        ...
+
+
+class PredictorClass(Protocol):
+    """What ``Kind.predictor`` names: most often the class of the predictor itself."""
+
+    def load(self, bundle_dir: Path, device: Device) -> Predictor | StreamingPredictor:
+        """Return the predictor of a bundle folder, computing on ``device``.
+
+        Where a library has one number of threads for the whole process (torch), the newest load sets it.
+
+        Raises:
+            BundleError: a file is missing or damaged, or the device is not there.
+        """
+        ...
+
+
+@runtime_checkable
+class ExplainingPredictor(Predictor, Protocol):
+    """A predictor that can say why. Without ``explain`` there is no such route, page or part of the report."""
+
+    def explain(self, rows: Sequence[Row]) -> list[Output]:
+        """Return each row's output together with what in the row speaks for it."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A predictor, of any sort, that holds more than memory: a GPU, or an engine with processes of its own."""
+
+    def close(self) -> None:
+        """Let go of it, once no request uses the predictor any more."""
         ...
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from launchyard.contract.predictor import Device
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -36,6 +38,20 @@ class ExportJob:
     """CPU threads for passes over many rows, where no time is taken."""
     base_dir: Path | None = None
     """The base model, already fetched; None for a model that starts from nothing."""
+    gpus: float = 0.0
+    """GPUs of one serving replica; below 1, its share of one."""
+    batch_gpus: int = 0
+    """GPUs for passes over many rows."""
+
+    @property
+    def device(self) -> Device:
+        """What one serving replica computes on."""
+        return Device(self.threads, self.gpus)
+
+    @property
+    def batch_device(self) -> Device:
+        """What computes where no time is taken."""
+        return Device(self.batch_threads, self.batch_gpus)
 
 
 class ExportFunction(Protocol):

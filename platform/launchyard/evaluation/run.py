@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from launchyard.bundle.manifest import EVALUATION_NAME
 from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples
 from launchyard.contract.evaluation import Better, Evaluator, Omitted
-from launchyard.contract.predictor import Output, Predictor
+from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
 from launchyard.errors import BundleError
@@ -45,6 +45,7 @@ from launchyard.files.atomic import new_folder, write_text
 from launchyard.files.full_disk import is_disk_full
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
+from launchyard.prediction.schemas import list_fields, list_shapes
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
 CANDIDATE_FILES = ("preprocess.json", TRAINING_NAME, TUNE_NAME)
@@ -79,6 +80,20 @@ class EvaluateJob:
     champion: Champion | None = None
     base_dir: Path | None = None
     """The base model, already fetched; None for a model that starts from nothing."""
+    gpus: float = 0.0
+    """GPUs of one serving replica; below 1, its share of one."""
+    batch_gpus: int = 0
+    """GPUs for passes over whole splits."""
+
+    @property
+    def device(self) -> Device:
+        """What one serving replica computes on."""
+        return Device(self.threads, self.gpus)
+
+    @property
+    def batch_device(self) -> Device:
+        """What computes where no time is taken."""
+        return Device(self.batch_threads, self.batch_gpus)
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,7 @@ class _Evaluation:
     def run(self) -> Evaluation:
         """Return everything that is measured, the bundle's other files written on the way."""
         runtimes = self._export()
-        predictor = self.kind.load_predictor(self.folder, threads=self.job.batch_threads)
+        predictor = self.kind.load_predictor(self.folder, self.job.batch_device)
         test, validation = self.rows["test"], self.rows["validation"]
         self._tell(f"answering {validation.num_rows} validation and {test.num_rows} test rows")
         chosen_on, outputs = answer(predictor, validation), answer(predictor, test)
@@ -212,6 +227,8 @@ class _Evaluation:
             base_dir=self.job.base_dir,
             threads=self.job.threads,
             batch_threads=self.job.batch_threads,
+            gpus=self.job.gpus,
+            batch_gpus=self.job.batch_gpus,
         )
         return export(job)
 
@@ -242,7 +259,7 @@ class _Evaluation:
                 f"test rows. The two models are compared on the other {len(common.places):,}."
             )
         rows = test.take(pa.array(common.places)) if num_left_out else test
-        predictor = self.kind.load_predictor(champion.bundle_dir, threads=self.job.batch_threads)
+        predictor = self.kind.load_predictor(champion.bundle_dir, self.job.batch_device)
         theirs = self._measure(rows, answer(predictor, rows))
         ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
         return _Duel(champion, rows.num_rows, "", ours, theirs)
@@ -268,8 +285,8 @@ class _Evaluation:
 
     def _time(self, predictor: Predictor) -> NDArray[np.float64]:
         self._tell("timing single predictions")
-        if self.job.threads != self.job.batch_threads:
-            predictor = self.kind.load_predictor(self.folder, threads=self.job.threads)
+        if self.job.device != self.job.batch_device:
+            predictor = self.kind.load_predictor(self.folder, self.job.device)
         inputs = make_inputs(predictor, self.rows["test"].slice(0, MAX_TIMED_ROWS))
         return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
 
@@ -323,6 +340,8 @@ class _Evaluation:
         return self.kind.find_direction(metric) or "max"
 
     def _explain(self, predictor: Predictor, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
+        if not isinstance(predictor, ExplainingPredictor):
+            return []
         chosen = rows.take(pa.array(self.evaluator.choose_explained(rows, outputs), pa.int64()))
         explained = explain_in_time(predictor, chosen)
         if len(explained) < chosen.num_rows:
@@ -371,7 +390,7 @@ def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:
     return outputs
 
 
-def explain_in_time(predictor: Predictor, rows: pa.Table) -> list[Output]:
+def explain_in_time(predictor: ExplainingPredictor, rows: pa.Table) -> list[Output]:
     """Return the explained answers to the first rows: as many as ``MAX_EXPLAIN_S`` allows, at least one."""
     explained: list[Output] = []
     deadline_s = time.monotonic() + MAX_EXPLAIN_S
@@ -384,6 +403,9 @@ def explain_in_time(predictor: Predictor, rows: pa.Table) -> list[Output]:
 
 def make_inputs(predictor: Predictor, rows: pa.Table) -> list[dict[str, Any]]:
     """Return raw request inputs that say what example rows say."""
-    names = [name for name in predictor.input_schema.model_fields if name in rows.column_names]
+    names = [name for name in list_fields(predictor.input_schema) if name in rows.column_names]
     inputs: list[dict[str, Any]] = rows.select(names).to_pylist()
-    return inputs
+    if len(list_shapes(predictor.input_schema)) == 1:
+        return inputs
+    # A row of one shape has nulls in the columns of the others.
+    return [{name: value for name, value in raw.items() if value is not None} for raw in inputs]

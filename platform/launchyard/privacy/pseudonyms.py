@@ -95,7 +95,7 @@ class IdentitySigner:
     """Signs and verifies the ids of one product's answers."""
 
     def __init__(self, key: bytes, *, namespace: str, product: str) -> None:
-        self._key = key
+        self.key = key
         self._namespace = namespace
         self._product = product
 
@@ -110,11 +110,7 @@ class IdentitySigner:
 
     def pseudonymise(self, user: str) -> str:
         """Return the pseudonym of the product's user."""
-        return pseudonymise(self._key, self._product, user)
-
-    def name_user(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the row with a pseudonym in place of the user's own id, which goes no further than here."""
-        return name_user(self._key, self._product, row)
+        return pseudonymise(self.key, self._product, user)
 
     def verify(self, text: str) -> OutputId:
         """Return what ``text`` says.
@@ -151,7 +147,7 @@ class IdentitySigner:
         return self._mac(MASK_PURPOSE + head)
 
     def _mac(self, message: bytes) -> bytes:
-        return hmac.digest(self._key, message, "sha256")[:MAC_BYTES]
+        return hmac.digest(self.key, message, "sha256")[:MAC_BYTES]
 
 
 def _xor(one: bytes, other: bytes) -> bytes:

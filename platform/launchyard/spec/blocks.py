@@ -400,6 +400,9 @@ class Replicas(Block):
         return self
 
 
+Swap = Literal["load-beside", "unload-first"]
+
+
 class Serve(Block):
     """How the endpoint answers."""
 
@@ -411,14 +414,29 @@ class Serve(Block):
     max_body_bytes: Annotated[int, Unit("bytes")] = Field(
         4 * 2**20, ge=1024, description="Largest request body, bytes."
     )
-    timeout_s: Annotated[float, Unit("seconds")] = Field(10.0, gt=0, description="Deadline of one request, seconds.")
+    timeout_s: Annotated[float, Unit("seconds")] = Field(
+        10.0, gt=0, description="Deadline of one request; of a streamed answer, of each of its events."
+    )
+    swap: Swap = Field(
+        "load-beside",
+        description="How a new version takes the old one's place. load-beside: no request waits, and both are in "
+        "memory for a moment; unload-first: the old one goes first, and until the new one is loaded the answer is 503.",
+    )
+
+
+class StreamServe(Serve):
+    """How an endpoint answers whose kind streams; a kind's spec class puts it in the place of ``Serve``."""
+
+    max_streams: Annotated[int, Unit("streams")] = Field(
+        16, ge=1, description="Most inputs that are answered at the same time; more requests are answered 429."
+    )
 
 
 class StepResource(Block):
     """What one step gets."""
 
     cpus: Annotated[float | None, Unit("cores")] = Field(
-        None, gt=0, description="CPU cores that the step's pod asks for; evaluate computes on as many."
+        None, gt=0, description="CPU cores that the step's pod asks for."
     )
     memory: Annotated[str | None, Unit("bytes")] = Field(
         None, pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)?$", description="Memory limit of the step's pod, such as 4Gi."
@@ -439,10 +457,32 @@ class TrialResource(StepResource):
     )
 
 
+class EvaluateResource(TrialResource):
+    """What evaluation gets."""
+
+    cpus: Annotated[float | None, Unit("cores")] = Field(
+        None, gt=0, description="CPU cores that the step's pod asks for, and that it computes on."
+    )
+    gpus: Annotated[int, Unit("GPUs")] = Field(
+        0, ge=0, description="GPUs of the step; at least as many as a replica has, for it is timed as it serves."
+    )
+
+
 class Resource(TrialResource):
     """What training gets."""
 
     workers: Annotated[int, Unit("processes")] = Field(1, ge=1, description="Processes that share the work.")
+
+
+def check_share(gpus: float) -> float:
+    """Return a replica's GPUs unchanged.
+
+    Raises:
+        ValueError: more than one, and no whole number.
+    """
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"must be a whole number, or below 1 for a share of one GPU, got {gpus:g}")
+    return gpus
 
 
 class ReplicaResource(Block):
@@ -450,6 +490,9 @@ class ReplicaResource(Block):
 
     cpus: Annotated[float | None, Unit("cores")] = Field(
         None, gt=0, description="CPU threads of one forward pass, rounded down; default: an even share of all cores."
+    )
+    gpus: Annotated[float, Unit("GPUs"), AfterValidator(check_share)] = Field(
+        0.0, ge=0, description="GPUs that the model computes on; below 1: a share of one, beside other replicas."
     )
 
 
@@ -459,7 +502,7 @@ class Resources(Block):
     prepare: StepResource = Field(StepResource(), description="Data preparation.")
     tune: TrialResource = Field(TrialResource(), description="Each trial of the search.")
     train: Resource = Field(Resource(), description="Training: each worker.")
-    evaluate: StepResource = Field(StepResource(), description="Evaluation.")
+    evaluate: EvaluateResource = Field(EvaluateResource(), description="Evaluation.")
     serve: ReplicaResource = Field(ReplicaResource(), description="Each replica.")
 
 
@@ -515,7 +558,10 @@ class Product(ProductHead):
 
         These are problems of a spec that is to be run; a version that was made of one answers all the same.
         """
-        yield from ()
+        served, measured = self.resources.serve.gpus, self.resources.evaluate.gpus
+        if served > measured:
+            text = f"must be at least resources.serve.gpus, {served:g}, got {measured}: what serves is what is measured"
+            yield ("resources", "evaluate", "gpus"), text
 
     def name_labels(self) -> dict[str, str]:
         """Return the labels that the spec names, by the key that does: those of metrics such as ``f1[spam]``."""

@@ -40,6 +40,7 @@ def check_product(spec: Product, kind: Kind) -> list[Problem]:
         *_check_search(spec, kind),
         *_check_conflicts(spec),
         *_find_ineffective(spec),
+        *_find_unbatched(spec, kind),
     ]
 
 
@@ -186,8 +187,10 @@ def _find_ineffective(spec: Product) -> Iterator[Problem]:
     yield from _find_ineffective_momentum(spec)
     if spec.trains_by is not None and find_tune(spec) is None and is_set(spec.resources, "tune"):
         yield _ineffective(("resources", "tune"), "there is no 'tune' block")
-    for name, resource in (("tune", spec.resources.tune), ("train", spec.resources.train)):
-        if spec.trains_by is not None and resource.gpus == 0 and is_set(resource, "gpu_type"):
+    resources = spec.resources
+    trained = () if spec.trains_by is None else (("tune", resources.tune), ("train", resources.train))
+    for name, resource in (*trained, ("evaluate", resources.evaluate)):
+        if resource.gpus == 0 and is_set(resource, "gpu_type"):
             yield _ineffective(("resources", name, "gpu_type"), "gpus is 0")
 
 
@@ -202,6 +205,12 @@ def _iter_untrained(spec: Product) -> Iterator[Ineffective]:
     train = find_gradient_train(spec)
     if isinstance(train, ScalableTrain) and is_set(train, "sharding") and spec.resources.train.workers == 1:
         yield ("train", "sharding"), "resources.train.workers is 1"
+
+
+def _find_unbatched(spec: Product, kind: Kind) -> Iterator[Problem]:
+    """Yield the size of batches where a kind makes none."""
+    if kind.answers != "batched" and is_set(spec.serve, "max_batch_size"):
+        yield _ineffective(("serve", "max_batch_size"), f"{kind.name} computes no batches of rows")
 
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:

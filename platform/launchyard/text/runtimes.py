@@ -1,4 +1,4 @@
-"""What computes the logits on a CPU: torch on the trained weights, or ONNX Runtime on an exported graph.
+"""What computes the logits: torch on the trained weights, on a CPU or a GPU, or ONNX Runtime on an exported graph.
 
 An ONNX replica imports neither torch nor transformers. Shapes: B rows, T tokens, C classes.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from launchyard.contract.predictor import Device
 from launchyard.errors import BundleError
 
 if TYPE_CHECKING:
@@ -32,20 +33,33 @@ class Runtime(Protocol):
 class TorchRuntime:
     """transformers on the safetensors weights."""
 
-    def __init__(self, model_dir: Path, threads: int) -> None:
-        """Load the weights; the number of threads holds for all of torch in this process."""
+    def __init__(self, model_dir: Path, device: Device) -> None:
+        """Load the weights; the number of threads holds for all of torch in this process.
+
+        Raises:
+            BundleError: the folder holds no model that transformers can load, or there is no GPU.
+        """
         import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
-        torch.set_num_threads(threads)
-        self.model = load_torch_model(model_dir)
+        torch.set_num_threads(device.threads)
+        if device.gpus and not torch.cuda.is_available():
+            raise BundleError(
+                f"{model_dir}: {device.gpus:g} GPU asked for, torch {torch.__version__} finds none in this process. "
+                "Set gpus in resources.serve and resources.evaluate to 0, or run where a GPU is."
+            )
+        self._device = device.torch_name
+        self.model = load_torch_model(model_dir).to(self._device)
 
     def compute(self, input_ids_BT: NDArray[np.int64], mask_BT: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the logits, of shape (B, C)."""
         import torch  # noqa: PLC0415 - slow to import, and ONNX serves without it
 
         with torch.inference_mode():
-            answer = self.model(input_ids=torch.from_numpy(input_ids_BT), attention_mask=torch.from_numpy(mask_BT))
-        logits_BC: NDArray[np.float64] = answer.logits.double().numpy()
+            answer = self.model(
+                input_ids=torch.from_numpy(input_ids_BT).to(self._device),
+                attention_mask=torch.from_numpy(mask_BT).to(self._device),
+            )
+        logits_BC: NDArray[np.float64] = answer.logits.double().cpu().numpy()
         return logits_BC
 
 
@@ -79,16 +93,16 @@ class OnnxRuntime:
         return logits_BC.astype(np.float64)
 
 
-def load_runtime(name: RuntimeName, model_dir: Path, *, threads: int) -> Runtime:
-    """Return the runtime called ``name`` on the files in ``model_dir``.
+def load_runtime(name: RuntimeName, model_dir: Path, device: Device) -> Runtime:
+    """Return the runtime called ``name`` on the files in ``model_dir``; ONNX Runtime computes on the CPU.
 
     Raises:
-        BundleError: its file is missing or cannot be loaded.
+        BundleError: its file is missing or cannot be loaded, or torch finds no GPU where it is to compute on one.
     """
     path = model_dir / (WEIGHTS_NAME if name == "torch" else GRAPH_NAMES[name])
     if not path.is_file():
         raise BundleError(f"{path}: is missing, the runtime {name} needs it. Evaluate the model again.")
-    return TorchRuntime(model_dir, threads) if name == "torch" else OnnxRuntime(path, threads)
+    return TorchRuntime(model_dir, device) if name == "torch" else OnnxRuntime(path, device.threads)
 
 
 def load_torch_model(model_dir: Path) -> torch.nn.Module:

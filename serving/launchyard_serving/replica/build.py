@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from launchyard.bundle.store import BundleStore
 from launchyard.contract.feedback import FeedbackRules
+from launchyard.contract.predictor import Device
 from launchyard.kinds import get_kind
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.records.records import Records
@@ -24,13 +25,13 @@ RULES_TO_KEEP = 64
 """Versions whose rules of feedback are in memory, for answers of versions that serve no longer."""
 
 
-def build_replica(settings: Settings, product: str, *, threads: int) -> Starlette:
+def build_replica(settings: Settings, product: str, device: Device) -> Starlette:
     """Return the ASGI application of ``product``, which follows its rollout record while it runs.
 
     Args:
         settings: Where records and bundles are.
         product: The product, whose routes are relative to where the application is mounted.
-        threads: CPU threads that one forward pass computes on.
+        device: What each of its models computes on.
     """
     make_logs_printable()
     records = Records(settings, wait_s=SERVING_WAIT_S)
@@ -40,7 +41,7 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         store=store,
         prediction_executor=ThreadPoolExecutor(1, "predict"),
         explanation_executor=ThreadPoolExecutor(1, "explain"),
-        threads=threads,
+        device=device,
     )
 
     def find_champion() -> Release | None:
@@ -53,6 +54,6 @@ def build_replica(settings: Settings, product: str, *, threads: int) -> Starlett
         record = records.get_version(product, version)
         return get_kind(record.kind).load_feedback_rules(store.find_path(record.bundle_uri))
 
-    follower = Follower(find_champion, loader.load)
+    follower = Follower(find_champion, loader.load, loader.find_swap)
     signer = IdentitySigner(records.get_signing_key(), namespace=settings.namespace, product=product)
     return ProductEndpoint(product, follower, signer, records, load_rules).build_app()

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from launchyard.bundle.manifest import read_spec
-from launchyard.bundle.self_test import self_test
 from launchyard.bundle.store import BundleStore
 from launchyard.contract.feedback import FeedbackRules
-from launchyard.contract.predictor import Output, Predictor, ServingState
+from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor, ServingState
 from launchyard.contract.rows import Row
+from launchyard.kind import Kind
 from launchyard.kinds import get_kind
+from launchyard.prediction.open import OpenModel, open_model
+from launchyard.prediction.streams import CollectedPredictor
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
-from launchyard.spec.blocks import Product
+from launchyard.spec.blocks import Product, Serve, Swap
 from launchyard_serving.replica.batching import MicroBatcher
+from launchyard_serving.replica.streams import StreamQueue
 
 WAITING_BATCHES = 32
 """Full batches that may wait for the model before more requests are turned away."""
@@ -31,6 +35,8 @@ WAITING_EXPLANATIONS = 64
 COLLECT_AFTER = 50_000
 """New objects after which the cycle collector looks at them; more than the requests of a moment need."""
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(eq=False)
 class UseCount:
@@ -38,6 +44,8 @@ class UseCount:
 
     num_requests: int = 0
     is_retired: bool = False
+    is_closing: bool = False
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,18 @@ class ServedModel:
     feedback: FeedbackRules
     """What may be said about its answers."""
     predictor: Predictor
-    predictions: MicroBatcher
-    explanations: MicroBatcher
+    predictions: MicroBatcher | StreamQueue
+    explanations: MicroBatcher | None
+    """None: the model explains nothing."""
     serving_state: ServingState | None = None
+    close: Callable[[], None] = lambda: None
+    """Lets go of what the model holds beside memory; blocks."""
     uses: UseCount = field(default_factory=UseCount)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """Of the product."""
+        return get_kind(self.spec.kind)
 
     @property
     def identity(self) -> dict[str, int | str]:
@@ -64,7 +80,7 @@ class ServedModel:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Keep the serving state open while the block runs; on the event loop only."""
+        """Keep the model open while the block runs; on the event loop only."""
         self.uses.num_requests += 1
         try:
             yield
@@ -73,28 +89,46 @@ class ServedModel:
             self._close_unused()
 
     def retire(self) -> None:
-        """Close the serving state once the last request that uses them has ended; on the event loop only."""
+        """Close the model once the last request that uses it has ended; on the event loop only."""
         self.uses.is_retired = True
         self._close_unused()
 
+    async def unload(self, *, patience_s: float) -> None:
+        """Close the model and return when it is closed; streams that use it after ``patience_s`` are ended."""
+        self.retire()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.uses.closed.wait()
+        except TimeoutError:
+            if isinstance(self.predictions, StreamQueue):
+                self.predictions.stop()
+            await self.uses.closed.wait()
+
     def _close_unused(self) -> None:
-        if self.serving_state is not None and self.uses.is_retired and not self.uses.num_requests:
-            asyncio.get_running_loop().run_in_executor(None, self.serving_state.close)
+        if self.uses.is_retired and not self.uses.num_requests and not self.uses.is_closing:
+            self.uses.is_closing = True
+            closing = asyncio.get_running_loop().run_in_executor(None, self.close)
+            closing.add_done_callback(self._note_closed)
+
+    def _note_closed(self, closing: asyncio.Future[None]) -> None:
+        self.uses.closed.set()
+        if not closing.cancelled() and (error := closing.exception()):
+            logger.warning("version %d could not be closed", self.release.version, exc_info=error)
 
 
 @dataclass(frozen=True)
 class ModelLoader:
     """Loads the versions of one product into this process.
 
-    Each executor has one thread: a prediction computes on all ``threads`` of the replica already, while an
-    explanation takes long and must not hold predictions up.
+    Each executor has one thread: a prediction computes on all threads of the replica already, while an explanation
+    takes long and must not hold predictions up.
     """
 
     settings: Settings
     store: BundleStore
     prediction_executor: Executor
     explanation_executor: Executor
-    threads: int
+    device: Device
 
     def load(self, release: Release) -> ServedModel:
         """Return the model of ``release``; takes seconds, so call it in a thread.
@@ -102,34 +136,62 @@ class ModelLoader:
         Raises:
             BundleError: the bundle is not whole, not released, or answers otherwise than where it was measured.
         """
-        folder, manifest = self.store.open(release.bundle_uri)
-        spec = read_spec(folder)
-        kind = get_kind(manifest.kind)
-        predictor = kind.load_predictor(folder, threads=self.threads)
-        self_test(predictor, folder, kind.load_compare_function())
-        serving_state = kind.load_serving_state(self.settings, spec, folder)
+        opened = open_model(self.settings, self.store, release, self.device)
         spare_collector()
         return ServedModel(
             release=release,
-            spec=spec,
-            feedback=kind.load_feedback_rules(folder),
-            predictor=predictor,
-            predictions=MicroBatcher(
-                enrich_first(serving_state, predictor.predict),
-                self.prediction_executor,
-                max_batch_size=spec.serve.max_batch_size,
-                max_waiting_rows=WAITING_BATCHES * spec.serve.max_batch_size,
-                recall=None if serving_state is None else partial(serving_state.recall, predictor),
-            ),
-            # One row at a time, so that requests take turns.
-            explanations=MicroBatcher(
-                enrich_first(serving_state, predictor.explain),
-                self.explanation_executor,
-                max_batch_size=1,
-                max_waiting_rows=WAITING_EXPLANATIONS,
-            ),
-            serving_state=serving_state,
+            spec=opened.spec,
+            feedback=opened.kind.load_feedback_rules(opened.folder),
+            predictor=opened.predictor,
+            predictions=self._queue_predictions(opened),
+            explanations=self._queue_explanations(opened),
+            serving_state=opened.serving_state,
+            close=opened.close,
         )
+
+    def find_swap(self, release: Release) -> Swap:
+        """Return how a release wants to take the place of the one before it; blocks.
+
+        Raises:
+            BundleError: its bundle is not whole or not released.
+        """
+        folder, _ = self.store.open(release.bundle_uri)
+        return read_spec(folder).serve.swap
+
+    def _queue_predictions(self, opened: OpenModel) -> MicroBatcher | StreamQueue:
+        serve, predictor, state = opened.spec.serve, opened.predictor, opened.serving_state
+        if isinstance(predictor, CollectedPredictor):
+            return StreamQueue(predictor, opened.enrich, max_streams=predictor.at_once, timeout_s=serve.timeout_s)
+        size = count_batch_rows(opened.kind, serve)
+        return MicroBatcher(
+            enrich_first(state, predictor.predict),
+            self.prediction_executor,
+            max_batch_size=size,
+            max_waiting_rows=WAITING_BATCHES * size,
+            recall=None if state is None else partial(state.recall, predictor),
+        )
+
+    def _queue_explanations(self, opened: OpenModel) -> MicroBatcher | None:
+        if not isinstance(opened.predictor, ExplainingPredictor):
+            return None
+        # One row at a time, so that requests take turns.
+        return MicroBatcher(
+            enrich_first(opened.serving_state, opened.predictor.explain),
+            self.explanation_executor,
+            max_batch_size=1,
+            max_waiting_rows=WAITING_EXPLANATIONS,
+        )
+
+
+def count_batch_rows(kind: Kind, serve: Serve) -> int:
+    """Return the most rows of one forward pass."""
+    return serve.max_batch_size if kind.answers == "batched" else 1
+
+
+def make_room() -> None:
+    """Free what a model that was unloaded has left in memory."""
+    gc.unfreeze()
+    gc.collect()
 
 
 def spare_collector() -> None:

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 class Problem(Exception):  # noqa: N818 - the RFC's word
     """A request that is not answered as it was asked; becomes a problem document.
 
-    ``errors`` holds one entry per wrong place of the request: a JSON pointer and what is wrong there.
+    ``errors`` holds one entry per wrong place of the request: a JSON pointer and what is wrong there. ``state`` says in
+    a word what the product is doing while nothing answers.
     """
 
     def __init__(
@@ -37,15 +38,22 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         *,
         errors: Sequence[Mapping[str, str]] = (),
         retry_after_s: int | None = None,
+        state: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after_s = retry_after_s
+        self.state = state
 
     def response(self) -> Response:
         """Return the problem document with its status and headers."""
+        headers = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+        return Response(to_json(self.document()), self.status, headers, MEDIA_TYPE)
+
+    def document(self) -> dict[str, object]:
+        """Return the problem document."""
         content: dict[str, object] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -54,8 +62,9 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         }
         if self.errors:
             content["errors"] = self.errors
-        headers = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
-        return Response(to_json(content), self.status, headers, MEDIA_TYPE)
+        if self.state is not None:
+            content["state"] = self.state
+        return content
 
 
 async def answer_problem(_request: Request, problem: Exception) -> Response:

@@ -23,10 +23,15 @@ OBJECT_STORE_BYTES = 80 * 2**20
 
 
 @contextmanager
-def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterator[None]:
+def serve_applications(session: Session, targets: Sequence[RunTarget], *, num_gpus: int = 0) -> Iterator[None]:
     """Run the applications while the block runs; they are starting when it begins.
 
     At the end requests that are being answered are finished first.
+
+    Args:
+        session: Where they run.
+        targets: The applications.
+        num_gpus: GPUs that they share; without any, none is looked for.
 
     Raises:
         ServerError: Ray or Serve did not start, or died while the block ran.
@@ -38,6 +43,7 @@ def serve_applications(session: Session, targets: Sequence[RunTarget]) -> Iterat
             ray.init(
                 address="local",
                 num_cpus=len(targets),
+                num_gpus=num_gpus,
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
                 log_to_driver=False,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.store import BundleStore
-from launchyard.errors import RegistryError
+from launchyard.errors import RegistryError, ServerError
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.spec.blocks import Product
+from launchyard.threads import count_gpus
 
 
 def read_served_specs(settings: Settings, products: Sequence[str]) -> dict[str, Product]:
@@ -27,6 +29,22 @@ def read_served_specs(settings: Settings, products: Sequence[str]) -> dict[str, 
     store = BundleStore(settings)
     chosen = _choose(champions, products)
     return {name: read_spec(store.find_path(release.bundle_uri)) for name, release in chosen.items()}
+
+
+def count_serving_gpus(specs: Iterable[Product]) -> int:
+    """Return the GPUs that the replicas of all products need at least; shares of several are put on one.
+
+    Raises:
+        ServerError: this machine has fewer.
+    """
+    shares = [spec.resources.serve.gpus for spec in specs for _ in range(spec.serve.replicas.min)]
+    needed = math.ceil(sum(shares))
+    if needed and needed > (found := count_gpus()):
+        raise ServerError(
+            f"resources.serve.gpus: the replicas of these products need {needed}, {found} found on this machine. "
+            "Serve fewer products, or set resources.serve.gpus and resources.evaluate.gpus to 0 and run again."
+        )
+    return needed
 
 
 def _choose(champions: dict[str, Release], products: Sequence[str]) -> dict[str, Release]:

@@ -292,6 +292,9 @@ class Recommendation(TrainedProduct):
     def iter_ineffective(self) -> Iterator[Ineffective]:
         """Yield each key that was changed from its default although nothing reads it in this spec."""
         yield from super().iter_ineffective()
+        for name in ("serve", "evaluate"):
+            if is_set(getattr(self.resources, name), "gpus"):
+                yield ("resources", name, "gpus"), "recommenders answer from the CPU"
         if not isinstance(self.model, LEARNED):
             reason = f"model.architecture {self.model.architecture} has a closed form"
             if is_set(self.serve, "search"):

@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from launchyard.contract.predictor import Device
 from launchyard.contract.rows import Row
 from launchyard.contract.training import ExportJob
 from launchyard.errors import BundleError
@@ -80,8 +81,8 @@ class _Export:
     def __init__(self, job: ExportJob) -> None:
         self.bundle_dir = job.bundle_dir
         self.model_dir = job.bundle_dir / "model"
-        self.threads = job.threads
-        self.batch_threads = job.batch_threads
+        self.device = job.device
+        self.batch_device = job.batch_device
         self.spec = cast(TextClassification, job.spec)
         self.labels = read_labels(self.model_dir)
         self.preprocessor = TextPreprocessor.load(job.bundle_dir)
@@ -93,6 +94,9 @@ class _Export:
         """Return torch, which defines what is right, then the faster ones as far as they can be made."""
         trials = [self._measure("torch")]
         wanted = self.spec.serve.runtime
+        if self.device.gpus and wanted == "auto":
+            # The others would leave the replica's GPU idle.
+            wanted = "torch"
         if wanted != "torch":
             trials.append(self._try("onnx", trials[0]))
         if wanted in ("auto", "onnx-int8") and trials[-1].logits is not None:
@@ -135,12 +139,12 @@ class _Export:
         quantize_graph(self.model_dir / GRAPH_NAMES["onnx"], graph, batches)
 
     def _measure(self, name: RuntimeName) -> _Trial:
-        predictor = self._load(name, self.threads)
+        predictor = self._load(name, self.device)
         milliseconds_B = time_calls(
             lambda row: predictor.predict([row]), self.rows, warmup=WARMUP_CALLS, calls=TIMED_CALLS
         )
-        if self.batch_threads != self.threads:
-            predictor = self._load(name, self.batch_threads)
+        if self.batch_device != self.device:
+            predictor = self._load(name, self.batch_device)
         logits_BC = predictor.compute_logits(self.rows)
         path = self.model_dir / (WEIGHTS_NAME if name == "torch" else GRAPH_NAMES[name])
         record = RuntimeCandidate(
@@ -151,8 +155,8 @@ class _Export:
         )
         return _Trial(record, logits_BC)
 
-    def _load(self, name: RuntimeName, threads: int) -> TextPredictor:
-        runtime = load_runtime(name, self.model_dir, threads=threads)
+    def _load(self, name: RuntimeName, device: Device) -> TextPredictor:
+        runtime = load_runtime(name, self.model_dir, device)
         return TextPredictor(self.preprocessor, self._configure(name), runtime, model_dir=self.model_dir)
 
     def _configure(self, name: RuntimeName, temperature: float = 1.0) -> PredictorConfig:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from launchyard.contract.predictor import Output
+from launchyard.contract.predictor import Device, Output
 from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
 from launchyard.evaluation.metrics.calibration import softmax
@@ -92,15 +92,15 @@ class TextPredictor:
         self._unknown_id = find_unknown_id(preprocessor)
 
     @classmethod
-    def load(cls, bundle_dir: Path, *, threads: int) -> Self:
-        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads.
+    def load(cls, bundle_dir: Path, device: Device) -> Self:
+        """Return the predictor of a bundle folder; of its runtimes, torch alone computes on a GPU.
 
         Raises:
-            BundleError: a file is missing, damaged or written by a newer version.
+            BundleError: a file is missing, damaged or written by a newer version, or the GPU is not there.
         """
         config = PredictorConfig.load(bundle_dir)
         model_dir = bundle_dir / "model"
-        runtime = load_runtime(config.runtime, model_dir, threads=threads)
+        runtime = load_runtime(config.runtime, model_dir, device)
         return cls(TextPreprocessor.load(bundle_dir), config, runtime, model_dir=model_dir)
 
     def parse(self, raw: object) -> Row:

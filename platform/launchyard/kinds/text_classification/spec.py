@@ -106,7 +106,8 @@ class TextServe(Serve):
     """How the endpoint answers, and what computes its answers."""
 
     runtime: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(
-        "auto", description="What computes on the CPU; auto: the fastest within runtime_tolerance."
+        "auto",
+        description="What computes; auto: the fastest on the CPU within runtime_tolerance, and torch on a GPU.",
     )
     runtime_tolerance: float = Field(0.002, ge=0, description="How much validation accuracy a faster runtime may cost.")
 
@@ -151,6 +152,10 @@ class TextClassification(TrainedProduct):
             yield ("evaluate", "abstain", "coverage"), "evaluate.abstain.accuracy takes its place"
         if serve.runtime != "auto" and is_set(serve, "runtime_tolerance"):
             yield ("serve", "runtime_tolerance"), f"the runtime is set to {serve.runtime}"
+        if serve.runtime.startswith("onnx"):
+            for name in ("serve", "evaluate"):
+                if is_set(getattr(self.resources, name), "gpus"):
+                    yield ("resources", name, "gpus"), f"{serve.runtime} computes on the CPU; on a GPU only torch does"
 
     def name_labels(self) -> dict[str, str]:
         """Return the labels that weights and metrics name."""

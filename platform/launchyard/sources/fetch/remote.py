@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from launchyard.credentials import mask_text
 from launchyard.errors import SourceError
 from launchyard.files.atomic import write_text
+from launchyard.files.full_disk import is_disk_full
 from launchyard.sources.fetch.cache import Download
 from launchyard.sources.fetch.request import Request
 
@@ -101,7 +102,7 @@ def download_http(request: Request) -> Download | None:
             return Download(target, validators=validators)
     raise SourceError(
         f"{request.uri}: the connection broke {RESUMPTIONS} times. Run the command again: it goes on from "
-        f"{part.path.stat().st_size:,} bytes if the server allows that."
+        f"{part.path.stat().st_size if part.path.is_file() else 0:,} bytes if the server allows that."
     )
 
 
@@ -130,7 +131,10 @@ def download_s3(request: Request) -> Download | None:
         raise SourceError(
             f"{request.uri}: access is refused: {mask_text(str(err))}. Check the AWS credentials."
         ) from err
-    except BotoCoreError as err:
+    except (BotoCoreError, OSError) as err:
+        # s3fs makes an OSError of every other answer, such as 503 SlowDown; so does a full disk.
+        if is_disk_full(err):
+            raise
         raise SourceError(
             f"{request.uri}: S3 cannot be reached: {mask_text(str(err))}. Check network and AWS settings."
         ) from err

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from launchyard.contract.evaluation import Evaluator
-from launchyard.contract.predictor import Output
+from launchyard.contract.predictor import Device, Output
 from launchyard.evaluation.figures import Figure
 from launchyard.evaluation.metrics.bootstrap import Bootstrap, measure, paired_difference
 from launchyard.evaluation.metrics.ranking import LONG_CUTOFF, RankingScores, collect_facts
@@ -156,7 +156,7 @@ class RankingEvaluator(Evaluator):
 
     def _compare_features(self, bundle_dir: Path, rows: pa.Table, scores: RankingScores) -> Figure | None:
         """Return the test figures with and without re-ranking; None when the bundle has none."""
-        predictor = RecommendationPredictor.load(bundle_dir, threads=1)
+        predictor = RecommendationPredictor.load(bundle_dir, Device(1))
         if predictor.reranker is None:
             return None
         plain = predictor.without_second_look()

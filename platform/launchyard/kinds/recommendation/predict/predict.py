@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from launchyard.bundle.manifest import parse_file
-from launchyard.contract.predictor import Output
+from launchyard.contract.predictor import Device, Output
 from launchyard.contract.rows import Row
 from launchyard.data.values.keyed_columns import read_moment
 from launchyard.errors import RequestError
@@ -92,15 +92,15 @@ class RecommendationPredictor:
         self._totals: tuple[DayCounts, dict[int, Totals]] = (self.day_counts, {})
 
     @classmethod
-    def load(cls, bundle_dir: Path, *, threads: int) -> Self:
-        """Return the predictor of a bundle folder, computing on ``threads`` CPU threads.
+    def load(cls, bundle_dir: Path, device: Device) -> Self:
+        """Return the predictor of a bundle folder, computing on the threads of ``device``.
 
         Raises:
             BundleError: a file is missing, damaged or written by a newer version.
         """
         config = parse_file(bundle_dir, CONFIG_NAME, RecommenderConfig)
         folder = bundle_dir / "model"
-        return cls(config, load_scorer(folder, threads=threads), folder, threads=threads)
+        return cls(config, load_scorer(folder, threads=device.threads), folder, threads=device.threads)
 
     def parse(self, raw: object) -> Row:
         """Return the row of one raw request input: ids as text, moments in seconds, events oldest first.

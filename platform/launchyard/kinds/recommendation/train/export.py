@@ -102,7 +102,7 @@ def write_index(spec: Recommendation, folder: Path, *, threads: int) -> None:
 
 def choose_order(job: ExportJob, *, min_gain: float) -> tuple[RuntimeCandidate, ...]:
     """Fit re-ranking, keep it when it gains on users it was not fitted on, and return both ways."""
-    predictor = RecommendationPredictor.load(job.bundle_dir, threads=job.batch_threads)
+    predictor = RecommendationPredictor.load(job.bundle_dir, job.batch_device)
     order = np.random.default_rng(SEED).permutation(job.validation.num_rows)[:MAX_FITTED]
     answers = collect_answers(predictor, job.validation.take(pa.array(order)))
     fitted = fit_reranker(answers, names=(*FEATURES, *name_features(predictor.declared)))

@@ -1,0 +1,218 @@
+"""The routes predict and explain: a body becomes rows, rows become outputs, and outputs an answer that is signed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from launchyard.contract.predictor import Output, StreamEvent
+from launchyard.contract.rows import Row
+from launchyard.errors import RequestError
+from launchyard.privacy.pseudonyms import IdentitySigner
+from launchyard.privacy.subjects import find_subject, name_subject
+from launchyard_serving.replica.batching import MicroBatcher, QueueFull, RowFailed
+from launchyard_serving.replica.lanes import Lane, LaneFull
+from launchyard_serving.replica.model import ServedModel
+from launchyard_serving.replica.streams import Events, StreamQueue, StreamStopped
+from launchyard_serving.requests.body import MEDIA_TYPE, SMALL_BODY_BYTES, parse_rows, read_body
+from launchyard_serving.requests.events import EventStream, unless_gone, wants_events, write_event
+from launchyard_serving.requests.held_bytes import FREE_BYTES, HELD_BODIES, HeldBytes
+from launchyard_serving.requests.problems import METHODS_HINT, Problem
+
+WAITING_BODIES = 64
+"""Larger bodies that may wait to be parsed."""
+FEW_OUTPUTS = 32
+"""Outputs up to which an answer is written on the event loop."""
+WAITING_ANSWERS = 1024
+"""Larger answers that may wait to be written; each has been computed, so none is refused before that many."""
+BUSY_RETRY_S = 1
+
+logger = logging.getLogger(__name__)
+
+
+class Predictions:
+    """Answers requests with the model that each is given.
+
+    Args:
+        product: Its name, for messages.
+        signer: Gives outputs their ids, and people their pseudonyms.
+        held: Counts the bytes of all bodies of the replica.
+    """
+
+    def __init__(self, product: str, signer: IdentitySigner, held: HeldBytes) -> None:
+        self._product = product
+        self._signer = signer
+        self._held = held
+        self._parsing = Lane("parse", num_threads=1, max_waiting=WAITING_BODIES)
+        self._writing = Lane("write", num_threads=1, max_waiting=WAITING_ANSWERS)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._parsing.close()
+        self._writing.close()
+
+    async def predict(self, request: Request, model: ServedModel) -> Response:
+        """Answer ``POST predict``; a model that streams answers with events who asks for them."""
+        if isinstance(model.predictions, StreamQueue) and wants_events(request):
+            return await self._stream(request, model, model.predictions)
+        return await self._answer(request, model, model.predictions)
+
+    async def explain(self, request: Request, model: ServedModel) -> Response:
+        """Answer ``POST explain``.
+
+        Raises:
+            Problem: the model explains nothing (404).
+        """
+        if model.explanations is None:
+            detail = f"{self._product}: answers of {model.spec.kind} are not explained. {METHODS_HINT}"
+            raise Problem(HTTPStatus.NOT_FOUND, detail)
+        return await self._answer(request, model, model.explanations)
+
+    async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher | StreamQueue) -> Response:
+        serve = model.spec.serve
+        with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
+            body = await read_body(request, serve.max_body_bytes, hold)
+            deadline = find_deadline(serve.timeout_s)
+            try:
+                rows = await self._parse_inputs(body, model, deadline)
+                if isinstance(queue, StreamQueue):
+                    outputs = await unless_gone(request, queue.submit(rows))
+                    # A stream may take long, as long as something comes of it.
+                    deadline = find_deadline(serve.timeout_s)
+                else:
+                    outputs = await queue.submit(rows, deadline=deadline, are_short=len(body) <= FREE_BYTES)
+                content = await self._write_answer(model, rows, outputs, deadline)
+            except ASKING_ERRORS as err:
+                raise explain_error(err, model) from err
+        return Response(content, media_type=MEDIA_TYPE)
+
+    async def _stream(self, request: Request, model: ServedModel, queue: StreamQueue) -> Response:
+        """Return the events of one input's answer; what goes wrong before the first of them is a problem document."""
+        serve = model.spec.serve
+        async with AsyncExitStack() as used:
+            used.enter_context(model.used())
+            with self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
+                body = await read_body(request, serve.max_body_bytes, hold)
+                try:
+                    rows = await self._parse_inputs(body, model, find_deadline(serve.timeout_s))
+                    if len(rows) > 1:
+                        detail = f"inputs: a stream answers one input, got {len(rows)}. Send one, or ask for JSON."
+                        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+                    events = await queue.open(rows[0])
+                    used.push_async_callback(events.aclose)
+                    first = await unless_gone(request, _take(events))
+                except ASKING_ERRORS as err:
+                    raise explain_error(err, model) from err
+            return EventStream(self._write_events(model, rows[0], queue, first, events), used.pop_all())
+
+    async def _write_events(
+        self, model: ServedModel, row: Row, queue: StreamQueue, first: list[StreamEvent], events: Events
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what is sent: each event, and at last the whole answer, or what went wrong."""
+        taken = first
+        try:
+            for event in first:
+                yield write_event(event)
+            async for event in events:
+                taken.append(event)
+                yield write_event(event)
+            output = self._sign(model, row, queue.collect(taken))
+        except ASKING_ERRORS as err:
+            yield write_event(explain_error(err, model).document(), "error")
+        else:
+            yield write_event({"model": model.identity, "outputs": [output]}, "answer")
+
+    async def _parse_inputs(self, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
+        def parse() -> list[Row]:
+            rows = parse_rows(body, model.predictor, model.spec.serve.max_inputs, deadline)
+            # Own ids of people go no further than here.
+            return [name_subject(model.kind, model.spec, row, self._signer.key) for row in rows]
+
+        return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
+
+    async def _write_answer(
+        self, model: ServedModel, rows: Sequence[Row], outputs: Sequence[Output], deadline: float
+    ) -> bytes:
+        def write() -> bytes:
+            # One by one, so that other threads run in between.
+            written = b",".join(
+                to_json(self._sign(model, row, output)) for row, output in zip(rows, outputs, strict=True)
+            )
+            return b'{"model":%b,"outputs":[%b]}' % (to_json(model.identity), written)
+
+        return write() if len(rows) <= FEW_OUTPUTS else await self._writing.run(write, deadline=deadline)
+
+    def _sign(self, model: ServedModel, row: Row, output: Output) -> dict[str, object]:
+        """Return an output with its id."""
+        subject = find_subject(model.kind, model.spec, row)
+        return {"id": self._signer.sign(model.release.version, subject), **output}
+
+
+async def _take(events: Events) -> list[StreamEvent]:
+    """Return the first event, or none when the stream has ended without one."""
+    try:
+        return [await anext(events)]
+    except StopAsyncIteration:
+        return []
+
+
+def find_deadline(timeout_s: float) -> float:
+    """Return the time of the event loop's clock in ``timeout_s``."""
+    return asyncio.get_running_loop().time() + timeout_s
+
+
+def explain_busy(reason: str) -> Problem:
+    """Return the problem of a request that is to be sent again."""
+    detail = f"{reason} Send it again in {BUSY_RETRY_S} s."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=BUSY_RETRY_S)
+
+
+def explain_timeout(model: ServedModel, hint: str) -> Problem:
+    """Return the problem of a request that took too long."""
+    what = "the next event did not come" if isinstance(model.predictions, StreamQueue) else "not answered"
+    detail = f"{what} within the {model.spec.serve.timeout_s:g} s of serve.timeout_s. {hint}"
+    return Problem(HTTPStatus.GATEWAY_TIMEOUT, detail)
+
+
+ASKING_ERRORS = (TimeoutError, QueueFull, LaneFull, RowFailed, StreamStopped, ClientDisconnect)
+"""What asking a model may end with, beside an answer."""
+
+
+def explain_error(error: Exception, model: ServedModel) -> Problem:
+    """Return the problem that one of ``ASKING_ERRORS`` is to the caller."""
+    match error:
+        case QueueFull(retry_after_s=retry_after_s):
+            detail = f"too many inputs wait already. Try again in {retry_after_s} s."
+            return Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=retry_after_s)
+        case LaneFull():
+            detail = f"too many large bodies wait already. Try again in {BUSY_RETRY_S} s."
+            return Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=BUSY_RETRY_S)
+        case RowFailed():
+            return explain_failed_row(error)
+        case ClientDisconnect():
+            # Read by nobody but the server's log.
+            return Problem(HTTPStatus.BAD_REQUEST, "the connection was closed before the answer.")
+        case StreamStopped():
+            return explain_busy("another version takes this one's place.")
+        case _:
+            return explain_timeout(model, "Send fewer inputs, or raise it.")
+
+
+def explain_failed_row(failed: RowFailed) -> Problem:
+    """Return the problem of a request one of whose rows the model failed on; what it raised goes to the log alone."""
+    position = failed.position
+    if isinstance(failed.__cause__, RequestError):
+        status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, str(failed.__cause__)
+    else:
+        logger.error("the model failed on a row", exc_info=failed.__cause__)
+        status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the model failed on this input. The server's log has why."
+    return Problem(
+        status, f"inputs/{position}: {detail}", errors=[{"pointer": f"/inputs/{position}", "detail": detail}]
+    )
