@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launchyard.data.intake import MapBatches, map_in_process
+from launchyard.contract.rows import MapBatches
+from launchyard.data.intake import map_in_process
 from launchyard.data.prepare import prepare_dataset
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from launchyard.contract.rows import Recipe
 from launchyard.data.manifest import DatasetManifest
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import DataError, SourceError
@@ -485,3 +488,25 @@ def test_attributes_of_known_users_are_measured_by_and_not_told(prepare: Prepare
     row = pq.read_table(dataset_dir / "test.parquet").slice(0, 1).to_pylist()[0]
     assert set(row["attributes"]) == {"country"}
     assert set(row["context"]) == {"device"}
+
+
+def test_events_are_the_same_whatever_maps_the_recipe_over_them(tmp_path: Path) -> None:
+    folder = write_sources(tmp_path / "sources")
+    spec, settings = make_spec(), Settings(home=tmp_path / "home")
+    sizes: list[int] = []
+
+    def map_elsewhere(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Convert small parts, as workers that get the recipe by pickle do."""
+        for table in tables:
+            for start in range(0, table.num_rows, 100):
+                examples = pickle.loads(pickle.dumps(recipe)).convert(table.slice(start, 100))
+                sizes.append(examples.num_rows)
+                yield examples
+
+    here = prepare_dataset(spec, settings, base_dir=folder, output_dir=tmp_path / "here")
+    there = prepare_dataset(spec, settings, base_dir=folder, output_dir=tmp_path / "there", map_batches=map_elsewhere)
+
+    assert len(sizes) > 3
+    assert there == here
+    for path in sorted((tmp_path / "here").rglob("*.parquet")):
+        assert (tmp_path / "there" / path.relative_to(tmp_path / "here")).read_bytes() == path.read_bytes(), path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -93,6 +93,10 @@ class Recipe(Protocol):
         ...
 
 
+MapBatches = Callable[[Recipe, "Iterable[pa.Table]"], "Iterator[pa.Table]"]
+"""Turns source tables into examples, in order. Where one batch ends and the next begins may change on the way."""
+
+
 @dataclass(frozen=True)
 class PrepareJob:
     """One preparation: what a kind needs that divides its rows itself."""
@@ -103,6 +107,8 @@ class PrepareJob:
     """Folder that relative sources start from."""
     output_dir: Path
     """Becomes the data set; an older one is replaced."""
+    map_batches: MapBatches
+    """What runs the kind's recipe over the source tables: in this process, or in several for many rows."""
     watch: PrepareProgress
 
 

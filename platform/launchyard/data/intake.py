@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from launchyard.contract.rows import Recipe
+from launchyard.contract.rows import MapBatches, Recipe
 from launchyard.data.duplicates import GIVEN
 from launchyard.data.identity import identify_rows
 from launchyard.data.manifest import SPLITS, SourceRecord, SplitName
@@ -24,9 +24,6 @@ from launchyard.settings import Settings
 from launchyard.sources.forms.tables import iter_class_tables, iter_tables
 from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import ClassSources, Product, RowData, SplitSources
-
-MapBatches = Callable[[Recipe, Iterable[pa.Table]], Iterator[pa.Table]]
-"""Turns source tables into examples, in order. Where one batch ends and the next begins may change on the way."""
 
 REDACTED = "redacted:"
 """Start of the names of example columns that count masked personal data; the pattern's name follows."""

@@ -13,7 +13,6 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,9 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from launchyard.contract.rows import PrepareJob, Recipe
+from launchyard.contract.rows import MapBatches, PrepareJob, Recipe
 from launchyard.data.checks import (
     ROWS_ADVICE,
     Totals,
@@ -37,7 +35,7 @@ from launchyard.data.checks import (
 )
 from launchyard.data.duplicates import GIVEN, settle_duplicates
 from launchyard.data.identity import ID_COLUMNS, Fingerprint, format_ids, id_halves
-from launchyard.data.intake import Intake, MapBatches, Reader, map_in_process
+from launchyard.data.intake import Intake, Reader, map_in_process
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, CheckResult, DatasetManifest, SplitName
 from launchyard.data.near_duplicates import CopyFinder
 from launchyard.data.profile import ColumnProfiler
@@ -55,6 +53,7 @@ from launchyard.data.split import (
     Partition,
     make_keys,
 )
+from launchyard.data.split_files import SplitWriter, returned_memory
 from launchyard.data.spool import Inbox, RowStore
 from launchyard.errors import DataError
 from launchyard.files.atomic import new_folder
@@ -73,7 +72,6 @@ LEFT_OUT = {
 }
 """Reason, as the report names it -> the state of rows that are in no split for it."""
 MOST_LABELS = 10_000
-ROW_GROUP_ROWS = 8_192
 SAMPLE_ROWS = 2_000
 UNWATCHED = PrepareProgress()
 
@@ -103,14 +101,19 @@ def prepare_dataset(
         DataError: the rows are not fit to train on; all checks that failed are listed.
         SourceError: a source cannot be fetched or read.
     """
+    with returned_memory():
+        return _prepare(PrepareJob(spec, settings, base_dir, output_dir, map_batches, watch))
+
+
+def _prepare(job: PrepareJob) -> DatasetManifest:
+    spec = job.spec
     kind = get_kind(spec.kind)
     if (prepare := kind.load_prepare_function()) is not None:
-        return prepare(PrepareJob(spec, settings, base_dir, output_dir, watch))
+        return prepare(job)
     recipe = kind.load_recipe(spec)
-    reader = Reader(spec, settings, base_dir, recipe, map_batches, watch)
+    reader = Reader(spec, job.settings, job.base_dir, recipe, job.map_batches, job.watch)
     with (
-        _returned_memory(),
-        new_folder(output_dir) as folder,
+        new_folder(job.output_dir) as folder,
         tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch,
     ):
         cleaned = _clean(reader, Path(scratch))
@@ -119,20 +122,6 @@ def prepare_dataset(
         manifest = _describe(spec, recipe, cleaned, written)
         (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest
-
-
-@contextmanager
-def _returned_memory() -> Iterator[None]:
-    """Let Arrow give memory back to the system at once while the block runs.
-
-    Its own pool keeps what was freed: measured, a fifth more at the peak, and another peak in every run.
-    """
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 @dataclass
@@ -273,44 +262,6 @@ def _digest_states(table: pa.Table, states: NDArray[np.uint8]) -> bytes:
     records = np.empty(table.num_rows, np.dtype([("high", "<u8"), ("low", "<u8"), ("state", "u1")]))
     records["high"], records["low"], records["state"] = high_N, low_N, states
     return records[states < len(SPLITS)].tobytes()
-
-
-class SplitWriter:
-    """Writes one parquet file in row groups that do not depend on how many rows are added at once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._waiting: list[pa.Table] = []
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, table: pa.Table) -> None:
-        """Take in the next rows."""
-        self._waiting.append(table)
-        if sum(part.num_rows for part in self._waiting) >= ROW_GROUP_ROWS:
-            self._write_groups()
-
-    def close(self) -> None:
-        """Write what is waiting and finish the file."""
-        self._write_groups()
-        rest = self._waiting[0]
-        writer = self._open(rest.schema)
-        if rest.num_rows:
-            writer.write_table(rest)
-        writer.close()
-
-    def _write_groups(self) -> None:
-        """Write every full row group and keep the rest, as one table."""
-        table = pa.concat_tables(self._waiting).combine_chunks()
-        num_full = table.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
-        if num_full:
-            self._open(table.schema).write_table(table.slice(0, num_full), row_group_size=ROW_GROUP_ROWS)
-        # Taken, not sliced: a slice would keep the rows that are written.
-        self._waiting = [table.take(pa.array(np.arange(num_full, table.num_rows)))]
-
-    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
-        return self._writer
 
 
 def _require_named_labels(spec: Product, labels: tuple[str, ...]) -> None:

@@ -144,8 +144,9 @@ class EventLogReader:
         self._parts.append(part.take(is_whole_N & is_known_N))
 
     def collect(self) -> Events:
-        """Return all events, in the order of the source."""
-        return concatenate(self._parts)
+        """Return all events, in the order of the source; the reader keeps none of them."""
+        parts, self._parts = self._parts, []
+        return concatenate(parts)
 
 
 def concatenate(parts: Sequence[Events]) -> Events:

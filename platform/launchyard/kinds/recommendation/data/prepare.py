@@ -37,7 +37,7 @@ from launchyard.kinds.recommendation.data.profiles import (
 )
 from launchyard.kinds.recommendation.data.recipe import EventRecipe
 from launchyard.kinds.recommendation.data.split import HELD_OUT, Division, divide, hash_split
-from launchyard.kinds.recommendation.data.split_files import SplitWriter, write_tables
+from launchyard.kinds.recommendation.data.split_files import EventSplits, write_tables
 from launchyard.kinds.recommendation.predict.item_table import ItemTable
 from launchyard.kinds.recommendation.spec import ITEM_STATISTICS, USER_PROFILE, Recommendation
 from launchyard.kinds.recommendation.train.vectors import compute_item_vectors
@@ -100,10 +100,10 @@ class _Preparation:
             catalogue_table, log = self._order_items(catalogue, log, division)
             users = self._write_users(folder)
             items = catalogue_table["item"].to_pylist()
-            writer = SplitWriter(folder, log, items, users)
-            writer.write_train(division.trains_N)
+            splits = EventSplits(folder, log, items, users)
+            splits.write_train(division.trains_N)
             is_new_N = self._find_new(log)
-            targets = {name: writer.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}
+            targets = {name: splits.write_held_out(name, held, is_new_N) for name, held in division.held_out.items()}
             pq.write_table(catalogue_table, folder / ITEMS_NAME, compression="zstd")
             self._write_features(folder, log, catalogue_table)
             num_rows: dict[SplitName, int] = {"train": int(division.trains_N.sum())}
@@ -156,8 +156,7 @@ class _Preparation:
         advice = {self.data.interactions.timestamp: WITHOUT_TIMES}
         tables = iter_tables(self._fetch(self.data.source), self.recipe.source_columns(), advice=advice)
         sample: list[pa.Table] = []
-        for table in number_rows(tables):
-            events = self.recipe.convert(table)
+        for events in self.job.map_batches(self.recipe, number_rows(tables)):
             reader.add(events)
             if sum(map(len, sample)) < SAMPLE_EVENTS:
                 sample.append(events)

@@ -242,18 +242,20 @@ def iter_item_statistics(events: Events, item_ids: Sequence[str]) -> Iterator[pa
     np.minimum.at(first_time_I, events.items_N, events.times_N)
     schema = make_schema(_ITEM)
     by_day_R = np.argsort(days_R, kind="stable")
+    ids = pa.array(item_ids, pa.string())
     for begin in range(0, len(by_day_R), ROWS_AT_ONCE):
-        rows = []
-        for row in by_day_R[begin : begin + ROWS_AT_ONCE].tolist():
-            window = slice(max(first_row_R[row], row + 1 - BUCKET_DAYS), row + 1)
-            rows.append(
-                {
-                    ENTITY: item_ids[items_R[row]],
-                    TIMESTAMP: float((days_R[row] + 1) * DAY_S),
-                    "num_events": int(total_R[row]),
-                    "first_event": float(first_time_I[items_R[row]]),
-                    "day_numbers": days_R[window].tolist(),
-                    "day_counts": counts_R[window].tolist(),
-                }
-            )
-        yield pa.Table.from_pylist(rows, schema=schema)
+        rows_B = by_day_R[begin : begin + ROWS_AT_ONCE]
+        lengths_B = np.minimum(rows_B + 1 - first_row_R[rows_B], BUCKET_DAYS)
+        ends_B = np.cumsum(lengths_B)
+        # Of each row the newest days until its own: L places among all rows, one row's after the other's.
+        places_L = np.arange(ends_B[-1]) + np.repeat(rows_B + 1 - ends_B, lengths_B)
+        offsets = pa.array(np.r_[0, ends_B].astype(np.int32))
+        columns = {
+            ENTITY: ids.take(pa.array(items_R[rows_B])),
+            TIMESTAMP: pa.array(((days_R[rows_B] + 1) * DAY_S).astype(np.float64)),
+            "num_events": pa.array(total_R[rows_B]),
+            "first_event": pa.array(first_time_I[items_R[rows_B]]),
+            "day_numbers": pa.ListArray.from_arrays(offsets, pa.array(days_R[places_L])),
+            "day_counts": pa.ListArray.from_arrays(offsets, pa.array(counts_R[places_L])),
+        }
+        yield pa.table(columns).select(schema.names).cast(schema)

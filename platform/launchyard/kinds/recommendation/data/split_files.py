@@ -29,8 +29,8 @@ HISTORY_TYPE = pa.struct(
 
 
 @dataclass(frozen=True)
-class SplitWriter:
-    """Writes events as rows of the three splits."""
+class EventSplits:
+    """Events as rows of the three splits, ready to be written."""
 
     folder: Path
     log: CleanLog
