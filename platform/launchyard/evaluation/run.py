@@ -45,6 +45,7 @@ from launchyard.files.atomic import new_folder, write_text
 from launchyard.files.full_disk import is_disk_full
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
+from launchyard.prediction.media import spell_media
 from launchyard.prediction.schemas import list_fields, list_shapes
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
@@ -366,7 +367,7 @@ class _Evaluation:
         inputs = make_inputs(predictor, rows.take(chosen))
         examples = Examples(
             tuple(
-                Example(input=raw, expected=dict(outputs[number]), tolerance=EXAMPLE_TOLERANCE)
+                Example(input=spell_media(raw), expected=spell_media(outputs[number]), tolerance=EXAMPLE_TOLERANCE)
                 for raw, number in zip(inputs, chosen, strict=True)
             )
         )

@@ -95,18 +95,20 @@ class FeedbackBody(BaseModel):
         return self
 
 
-async def read_body(request: Request, max_bytes: int, hold: Callable[[int], None]) -> bytes:
+async def read_body(
+    request: Request, max_bytes: int, hold: Callable[[int], None], types: Sequence[str] = (MEDIA_TYPE,)
+) -> bytes:
     """Return the body of ``request``; ``hold`` is told how many bytes come in, and may refuse them.
 
     Raises:
-        Problem: it is not declared as JSON (415), is larger than ``max_bytes`` (413, found out by its declared
-            length, else as soon as the limit is passed), or slower than ``READ_TIMEOUT_S`` (408).
+        Problem: it is not declared as of one of ``types`` (415), is larger than ``max_bytes`` (413, found out by its
+            declared length, else as soon as the limit is passed), or slower than ``READ_TIMEOUT_S`` (408).
     """
     declared = request.headers.get("content-type", "")
-    if declared.partition(";")[0].strip().lower() != MEDIA_TYPE:
+    if declared.partition(";")[0].strip().lower() not in types:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"header content-type: must be {MEDIA_TYPE}, got '{declared[:60]}'. Send it with every body.",
+            f"header content-type: must be {' or '.join(types)}, got '{declared[:60]}'. Send it with every body.",
         )
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > MAX_LENGTH_DIGITS or int(length) > max_bytes):
@@ -306,6 +308,18 @@ def _parse_each(
     if errors:
         raise _refuse_form(errors, max(num_wrong, 1), SCHEMA_HINT)
     return parsed
+
+
+def parse_row(raw: object, predictor: Predictor) -> Row:
+    """Return the row of one raw input that stands in no list.
+
+    Raises:
+        Problem: it is wrong (422).
+    """
+    try:
+        return predictor.parse(raw)
+    except RequestError as err:
+        raise _refuse_form([{"pointer": _point_at(), "detail": str(err)}], 1, SCHEMA_HINT) from err
 
 
 def _point_at(*path: str | int) -> str:
