@@ -7,6 +7,7 @@ from typing import Any
 
 from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Schema, ServingState
+from launchyard.contract.routes import KindRoute
 from launchyard.prediction.media import list_media_fields
 from launchyard.prediction.schemas import Mode, describe_schema
 from launchyard.prediction.streams import CollectedPredictor
@@ -78,6 +79,8 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
         paths["/explain"] = {"post": _post(summary, inputs, answer_ref, MODEL_PROBLEMS)}
     if model.serving_state is not None:
         paths["/events"] = {"post": _describe_events(schemas, model.serving_state, model.spec.serve.max_inputs)}
+    for number, route in enumerate(model.routes.values()):
+        paths[route.path] = {route.method.lower(): _describe_kind_route(schemas, route, f"Route{number}")}
     return {
         "openapi": OPENAPI_VERSION,
         "info": {"title": product, "version": str(model.release.version), "description": model.spec.kind},
@@ -100,6 +103,24 @@ def _describe_predict(
     content = {"schema": {"type": "string"}, "itemSchema": {"properties": {"data": {"contentSchema": event}}}}
     operation["responses"]["200"]["content"][EVENT_STREAM] = content
     _describe_files(operation, model, {"$ref": REF.format(model="Input")})
+    return operation
+
+
+def _describe_kind_route(schemas: dict[str, Any], route: KindRoute, name: str) -> dict[str, Any]:
+    answer = _define(schemas, f"{name}Answer", route.response, "serialization")
+    if route.request is None:
+        operation = _operation(route.summary, answer, READING_PROBLEMS)
+    else:
+        body = _define(schemas, f"{name}Body", route.request, "validation")
+        operation = _post(route.summary, body, answer, MODEL_PROBLEMS)
+    if route.event is not None:
+        event = _define(schemas, f"{name}Event", route.event, "serialization")
+        content = {"schema": {"type": "string"}, "itemSchema": {"properties": {"data": {"contentSchema": event}}}}
+        operation["responses"]["200"]["content"][EVENT_STREAM] = content
+    if route.write_error is not None:
+        for status, response in operation["responses"].items():
+            if status != "200":
+                response["content"] = {JSON: {"schema": {"type": "object"}}}
     return operation
 
 

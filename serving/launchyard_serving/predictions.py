@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
@@ -43,6 +44,8 @@ OUTPUT_ID = "launchyard-output-id"
 MODEL_VERSION = "launchyard-model-version"
 """Headers of an answer that is a file."""
 
+Result = TypeVar("Result")
+
 logger = logging.getLogger(__name__)
 
 
@@ -58,7 +61,7 @@ class Predictions:
     def __init__(self, product: str, signer: IdentitySigner, held: HeldBytes) -> None:
         self._product = product
         self._signer = signer
-        self._held = held
+        self.held = held
         self._parsing = Lane("parse", num_threads=1, max_waiting=WAITING_BODIES)
         self._writing = Lane("write", num_threads=1, max_waiting=WAITING_ANSWERS)
 
@@ -86,7 +89,7 @@ class Predictions:
 
     async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher | StreamQueue) -> Response:
         serve = model.spec.serve
-        with model.used(), self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
+        with model.used(), self.held.room(HELD_BODIES * serve.max_body_bytes) as hold:
             body = await read_body(request, serve.max_body_bytes, hold, list_body_types(model.predictor))
             deadline = find_deadline(serve.timeout_s)
             try:
@@ -126,7 +129,7 @@ class Predictions:
         serve = model.spec.serve
         async with AsyncExitStack() as used:
             used.enter_context(model.used())
-            with self._held.room(HELD_BODIES * serve.max_body_bytes) as hold:
+            with self.held.room(HELD_BODIES * serve.max_body_bytes) as hold:
                 body = await read_body(request, serve.max_body_bytes, hold, list_body_types(model.predictor))
                 try:
                     rows = await self._parse_inputs(request, body, model, find_deadline(serve.timeout_s))
@@ -160,8 +163,7 @@ class Predictions:
     async def _parse_inputs(self, request: Request, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
         if find_type(request) != MEDIA_TYPE:
             raw = await parse_file_body(request, body, model.predictor)
-            parsing = self._parsing.run(partial(parse_row, raw, model.predictor), deadline=deadline)
-            return [name_subject(model.kind, model.spec, await parsing, self._signer.key)]
+            return [await self.parse_row(raw, model)]
 
         def parse() -> list[Row]:
             rows = parse_rows(body, model.predictor, model.spec.serve.max_inputs, deadline)
@@ -169,6 +171,29 @@ class Predictions:
             return [name_subject(model.kind, model.spec, row, self._signer.key) for row in rows]
 
         return parse() if len(body) <= SMALL_BODY_BYTES else await self._parsing.run(parse, deadline=deadline)
+
+    async def parse_row(self, raw: object, model: ServedModel) -> Row:
+        """Return the row of one raw input, without the own id of whom it is about.
+
+        Raises:
+            Problem: the kind refuses it (422).
+            TimeoutError: it was not read in time.
+            LaneFull: too many inputs wait to be read already.
+        """
+        parse = partial(parse_row, raw, model.predictor)
+        row = await self._parsing.run(parse, deadline=find_deadline(model.spec.serve.timeout_s))
+        return name_subject(model.kind, model.spec, row, self._signer.key)
+
+    async def run_parsing(self, parse: Callable[[], Result], size_bytes: int, timeout_s: float) -> Result:
+        """Return what ``parse`` makes of a body: at once where that is small, else in a thread.
+
+        Raises:
+            TimeoutError: it was not read in time.
+            LaneFull: too many large bodies wait already.
+        """
+        if size_bytes <= SMALL_BODY_BYTES:
+            return parse()
+        return await self._parsing.run(parse, deadline=find_deadline(timeout_s))
 
     async def _write_answer(
         self, model: ServedModel, rows: Sequence[Row], outputs: Sequence[Output], deadline: float
@@ -186,8 +211,11 @@ class Predictions:
 
     def _sign(self, model: ServedModel, row: Row, output: Output) -> dict[str, object]:
         """Return an output with its id."""
-        subject = find_subject(model.kind, model.spec, row)
-        return {"id": self._signer.sign(model.release.version, subject), **output}
+        return {"id": self.sign(model, row), **output}
+
+    def sign(self, model: ServedModel, row: Row) -> str:
+        """Return a new id of an answer to a row."""
+        return self._signer.sign(model.release.version, find_subject(model.kind, model.spec, row))
 
 
 def _choose_spelling(model: ServedModel) -> Callable[[Output], Output]:
