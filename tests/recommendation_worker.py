@@ -16,7 +16,6 @@ from recommendation_rows import make_spec
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "sasrec": {"model__dim": 16, "model__max_length": 8, "model__dropout": 0.0, "train__epochs": 3},
-    "ease": {"model__l2": 1.0},
 }
 
 

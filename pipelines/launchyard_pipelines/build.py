@@ -43,6 +43,7 @@ def _find_plain_type(train: Train, name: str) -> type | None:
     """Return the one plain type of a ``train`` field, None when it is a block or may be several things."""
     annotation = type(train).model_fields[name].annotation
     if get_origin(annotation) is Literal and all(isinstance(value, str) for value in get_args(annotation)):
+        # KFP knows no choices; a step checks the word as it checks any override.
         return str
     return annotation if isinstance(annotation, type) and annotation in EDITABLE_TYPES else None
 
@@ -80,6 +81,7 @@ def build_pipeline(spec: Product, options: PipelineOptions, settings: Settings) 
         inputs = dict(zip([parameter.name for parameter in (*fixed, *editable)], channels, strict=True))
         _connect_steps(spec, options, settings, inputs, [parameter.name for parameter in editable])
 
+    # KFP reads the parameters from the signature, and only the spec tells which there are.
     flow.__signature__ = inspect.Signature([*fixed, *editable])  # type: ignore[attr-defined]
     flow.__doc__ = describe_parameters(spec, editable)
     return dsl.pipeline(name=f"{settings.namespace}-{spec.product}", description=f"{spec.kind}: {spec.product}")(flow)
@@ -92,10 +94,12 @@ def _connect_steps(
     reference = {
         "uri": inputs["spec_uri"],
         "sha256": inputs["spec_sha256"],
+        # They repeat the spec unless somebody has edited them in the KFP UI.
         "overrides": [f"train.{name}={inputs[name]}" for name in editable],
         "code_version": options.code_version,
     }
     add = _TaskFactory(spec, options, settings)
+    # Before the handler, which takes a task that depends on no other.
     exit_task = add("finish", product=spec.product)
     with dsl.ExitHandler(exit_task, name="run"):
         prepared = add("prepare", sources=inputs["sources"], spec=reference)
@@ -133,6 +137,7 @@ class _TaskFactory:
     def __call__(self, name: str, **inputs: Any) -> dsl.PipelineTask:
         component: Callable[..., dsl.PipelineTask] = getattr(components, name)
         task = component(**inputs)
+        # Said of each task: KFP would reuse all that it is not told of.
         task.set_caching_options(name in self._reusable)
         task.set_env_variable("LAUNCHYARD_NAMESPACE", self._namespace)
         if self._image is not None:

@@ -64,6 +64,7 @@ def run(
     from launchyard.cli.console import PlainConsole
     from launchyard_pipelines.local.command import run_command
 
+    # With --json standard output is for the document alone.
     console = PlainConsole(stderr=as_json, highlight=False, soft_wrap=True)
     record = run_command(path, set_ or (), from_step=from_, release=release, console=console, as_json=as_json)
     raise typer.Exit(record.exit_code)

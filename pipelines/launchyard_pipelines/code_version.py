@@ -10,7 +10,10 @@ from pathlib import Path
 import launchyard
 from launchyard.kinds import list_installed_kinds
 
+# Without launchyard_serving, of which no step runs a line.
 PACKAGES = ("launchyard", "launchyard_pipelines")
+SOURCES = (".py", ".html", ".css", ".js", ".yaml", ".json")
+"""Ends of the names of files that make what a step makes: a report is made of templates and texts, too."""
 
 
 @cache
@@ -35,5 +38,7 @@ def _list_sources(name: str) -> list[tuple[Path, str]]:
         return []
     if found.submodule_search_locations is None:
         return [(Path(found.origin), name)] if found.origin else []
+    # By names inside the package: installed in another place, the same code is the same version.
     folders = map(Path, found.submodule_search_locations)
-    return [(path, path.relative_to(folder).as_posix()) for folder in folders for path in sorted(folder.rglob("*.py"))]
+    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in SOURCES]
+    return [(path, path.relative_to(folder).as_posix()) for folder, path in files]

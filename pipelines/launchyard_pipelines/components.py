@@ -16,6 +16,7 @@ IMAGE = "python:3.11"
 """Replaced by the settings' image when compiled for a cluster; a laptop runs steps in its own environment."""
 
 
+# No step installs KFP: launchyard_pipelines, which all of them import, does not run without it.
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare(spec: dict[str, Any], sources: str, dataset: dsl.Output[dsl.Dataset]) -> str:
     """Fetch, check, clean and split the rows; returns the data fingerprint."""
@@ -45,6 +46,7 @@ def train(
     fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     candidate: dsl.Output[dsl.Model],
+    # KFP's way to write an input that may be absent: without a search there is none.
     search: dsl.Input[dsl.Artifact] = None,
 ) -> None:
     """Train the model on the training rows and choose by the validation rows."""

@@ -12,6 +12,7 @@ from launchyard.spec.blocks import Product, find_tune
 
 STEP_ORDER = ("prepare", "tune", "train", "evaluate", "register", "deploy")
 PLAN_NAME = "plan.json"
+# Both change records that others change, too: that it was done once does not say that it still stands.
 NEVER_REUSED = {"register", "deploy"}
 
 

@@ -40,8 +40,10 @@ def append_event(run_dir: Path | None, event: RunEvent) -> None:
     """Append ``event`` to the run's events, whole or not at all; without a run folder print it as a log line."""
     line = event.model_dump_json() + "\n"
     if run_dir is None:
+        # Past Python's buffer, where a killed step would leave it.
         os.write(1, line.encode())
         return
+    # Appended by one write: lines of two processes do not mix.
     descriptor = os.open(run_dir / EVENTS_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, line.encode())
@@ -121,6 +123,7 @@ def reported_step(step: str, settings: Settings, *, started_s: float) -> Iterato
     except LaunchyardError as err:
         end("failed", str(err))
         raise
+    # The boundary of a step: whatever ends it becomes an event.
     except Exception as err:
         if is_disk_full(err):
             explained = explain_full_disk(err, step, settings)

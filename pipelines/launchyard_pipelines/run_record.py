@@ -85,6 +85,7 @@ def summarise_run(
     """
     ended = {event.step: event for event in events if event.type in ENDINGS}
     started = {event.step for event in events}
+    # KFP tells nothing of a step that it reuses or leaves out: where it stands among the others does.
     last = max((index for index, name in enumerate(planned) if name in started), default=-1)
     steps: list[StepState] = []
     for index, name in enumerate(planned):
@@ -119,6 +120,7 @@ def _take_results(record: RunRecord, event: RunEvent) -> None:
 
 def _conclude(record: RunRecord, ended: dict[str, RunEvent], *, cancelled: bool) -> None:
     """Set the run's status and, if it ended early, where and why."""
+    # Looked for before anything else: cancelled after its last step, a run has succeeded.
     bad = next((step for step in record.steps if step.status not in ("succeeded", "reused")), None)
     if bad is None:
         record.status = "succeeded"

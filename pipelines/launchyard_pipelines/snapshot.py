@@ -24,6 +24,7 @@ class Snapshot:
 
 def write_snapshot(spec: Product, base_dir: Path, settings: Settings) -> Snapshot:
     """Write ``spec`` with its relative sources made absolute; the same spec gives the same file."""
+    # A relative path would start at the snapshot's own folder.
     text = dump_spec(resolve_paths(spec, base_dir))
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     path = settings.root / "specs" / f"{sha256[:16]}.json"

@@ -142,6 +142,7 @@ class Client:
             if response.ok:
                 return self._read(response)
             wait_s = _read_retry_after(response)
+            # No wait is begun that cannot end in another try.
             if response.status_code not in PASSING_STATUSES or time.monotonic() + wait_s > deadline:
                 raise self._explain(response)
             time.sleep(wait_s)
@@ -169,9 +170,11 @@ class Client:
 
     def _explain(self, response: requests.Response) -> RequestError | ServerError:
         """Return the error that an answer stands for, with the server's own words where it gave any."""
+        # Only our own answers are problem documents: the error page of a proxy has no detail.
         is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
         detail = response.json()["detail"] if is_problem else f"{response.reason}. {PRODUCT_HINT}"
         message = f"{response.url}: {response.status_code}: {detail}"
+        # 429 is in the range of a caller's mistakes, but it is the server that has no room.
         is_callers = response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
         return (
             RequestError(message)

@@ -21,9 +21,11 @@ _REFERENCE = re.compile(r"\$\{\w+\}")
 _HOST = r"(?:\[[^\]@]*\]|[^:@\[\],]*)(?::\d*)?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
 """What stands between ``://`` and the path when no password does: hosts, each with its port."""
+# A quote ends a value: other libraries quote the URLs that they complain of.
 _PARAMETER = re.compile(r"([\w.\-]+)=([^&;#\s\"']*)")
 _ASSIGNED = re.compile(r"\b(\w*(?:password|passwd|pwd|passphrase)\s*=\s*)('[^']*'|[^\s;,&'\")]+)", re.IGNORECASE)
 """A password in the form that database drivers quote: ``password=x`` or ``password='x y'``."""
+# In camel case, in capitals or with underscores: services spell the names of secrets in all of these ways.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _SECRET_ENDS = (
@@ -79,6 +81,7 @@ def mask_url(url: str) -> str:
     >>> mask_url("https://me:a/b@host/rows.csv?page=2&api_token=abc&key=${KEY}")
     'https://me:***@host/rows.csv?page=2&api_token=***&key=${KEY}'
     """
+    # From the end, so that a mask moves no secret that is still to be masked.
     for secret in sorted(_iter_secrets(url), key=lambda found: found.start, reverse=True):
         url = url[: secret.start] + MASK + url[secret.end :]
     return url
@@ -102,6 +105,7 @@ def mask_text(text: str, known: Iterable[SecretStr | None] = ()) -> str:
 def list_secrets(url: str) -> list[str]:
     """Return the secrets in a URL as they are written and as they are meant, the longest first."""
     written = {url[secret.start : secret.end] for secret in _iter_secrets(url)}
+    # A secret may be a part of another: masked first, it would leave the rest of that one to be read.
     return sorted(written | {unquote(value) for value in written}, key=len, reverse=True)
 
 
@@ -154,9 +158,11 @@ def _find_credentials(url: str) -> _Secret | None:
     at = start + authority.rfind("@")
     user, colon, password = url[start : max(at, start)].partition(":")
     if "@" in authority and (not colon or _REFERENCES.fullmatch(password)):
+        # On the web a name without a password may be a token; a database is told a login name so.
         is_token = not colon and is_web and _looks_random(user)
         return _Secret(start, at, "the token before the host", is_certain=True) if is_token else None
     # A password may hold what would end it, so that only the last @ surely is behind it.
+    # A parameter may hold an @ too; one behind the ? counts only where the password itself holds the ?.
     before_query = url.find("?", start) if url.find("?", start) >= 0 else len(url)
     at = url.rfind("@", start, before_query)
     at = at if at >= 0 else url.rfind("@", start)
@@ -172,6 +178,7 @@ def _judge_parameter(match: re.Match[str]) -> _Secret | None:
     joined = "".join(words)
     is_secret = joined.endswith(_SECRET_ENDS) or bool(_SECRET_WORDS & {*words})
     is_doubtful = joined.endswith("key") or bool(_DOUBTFUL_WORDS & {*words}) or any(s in joined for s in _SECRET_ENDS)
+    # Its value is a whole connection string of ODBC, percent-encoded.
     if name == "odbc_connect" and "pwd=" in unquote(value).lower():
         is_secret = True
     if not (is_secret or is_doubtful):
@@ -186,6 +193,7 @@ def _mask_parameter(match: re.Match[str]) -> str:
 
 def _looks_random(text: str) -> bool:
     """Return whether a text is rather made by a machine than chosen by a person, as tokens are and names are not."""
+    # Paths, hosts and sentences may be as long and as mixed as a token, but have dots, slashes or spaces.
     if len(text) < _RANDOM_CHARACTERS or re.search(r"[./\s]", text) or not re.search(r"\d", text):
         return False
     is_hex = re.fullmatch(r"[0-9a-f]{32,}", text, re.IGNORECASE) is not None

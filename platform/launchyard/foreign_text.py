@@ -18,7 +18,7 @@ UNPRINTABLE = (
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directions
     "\u2028\u2029"  # ends of lines that not every program takes for one
     "\u200b\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # invisible; scripts and emoji need joiners
-    "\ud800-\udfff"
+    "\ud800-\udfff"  # halves of surrogate pairs
 )
 _UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
 _UNPRINTABLE_OR_BREAK = re.compile(f"[{UNPRINTABLE}\t\n]")

@@ -32,6 +32,7 @@ def compute_each(compute: Compute, rows: Sequence[Row]) -> list[Output | RowFaul
         outputs = compute(rows)
         if len(outputs) == len(rows):
             return [*outputs]
+        # Nobody can tell which row an output is of, so this is as bad as an error.
         fault: Exception = ValueError(f"the model gave {len(outputs)} outputs for {len(rows)} rows")
     except Exception as err:
         # The boundary of one request: whatever a model raises is the matter of its rows alone.

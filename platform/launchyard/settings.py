@@ -39,9 +39,11 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 class Settings(BaseModel):
     """What the environment decides; every field is the variable ``LAUNCHYARD_<NAME>``."""
 
+    # An error that quotes its input may quote a password.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     home: Path = Field(Path(".launchyard"), description="Folder of all local state.", validate_default=True)
+    # At most 40 characters: the tables of the records keep no longer one.
     namespace: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="Team name.")
     database_url: SecretUrl | None = Field(None, description="SQLAlchemy URL of the records; default SQLite in home.")
     tracking_url: SecretUrl | None = Field(None, description="MLflow tracking URL; default SQLite in home.")
@@ -78,8 +80,10 @@ class Settings(BaseModel):
         if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("is not a Redis URL. Write redis://host:6379/0, or rediss:// for TLS")
         try:
+            # That it is no number is found only when the port is asked for.
             _ = urlsplit(url.get_secret_value()).port if url is not None else None
         except ValueError:
+            # Not from the error, which quotes what it takes for the port: it may be a part of a password.
             raise ValueError("has no number as its port. Write redis://host:6379/0") from None
         return url
 
@@ -90,6 +94,7 @@ class Settings(BaseModel):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other values, which are checked as those of the environment are."""
+        # pydantic (2.14) takes over what a copy is updated with unchecked.
         return type(self).model_validate(dict(self) | dict(update or {}))
 
     @property

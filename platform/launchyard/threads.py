@@ -11,6 +11,7 @@ from launchyard.spec.blocks import Product
 
 def count_cores() -> int:
     """Return how many cores this process may use."""
+    # Not os.cpu_count(): taskset, or the cpuset of a container, may leave this process fewer.
     return len(os.sched_getaffinity(0))
 
 

@@ -125,6 +125,7 @@ class VectorIndex:
         with new_file(path) as temporary:
             with temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
+            # A temporary file is for its owner alone; a bundle is served by other users too.
             temporary.chmod(0o644)
         return path
 
@@ -234,6 +235,7 @@ class VectorIndex:
             for row, positions_C in zip(rows, self._run_scan(queries_BD[rows], fetched), strict=True):
                 left_C = _drop(positions_C, excluded[row], allowed_I)
                 if len(left_C) >= max(k, wanted // 2):
+                    # union1d sorts, too: ties are broken by position, as in an exact search.
                     found[row] = np.union1d(left_C, _drop(self._codes.poor, excluded[row], allowed_I))
         return found
 
@@ -259,6 +261,7 @@ def _compress(vectors_ID: NDArray[np.float32], threads: int, seed: int) -> _Code
     quantizer.train(sample_SD[lengths_S <= np.quantile(lengths_S, 1 - POOR_SHARE)])
     codes = quantizer.compute_codes(vectors_ID)
     errors_I = np.empty(num_items, dtype=np.float32)
+    # In blocks: decoded at once, all vectors would be in memory a second time.
     for first in range(0, num_items, MAX_TRAINED):
         block = slice(first, first + MAX_TRAINED)
         errors_I[block] = np.linalg.norm(vectors_ID[block] - quantizer.decode(codes[block]), axis=1)
@@ -280,6 +283,7 @@ def _open_scan(codes: _Codes, shape: tuple[int, ...]) -> Any:
     packed: Any = faiss.IndexPQ(num_dimensions, num_dimensions, CODE_BITS, faiss.METRIC_INNER_PRODUCT)
     faiss.copy_array_to_vector(np.ascontiguousarray(codes.levels).ravel(), packed.pq.centroids)
     faiss.copy_array_to_vector(np.ascontiguousarray(codes.codes).ravel(), packed.codes)
+    # What train() and add() would set: both were done when the index was built.
     packed.ntotal = num_items
     packed.is_trained = True
     return faiss.IndexPQFastScan(packed)
@@ -354,6 +358,7 @@ class _Results:
         ``positions_N`` says which items the scores belong to, ascending; None: all items.
         """
         k = self.scores_BK.shape[1]
+        # All that tie with the last stay in, so that the position breaks the tie and not the partition.
         floor = np.partition(scores_N, -k)[-k] if len(scores_N) > k else -np.inf
         places = np.flatnonzero((scores_N >= floor) & (scores_N > -np.inf))
         best = places[np.argsort(-scores_N[places], kind="stable")[:k]]

@@ -12,7 +12,7 @@ import pytest
 
 import tune_driver
 from launchyard.errors import RunError
-from launchyard.evaluation.results import TrainingRecord, TrialResult, TuneRecord
+from launchyard.evaluation.results import GradientRecord, TrialResult, TuneRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.testing import LocalContext
 from launchyard.threads import share_threads
@@ -89,7 +89,7 @@ def test_training_the_best_trial_again_gives_its_validation_score(
 
     train_text_classifier(LocalContext(tmp_path, threads=share_threads(None, count=1)), winner)
 
-    training = TrainingRecord.model_validate_json((winner.output_dir / "training.json").read_text())
+    training = GradientRecord.model_validate_json((winner.output_dir / "training.json").read_text())
     assert record.best["train.learning_rate"] == GOOD_RATE
     assert training.validation["accuracy"] == pytest.approx(record.best_metric, abs=1e-9)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -15,12 +16,15 @@ import launchyard
 import launchyard_pipelines
 import launchyard_serving
 from doc_blocks import ROOT
+from launchyard.kinds import iter_built_in_kinds
 
 PACKAGES = (launchyard, launchyard_pipelines, launchyard_serving)
 ROOTS = [Path(package.__path__[0]) for package in PACKAGES]
 FOLDERS = [folder for root in ROOTS for folder in [root, *root.rglob("*")] if (folder / "__init__.py").is_file()]
 COMMANDS = ("_commands.py", "forget_command.py", "cli.py", "components.py")
 """Ends of the names of files in which a function may import our own modules: bodies of commands and of components."""
+FORMER_KEYS = ("results.py: accuracy",)
+"""Keys of records that an earlier version wrote, by which they are still read."""
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -56,6 +60,38 @@ def test_our_own_modules_are_imported_at_the_top_of_files() -> None:
     ]
 
     assert hidden == []
+
+
+def test_nothing_outside_the_kinds_names_a_kind_or_decides_by_a_metric() -> None:
+    kinds = iter_built_in_kinds()
+    names = {name for kind in kinds for name in (kind.name, kind.folder.name, kind.spec.__name__)}
+    named = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])")
+    metrics = {part for kind in kinds for metric in kind.metrics for part in (metric, re.split(r"[@\[]", metric)[0])}
+    files = [path for root in ROOTS for path in root.rglob("*.py") if not _is_inside(path)]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+
+    found = [f"{path.name}: {match[0]}" for path, text in texts.items() for match in named.finditer(text)]
+    decided = [
+        f"{path.name}: {text}" for path, source in texts.items() for text in _iter_texts(source) if text in metrics
+    ]
+
+    assert found == []
+    assert [line for line in decided if line not in FORMER_KEYS] == []
+
+
+def _is_inside(path: Path) -> bool:
+    """Return whether a file belongs to one kind, or to the metrics that kinds share."""
+    inside = path.relative_to(next(root for root in ROOTS if path.is_relative_to(root))).parts
+    return (inside[0] == "kinds" and len(inside) > 2) or inside[:2] == ("evaluation", "metrics")
+
+
+def _iter_texts(source: str) -> Iterator[str]:
+    """Yield the texts in a module that are no docstrings."""
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
 
 
 def _iter_cycles(imports: dict[str, set[str]]) -> Iterator[list[str]]:

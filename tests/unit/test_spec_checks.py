@@ -145,6 +145,8 @@ EASE = {"kind": "recommendation", "data": {"source": "e.csv"}, "model": {"archit
         ({"evaluate": {"slices": ["shop", "shop"]}}, "evaluate.slices: has no effect: 'shop' is named twice"),
         (EASE | {"serve": {"search": "approximate"}}, "serve.search: has no effect"),
         (EASE | {"resources": {"train": {"workers": 2}}}, "resources.train.workers: has no effect"),
+        (EASE | {"train": {"epochs": 3}}, "train.epochs: has no effect: model.architecture ease has a closed form"),
+        ({"train": {"sharding": "full"}}, "train.sharding: has no effect: resources.train.workers is 1"),
         ({"data": {"source": {"classes": {"a": "a.txt", "b": "b.txt"}}}, "evaluate": {"slices": ["shop"]}},
          "evaluate.slices: 'shop' is a column, and the files of source.classes have none"),
         ({"train": {"learning_rate": 0.5}}, "train.learning_rate: 0.5 would destroy the base model"),

@@ -89,12 +89,12 @@ def train_together(
     return [torch.load(path, weights_only=True) for path in results if path.is_file()]
 
 
-@pytest.mark.parametrize("name", ["tiny", "deep"])
-def test_two_workers_with_divided_weights_train_as_one(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "optimizer"), [("tiny", "adamw"), ("deep", "sgd"), ("deep", "rmsprop")])
+def test_two_workers_with_divided_weights_train_as_one(tmp_path: Path, name: str, optimizer: str) -> None:
     # Batches of 17 of 101 rows in 9 slices: the workers' slices and validation batches differ in number.
     train = ScalableTrain.model_validate(
-        make_train(epochs=2, batch_size=17, gradient_accumulation=9, learning_rate=0.05, max_grad_norm=0.5).model_dump()
-        | {"sharding": "full"}
+        make_train(epochs=2, batch_size=17, gradient_accumulation=9, max_grad_norm=0.5).model_dump()
+        | {"sharding": "full", "optimizer": optimizer}
     )
     alone = train_worker(tmp_path, 0, 1, train, name=name)
 

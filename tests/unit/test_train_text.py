@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
+from transformers.models.bert.modeling_bert import BertSelfAttention
 
+import text_worker
 from launchyard.data.manifest import MANIFEST_NAME, DatasetManifest, SplitName, read_split
 from launchyard.data.prepare import prepare_dataset
 from launchyard.errors import TrainError
@@ -28,6 +33,7 @@ from launchyard.text.base import load_classifier
 from launchyard.text.preprocess import TextConfig, TextPreprocessor
 from launchyard.training.context import TrainJob
 from text_bases import FAMILIES, write_bert, write_gpt2, write_roberta
+from text_worker import train_worker
 from tiny_candidate import write_dataset
 
 CHINESE = ("好看", "难看", "电影", "很", "不", "故事", "感人", "无聊", "演员", "精彩", "糟糕")
@@ -413,6 +419,68 @@ def test_dropout_reaches_the_model_and_is_refused_where_there_is_none(tmp_path: 
 
     rates = {module.p for module in classifier.model.modules() if isinstance(module, torch.nn.Dropout)}
     assert rates == {0.33}
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4, "dropout": 0.1}])
+def test_activations_that_are_computed_anew_give_the_same_weights(
+    tmp_path: Path, dataset_dir: Path, base_dir: Path, lora: dict[str, Any] | None
+) -> None:
+    calls = []
+    for checkpointing in (False, True):
+        folder = tmp_path / str(checkpointing)
+        folder.mkdir()
+        watched: list[int] = []
+        forward = BertSelfAttention.forward
+
+        def count(self: Any, *args: Any, _watched: list[int] = watched, _forward: Any = forward, **kwargs: Any) -> Any:
+            _watched.append(self.training)
+            return _forward(self, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BertSelfAttention, "forward", count)
+            spec = make_spec(
+                train__max_steps=4, train__activation_checkpointing=checkpointing, model__dropout=0.2, model__lora=lora
+            )
+            train(folder, spec, dataset_dir, base_dir)
+        calls.append(sum(watched))
+
+    kept, anew = (load_file(tmp_path / f"{name}/candidate/model/model.safetensors") for name in (False, True))
+    assert calls[1] == 2 * calls[0]
+    assert all(torch.equal(kept[name], anew[name]) for name in kept)
+
+
+def test_two_workers_with_divided_weights_finetune_as_one(tmp_path: Path, dataset_dir: Path, base_dir: Path) -> None:
+    spec = make_spec(
+        train__max_steps=12,
+        train__evaluations_per_epoch=2,
+        train__sharding="full",
+        train__activation_checkpointing=True,
+        train__optimizer="sgd",
+        train__learning_rate=0.05,
+        model__dropout=0.0,
+        model__lora={"rank": 4, "dropout": 0.0},
+    )
+    (tmp_path / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    shutil.copytree(dataset_dir, tmp_path / "rows")
+    shutil.copytree(base_dir, tmp_path / "base")
+    train_worker(tmp_path, 0, 1)
+
+    workers = [subprocess.Popen([sys.executable, text_worker.__file__, str(tmp_path), str(rank)]) for rank in range(2)]
+    codes = [worker.wait(timeout=120) for worker in workers]
+
+    assert codes == [0, 0]
+    one, two = (load_file(tmp_path / f"candidate-{count}/model/model.safetensors") for count in (1, 2))
+    base = load_file(tmp_path / "base/model.safetensors")
+    assert {name: tensor.shape for name, tensor in one.items()} == {name: tensor.shape for name, tensor in two.items()}
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
+    assert any(not torch.equal(two[f"bert.{name}"], base[name]) for name in base)
+    records = [
+        GradientRecord.model_validate_json((tmp_path / f"candidate-{count}/training.json").read_bytes())
+        for count in (1, 2)
+    ]
+    assert records[1].workers == 2
+    assert records[1].num_trained_parameters == records[0].num_trained_parameters
+    assert records[1].validation == pytest.approx(records[0].validation, abs=1e-3)
 
 
 def test_label_smoothing_keeps_the_model_less_sure(tmp_path: Path, dataset_dir: Path, base_dir: Path) -> None:

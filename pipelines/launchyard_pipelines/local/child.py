@@ -25,8 +25,10 @@ PR_SET_PDEATHSIG = 1
 
 def end_with_parent(parent_pid: int) -> None:
     """End this process group when the command line's process ends, however it ends (prctl(2), Linux)."""
+    # The handler first, for the signal may come at once.
     signal.signal(signal.SIGTERM, _end_group)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # The parent may have ended before the kernel was asked.
     if os.getppid() != parent_pid:
         os.killpg(0, signal.SIGKILL)
 
@@ -41,6 +43,7 @@ def execute(run_dir: Path) -> None:
     pipeline = build_pipeline(load_spec(plan.spec_path), plan.options, load_settings())
     compile_pipeline(pipeline, run_dir / "pipeline.yaml")
     local.init(
+        # A virtual environment for each step would have none of what is installed here.
         local.SubprocessRunner(use_venv=False),
         pipeline_root=str(run_dir / "artifacts"),
         enable_caching=True,

@@ -71,6 +71,7 @@ class RunDisplay:
             self._end_step(event)
 
     def _mark_reused_before(self, step: str) -> None:
+        # A reused step tells nothing: it is known by a later one that starts.
         for name in self._planned[: self._planned.index(step)]:
             if name not in self._shown:
                 self._shown.add(name)
@@ -112,6 +113,7 @@ def build_metrics_table(record: RunRecord, kind: Kind) -> Table:
         verdicts = "\n".join(_format_gate(gate) for gate in gates.pop(name, []))
         n = f"{record.n['test'][name]:,}"
         table.add_row(escape(name), f"{value:.3f}", f"{low:.3f}-{high:.3f}", n, on_validation, verdicts)
+    # A gate on what was not measured has a line, too: it may be what refused the model.
     for name, others in gates.items():
         shown = "" if others[0].value is None else f"{others[0].value:.3f}"
         table.add_row(escape(name), shown, "", "", "", "\n".join(_format_gate(gate) for gate in others))
@@ -136,6 +138,7 @@ def print_summary(console: PlainConsole, record: RunRecord, arguments: Sequence[
         console.print(build_metrics_table(record, kind))
     if record.error is not None:
         console.print(f"\n[red]{record.error.step}[/red]: ", end="")
+        # What others worded may have brackets, which rich would take for markup.
         console.print(record.error.message, markup=False, highlight=False, soft_wrap=True)
     if record.report is not None:
         console.print(f"\nreport   {record.report}", markup=False, highlight=False, soft_wrap=True)

@@ -23,7 +23,9 @@ QUIET = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    # Ray sees at such a look that the workers are done: with its own 2 s each training would take longer.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    # Ray's own 60 s are too few on a busy machine.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
 }
 """Ray as a library in one machine: nobody watches its dashboard and no node is taken away,

@@ -55,16 +55,19 @@ def execute_run(request: RunRequest, settings: Settings, on_event: Callable[[Run
         RunError: another run of the same product is under way.
     """
     spec = request.spec
+    # Raises for a step that is not there, before anything is written.
     list_reusable(spec, request.from_step)
     run_id = make_run_id()
     run_dir = settings.runs_dir(spec.product) / run_id
     with hold_product(settings, spec.product, run_id):
         write_plan(request, settings, run_dir)
+        # Until it is replaced it says "running", also of a run that was killed.
         RunRecord(run_id=run_id, product=spec.product).write(run_dir)
         events, cancelled = _follow_child(run_dir, settings, on_event)
         record = summarise_run(run_id, spec.product, request.list_steps(), events, cancelled=cancelled)
         if record.status == "failed" and record.error is not None and not _has_ended(events, record.error.step):
             message = f"ended without a result. The last lines of {run_dir / LOG_NAME}:\n{read_log_tail(run_dir)}"
+            # A step that was killed could not say why; the log may.
             record.error = RunFailure(step=record.error.step, message=message)
         record.write(run_dir)
     return record
@@ -96,10 +99,12 @@ def _follow_child(
     run_dir: Path, settings: Settings, on_event: Callable[[RunEvent], None]
 ) -> tuple[list[RunEvent], bool]:
     """Run the child to its end and return its events, and whether the user interrupted it."""
+    # -P: a ray.py of the user's, in the working folder, is not taken for the library.
     command = [sys.executable, "-P", "-m", "launchyard_pipelines.local.child", str(run_dir), str(os.getpid())]
     environment = {
         **os.environ,
         f"{PREFIX}RUN_DIR": str(run_dir),
+        # Absolute by now: workers run in folders of their own.
         f"{PREFIX}HOME": str(settings.home),
         # Its log is read as UTF-8, whatever the terminal is.
         "PYTHONIOENCODING": "utf-8:backslashreplace",
@@ -125,7 +130,9 @@ def _follow_child(
         except KeyboardInterrupt:
             cancelled = True
         finally:
+            # After a good end too, for what steps have started may still run.
             stop_group(child)
+            # What came between the last look and the end.
             pass_on()
     return events, cancelled
 
@@ -142,4 +149,5 @@ def stop_group(child: subprocess.Popen[bytes]) -> None:
 def read_log_tail(run_dir: Path) -> str:
     """Return the last lines of a run's log."""
     lines = (run_dir / LOG_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    # Libraries print URLs with the passwords in them.
     return mask_text("\n".join([line for line in lines if line.strip()][-LOG_TAIL_LINES:]))

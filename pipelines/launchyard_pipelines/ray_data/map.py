@@ -48,6 +48,7 @@ def _map_window(recipe: Recipe, window: list[pa.Table]) -> Iterator[pa.Table]:
         _convert, fn_kwargs={"recipe": recipe}, batch_format="pyarrow", batch_size=None
     )
     for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
+        # Blocks come in order, so it is the first error of the source that is raised.
         raise_failure(table)
         yield table
 

@@ -121,12 +121,14 @@ def fit(
     )
     worker = Worker(job, storage_dir.resolve(), threads)
     worker.storage_dir.mkdir(parents=True, exist_ok=True)
+    # Of an attempt before: what was refused then may be mended.
     worker.refusal_path.unlink(missing_ok=True)
     with (
         local_ray(num_cpus=threads * resources.workers, num_gpus=resources.gpus * resources.workers),
         _watch_progress(worker.progress_path, on_progress),
     ):
         _run_trainer(worker, resources)
+    # To Ray a refusal is a training that ended well: an error would be tried again.
     _raise_refusal(worker)
     shutil.rmtree(worker.storage_dir / RUN_NAME)
     return GradientRecord.model_validate_json((job.output_dir / TRAINING_NAME).read_text(encoding="utf-8"))
@@ -189,12 +191,14 @@ def _raise_refusal(worker: Worker) -> None:
     if worker.refusal_path.is_file():
         refusal = json.loads(worker.refusal_path.read_text(encoding="utf-8"))
         shutil.rmtree(worker.storage_dir)
-        raise getattr(errors, refusal["type"])(refusal["message"])
+        # Every class of errors.py is made of its message alone; one of a kind from elsewhere may be made of anything.
+        raise getattr(errors, refusal["type"], errors.TrainError)(refusal["message"])
 
 
 @contextmanager
 def _watch_progress(path: Path, on_progress: Callable[[TrainProgress], None]) -> Iterator[None]:
     """Call ``on_progress`` with each new state of ``path`` while the block runs, and once more at its end."""
+    # What an attempt before has left would be shown as this one's.
     path.unlink(missing_ok=True)
     done = threading.Event()
     shown = ""

@@ -66,6 +66,7 @@ class TrialContext:
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
         """Give this evaluation's metrics to the search, which may end the trial here."""
         if checkpoint_dir is not None:
+            # Nobody goes on from it, see ADR 5; those of all trials would fill the disk.
             shutil.rmtree(checkpoint_dir)
         self.keep(metrics)
         self.tell(finished=False)
@@ -198,6 +199,7 @@ def _make_tuner(job: TrainJob, bases: Mapping[str, Path], storage_dir: Path, thr
             time_budget_s=None if settings.minutes is None else settings.minutes * 60,
             search_alg=ConcurrencyLimiter(sampler, max_concurrent=settings.concurrent),
             scheduler=make_scheduler(settings, count_longest_epochs(job.spec)),
+            # A process loads torch and the rest once, not once a trial (ADR 5).
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=EXPERIMENT, storage_path=str(storage_dir), callbacks=[TrialWatch()], verbose=0),
@@ -208,6 +210,7 @@ def make_scheduler(settings: Tune, epochs: int) -> ASHAScheduler:
     """Return ASHA over epochs (Li et al. 2020, Algorithm 2)."""
     return ASHAScheduler(
         time_attr=EPOCH,
+        # ASHA refuses one that is longer than the longest trial.
         grace_period=min(settings.grace_epochs, epochs),
         max_t=max(epochs, 1),
         reduction_factor=settings.reduction_factor,
@@ -254,6 +257,7 @@ def _make_domain(spec: Product, key: str) -> Any:
     if takes_integers(spec, key):
         low, high = int(candidates.min), int(candidates.max)
         if candidates.log:
+            # Ray leaves the upper end out here, but counts it in where there is a step (2.60, with Optuna).
             return tune.lograndint(low, high + 1)
         return tune.qrandint(low, high, int(candidates.step or 1))
     if candidates.log:

@@ -127,6 +127,7 @@ class Registry:
         with _explaining(self._settings, "Check that it runs."), _impatient():
             mirrored = self._mirror_version(version)
             self._client.set_registered_model_alias(self._name(product), CHAMPION, mirrored)
+        # After MLflow knows it: what is cut off before is told again by the next command.
         self._records.note_mirrored(record)
 
     @cached_property
@@ -139,10 +140,12 @@ class Registry:
     def _mirror_version(self, version: VersionRecord) -> str:
         """Return MLflow's own number of a version, mirroring it now when it is not there yet."""
         name = self._name(version.product)
+        # By digest, because MLflow counts versions by itself and may have lost some.
         found = self._client.search_model_versions(f"name = '{name}' AND tags.`{DIGEST_TAG}` = '{version.digest}'")
         if found:
             return str(found[0].version)
         path, manifest = self._store.open(version.bundle_uri)
+        # The version comes last: what is cut off before it is done again, for only the version is looked for.
         run_id = self._log_run(name, version, path, manifest)
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name)
@@ -205,6 +208,7 @@ def _iter_metrics(manifest: BundleManifest, bundle_dir: Path) -> Iterator[Metric
     if isinstance(training, GradientRecord):
         for curve in training.curves:
             for x, y in zip(curve.x, curve.y, strict=True):
+                # MLflow's steps are whole numbers.
                 yield Metric(f"curve.{make_key(curve.name)}", y, now_ms, round(x))
 
 
@@ -245,6 +249,7 @@ def _settle(outcome: Future[None], call: Callable[[], None]) -> None:
 @contextmanager
 def _impatient() -> Iterator[None]:
     """Let MLflow ask its server once, instead of for minutes, unless the environment says otherwise."""
+    # MLflow (3.17) reads both at each request, and from nowhere but the environment.
     before = {name: os.environ.get(name) for name in MLFLOW_WAITS}
     for name, value in MLFLOW_WAITS.items():
         os.environ.setdefault(name, value)
@@ -262,6 +267,7 @@ def _explaining(settings: Settings, hint: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError) as err:
         # No cause: its words hold the URL with its password, and a step's log prints them.
+        # The first line alone: SQLAlchemy goes on with the statement and a link.
         reason = mask_text(str(err).partition("\n")[0], [settings.tracking_url])
         where = "LAUNCHYARD_TRACKING_URL" if settings.tracking_url else settings.mlflow_url
         raise RegistryError(f"{where}: MLflow failed: {reason}. {hint}") from None

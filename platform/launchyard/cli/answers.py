@@ -35,6 +35,7 @@ def read_inputs(texts: Sequence[str], file: str | None) -> list[Any]:
         return given
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
+        # What a Windows editor begins a file with is no part of the first input.
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
         raise SourceError(f"{file}: cannot be read: {err}. Give a file of UTF-8 lines.") from err
@@ -50,6 +51,7 @@ def _parse_text(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
+        # A text that merely begins like an object is an input like any other.
         return text
 
 
@@ -90,6 +92,7 @@ def show(inputs: Sequence[Any], replies: Sequence[Answers], *, as_json: bool) ->
 
 
 def _draw_table(inputs: Sequence[Any], outputs: Sequence[Mapping[str, Any]], title: str) -> Table:
+    # All outputs are of one kind, so the first tells the columns of all.
     fields = [name for name in outputs[0] if name != "id"]
     table = Table(title=title)
     for name in ("input", *fields):

@@ -42,4 +42,5 @@ class PlainConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield what is written to the terminal, whatever it was made from."""
         for segment in super().render(renderable, options):
+            # Rich moves the cursor by control segments, and colours are styles: no other text needs a code.
             yield segment if segment.control else segment._replace(text=make_printable(segment.text))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from launchyard.cli.arguments import AsJson
 from launchyard.cli.streams import echo
 from launchyard.settings import load_settings
-
-if TYPE_CHECKING:
-    pass
 
 ProductArgument = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
 SetArgument = Annotated[str, typer.Argument(metavar="SET", help="Name of the feature set.", show_default=False)]

@@ -44,6 +44,7 @@ def forget(
     if dry_run:
         _show(product, find_user(settings, product, user), is_removed=False, as_json=as_json)
         return
+    # Shown first, so that who is asked knows what would go.
     if not (yes or as_json):
         _show(product, find_user(settings, product, user), is_removed=False, as_json=False)
         typer.confirm(

@@ -26,6 +26,7 @@ from launchyard.settings import load_settings, set_process_defaults
 
 COMMANDS_GROUP = "launchyard.commands"
 EXIT_FAILED = 1
+# As shells say it of a command that SIGINT has ended: 128 + 2.
 EXIT_INTERRUPTED = 130
 
 EPILOG = """
@@ -68,6 +69,8 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    # Each module imports what its commands need inside them: --help and validate load nothing heavy.
+    # The order is that of --help, from the spec to what serves.
     app.callback()(_accept_global_options)
     spec_commands.add_commands(app)
     for entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda found: found.name):
@@ -83,13 +86,16 @@ def build_app() -> typer.Typer:
 def main(build: Callable[[], typer.Typer] = build_app) -> None:
     """Run the command line and leave the process; no traceback for a mistake of the user's."""
     try:
+        # First of all: an error is printed, too.
         accept_any_text()
+        # Before any command is loaded: Ray and MLflow read the environment when they are imported.
         set_process_defaults()
         build()(prog_name="launchyard")
     except LaunchyardError as err:
         echo(str(err), err=True)
         sys.exit(err.exit_code)
     except OSError as err:
+        # Behind our own errors, for a SourceError is an OSError too.
         _show_traceback(err)
         echo(f"{err.filename or 'launchyard'}: {err.strerror or err}.", err=True)
         sys.exit(EXIT_FAILED)
@@ -127,4 +133,5 @@ def _flush_stdout() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
+        # Python flushes once more when it ends, and would complain of the pipe then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

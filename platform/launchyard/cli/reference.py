@@ -38,6 +38,7 @@ def render_commands() -> str:
 
 def _iter_help(command: Any, context: typer.Context) -> Iterator[tuple[str, str]]:
     """Yield the path and the help text of a command and of those below it."""
+    # Else the file would depend on the width of the terminal in which it is written.
     context.terminal_width = context.max_content_width = WIDTH
     yield context.command_path, command.get_help(context).rstrip()
     for name, inner in getattr(command, "commands", {}).items():

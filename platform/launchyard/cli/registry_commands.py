@@ -54,6 +54,7 @@ def status(
             registry_views.show_product(records, product, as_json=as_json)
         behind = [record.product for record in records.list_unmirrored()]
         names = records.list_products() if product is None else [product]
+    # After what was asked for is on the screen: MLflow may take half a minute to be given up.
     _mirror(settings, [name for name in behind if product in (None, name)])
     for name in names:
         if restore_features(settings, name):
@@ -118,6 +119,7 @@ def _announce(settings: Settings, record: RolloutRecord) -> None:
 
 def _mirror(settings: Settings, products: Sequence[str]) -> None:
     """Bring MLflow up to date where there is one; one that is away is a warning, for it decides nothing."""
+    # Looked for and not imported, which takes seconds.
     if not products or find_spec("mlflow") is None:
         return
     from launchyard.adapters.mlflow import Registry
@@ -134,4 +136,5 @@ def _find_actor() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
+        # In a container a user may have a number and no name; before 3.13 Python says so by a KeyError.
         return f"user {os.getuid()}"

@@ -58,6 +58,7 @@ def show_product(records: Records, product: str, *, as_json: bool) -> None:
     if as_json:
         print_json(document | {"decisions": [decision.model_dump(mode="json") for decision in decisions]})
         return
+    # The names of metrics have brackets, which rich would take for markup.
     console = PlainConsole(highlight=False, markup=False)
     versions = ", ".join(map(str, document["versions"]))
     if document["serves"] is None:
@@ -81,6 +82,7 @@ def show_history(records: Records, product: str, *, as_json: bool) -> None:
     Raises:
         RegistryError: nothing was ever registered under that name.
     """
+    # Raises for a name that was never registered; a product without decisions has an empty history.
     records.list_versions(product)
     decisions = records.history(product)
     if as_json:

@@ -81,6 +81,7 @@ def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) ->
     try:
         spec = load_spec(path, set_ or ())
     except SpecError as err:
+        # main() shows it, as any other error.
         if not as_json:
             raise
         print_json({"valid": False, "errors": str(err).splitlines()})

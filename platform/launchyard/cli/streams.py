@@ -43,6 +43,7 @@ def print_json(document: object) -> None:
     # Each of them stands in a string: between strings JSON has none.
     for character in find_unprintable(text):
         text = text.replace(character, json.dumps(character)[1:-1])
+    # Escaped here, where accept_any_text would have a "?" written: who reads JSON wants the character.
     encoding = sys.stdout.encoding or "utf-8"
     typer.echo(text.encode(encoding, ESCAPE).decode(encoding))
 

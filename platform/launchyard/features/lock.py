@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from launchyard.errors import FeatureStoreError
 
 LOCK_NAME = ".lock"
+# A lock of its own: between its first and last change a release takes the other one several times.
 RELEASE_LOCK_NAME = "release.lock"
 LOCK_TIMEOUT_S = 600
 

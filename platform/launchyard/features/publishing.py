@@ -75,7 +75,9 @@ def keep_features(settings: Settings, spec: Product, dataset_dir: Path, digest: 
     versions_dir = settings.features_dir(spec.product) / VERSIONS_DIR
     with changing_features(settings.features_dir(spec.product)):
         with new_folder(versions_dir / digest) as folder:
+            # A copy, for a run's own files go when some later runs have ended.
             shutil.copytree(dataset_dir / FEATURES_DIR, folder / FEATURES_DIR)
+        # By when they were kept, for a digest tells no order.
         newest = sorted(versions_dir.iterdir(), key=lambda path: path.stat().st_mtime)
         for old in newest[:-KEPT_VERSIONS]:
             shutil.rmtree(old, ignore_errors=True)
@@ -122,6 +124,7 @@ def erase_user(settings: Settings, product: str, user: str) -> int:
         for path in sorted(folder.rglob(".*")):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+            # All but the lock, which this very process holds.
             elif path.name != LOCK_NAME:
                 path.unlink(missing_ok=True)
         return erase_rows(folder, user)
@@ -136,6 +139,7 @@ def find_forgotten(settings: Settings, spec: Product, features_dir: Path) -> lis
         table = pq.read_table(features_dir / f"{name}.parquet", columns=[ENTITY, TIMESTAMP])
         mine = table.filter(pc.is_in(table[ENTITY], value_set=pa.array(list(forgotten), pa.string())))
         pairs = zip(mine[ENTITY].to_pylist(), mine[TIMESTAMP].to_pylist(), strict=True)
+        # Later rows are of a user who came back.
         found |= {user for user, known_at in pairs if known_at <= forgotten[user]}
     return sorted(found)
 
@@ -157,6 +161,7 @@ def opening_store(settings: Settings, spec: Product) -> Iterator[FeatureStore]:
     Raises:
         SpecError: the product's kind has no features.
     """
+    # First: a kind without features is told so without the seconds that Feast takes to load.
     sets = get_feature_sets(spec)
     store = cast("type[FeatureStore]", load_part(STORE))(settings, spec.product, sets)
     try:
@@ -192,6 +197,7 @@ def find_online_row(settings: Settings, spec: Product, feature_set: FeatureSet, 
     Raises:
         FeatureStoreError: the online store cannot be reached.
     """
+    # A row of an older home may have the id in the form that the source had.
     keys: tuple[str, ...] = (format_id(entity_id) or entity_id, entity_id)
     if feature_set.entity == USER:
         with opening_records(settings) as records:

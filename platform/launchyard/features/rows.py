@@ -81,6 +81,7 @@ def write_feature_set(
     columns = [declared.key, declared.timestamp, *(found.column for found in declared.columns.values())]
     tables = number_rows(iter_tables(fetched, tuple(dict.fromkeys(columns))))
     rows = pa.concat_tables([_read_rows(batch, declared, where) for batch in tables])
+    # A time that is missing is NaN, which Arrow takes for a value.
     complete = rows.filter(pc.and_(pc.is_valid(rows[ENTITY]), pc.is_finite(rows[TIMESTAMP])))
     if not complete.num_rows:
         raise DataError(
@@ -125,6 +126,7 @@ def _read_quantities(batch: pa.Table, found: FeatureColumn, where: str) -> pa.Ar
         return pa.array(numbers_N, mask=~is_known_N)
     is_whole_N = (np.floor(numbers_N) == numbers_N) & (np.abs(numbers_N) <= MAX_INTEGER)
     require_values(is_whole_N | ~is_known_N, batch, found.column, f"{where}: is not an integer up to 2 to the 53")
+    # NaN has no integer; the 0 in its place is masked.
     return pa.array(np.where(is_known_N, numbers_N, 0).astype(np.int64), mask=~is_known_N)
 
 
@@ -161,9 +163,11 @@ def _put_in_order(rows: pa.Table) -> pa.Table:
     kept = last.group_by([ENTITY, TIMESTAMP]).aggregate([("order", "max")])["order_max"].to_numpy()
     times_N = rows[TIMESTAMP].to_numpy()
     kept = np.sort(kept)
+    # Stable: rows of different entities and one time keep the order of the source.
     return rows.take(pa.array(kept[np.argsort(times_N[kept], kind="stable")]))
 
 
 def _map_distinct(values: pa.ChunkedArray, make: Callable[[str], str]) -> list[str]:
+    # Once for each id, for a pseudonym takes an HMAC and a log repeats its users.
     made = {value: make(value) for value in pc.unique(values).to_pylist()}
     return [made[value] for value in values.to_pylist()]

@@ -76,6 +76,7 @@ class FeatureSet(Described):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"feature '{repeated[0]}' is there twice. Rename one")
+        # In a set's file the entity, the features and the reserved columns stand side by side.
         if self.entity in (*names, *RESERVED_NAMES - {ENTITY}):
             raise ValueError(f"entity '{self.entity}' has the name of a column. Rename one")
         return self

@@ -28,6 +28,7 @@ def remove_abandoned(folders: Iterable[Path], *, min_age_s: float) -> None:
     """
     made_before_s = time.time() - min_age_s
     for folder in folders:
+        # Tidying up is a favour: that another process was first, or that it may not be done, is no failure.
         with suppress(OSError):
             state = folder.stat(follow_symlinks=False)
             if state.st_uid != os.getuid() or state.st_mtime > made_before_s:

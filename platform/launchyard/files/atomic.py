@@ -47,6 +47,7 @@ def new_file(path: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         temporary.replace(path)
+    # Ctrl-C leaves nothing half written either.
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -66,6 +67,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     with try_to_hold(temporary):
         try:
             yield temporary
+            # mkdtemp makes a folder for its owner alone; what is in place others may read.
             temporary.chmod(0o755)
             _sync_tree(temporary)
             _put_in_place(temporary, path)
@@ -89,6 +91,7 @@ def _sync_tree(folder: Path) -> None:
     """Wait until all files in a folder are on the disk, and the folders that hold them."""
     for inner, _, names in os.walk(folder, topdown=False):
         for path in (Path(inner, name) for name in names):
+            # A link may lead out of the folder, to a file that is none of ours, or nowhere.
             if not path.is_symlink():
                 sync(path)
         sync(Path(inner))
@@ -96,6 +99,7 @@ def _sync_tree(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
+    # Linux syncs by any descriptor, and a folder can be opened for reading only.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -110,6 +114,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
     """Give ``temporary`` the name ``path``; what was there gets the name ``temporary``."""
     while True:
         try:
+            # Enough where nothing, or an empty folder, is in the way.
             temporary.rename(path)
         except OSError as err:
             if err.errno not in IS_THERE:
@@ -134,6 +139,7 @@ def _exchange(one: Path, other: Path) -> None:
     Raises:
         OSError: the system or the file system cannot do that (``NO_EXCHANGE``), or one of them is not there.
     """
+    # Python (3.11) has no function for it, and neither has a C library before glibc 2.28.
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -159,6 +165,7 @@ def _remove(path: Path) -> None:
 
 def _iter_remains(path: Path) -> Iterator[Path]:
     """Yield folders that neither became ``path`` nor vanished, or that were at its place."""
+    # An earlier version put .old. into the name of what it had replaced.
     remains = re.compile(rf"\.{re.escape(path.name)}\.(old\.)?[a-z0-9_]{{8}}")
     with os.scandir(path.parent) as entries:
         found = [entry.name for entry in entries if remains.fullmatch(entry.name)]

@@ -45,6 +45,7 @@ def open_scratch() -> Iterator[Path]:
 def _make_folder(preferred: str) -> Path:
     parents = [parent for parent in (preferred, *PARENTS) if len(parent) <= MAX_PARENT_CHARACTERS]
     for parent in dict.fromkeys(parents):
+        # Not writable, or not there on this system: the next one may do.
         with suppress(OSError):
             # mkdtemp gives the folder mode 0700.
             return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))

@@ -115,6 +115,7 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
     with opening_records(settings) as records, closing(EventLog(settings, product)) as log:
         known = (found.user, *found.formers)
         for name in known:
+            # First: a publication that is under way looks, before it brings rows online, for who was forgotten.
             log.forget(name)
             records.forget_feedback(product, name)
         spec = _find_spec(settings, records, product)
@@ -125,8 +126,10 @@ def forget_user(settings: Settings, product: str, user: str) -> Findings:
                     store.delete(USER, name)
         for name in known:
             if settings.features_dir(product).is_dir():
+                # Also what the store does not know: files of sets that no spec has any more, and remains of a crash.
                 erase_user(settings, product, name)
             TrainingRows(settings, product).forget(name)
+        # Last, when all rows are gone: it writes the whole file of the database anew.
         log.erase_deleted()
     return found
 

@@ -86,6 +86,7 @@ def name_user(key: bytes, product: str, row: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _pseudonymise(key: bytes, product: str, user: str) -> str:
+    # No name holds U+0000, so no other product and user give the same bytes. Half of a surrogate pair is an id, too.
     message = USER_PURPOSE + product.encode() + b"\0" + user.encode("utf-8", "surrogatepass")
     return hmac.digest(key, message, "sha256")[:USER_BYTES].hex()
 
@@ -119,6 +120,7 @@ class IdentitySigner:
         """
         namespace, product, version, payload = _split(text)
         body = payload[:-MAC_BYTES]
+        # In a time that does not tell how much of a forged id is right.
         if not hmac.compare_digest(payload[-MAC_BYTES:], self._sign(text.rpartition(".")[0], body)):
             raise RequestError("id: was not given out by this server. Send the id of an answer unchanged.")
         if namespace != self._namespace:
@@ -154,6 +156,7 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 def _split(text: str) -> tuple[str, str, int, bytes]:
     """Return namespace, product, version and payload of what looks like an id; nothing is verified yet."""
+    # isdigit() takes digits of other scripts too, hence ASCII alone.
     namespace, product, version, token = text.split(".") if text.isascii() and text.count(".") == 3 else ("",) * 4
     if not version.isdigit() or len(version) > MAX_VERSION_DIGITS or len(token) not in TOKEN_CHARACTERS:
         raise RequestError(MALFORMED)

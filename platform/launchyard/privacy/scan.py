@@ -70,6 +70,7 @@ def _erase(path: Path, user: str) -> int:
         path.unlink()
         return count
     names = _list_texts(table.schema)
+    # Null is nobody: left as it is, it would take the row away too.
     mine = reduce(pc.or_, (pc.fill_null(pc.equal(table[name], user), False) for name in names))
     with new_file(path) as temporary:
         pq.write_table(table.filter(pc.invert(mine)), temporary, compression="zstd")
@@ -113,13 +114,16 @@ def _holds_texts(column: pa.DataType) -> bool:
 
 
 def _count_mentions(path: Path, user: str) -> int:
+    # An empty file cannot be mapped.
     if not path.stat().st_size:
         return 0
+    # Mapped, because a checkpoint may be larger than memory.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return sum(_count_in(content, user.encode(encoding)) for encoding in ENCODINGS)
 
 
 def _count_in(content: mmap.mmap, wanted: bytes) -> int:
+    # A map has no count().
     count, position = 0, content.find(wanted)
     while position >= 0:
         count += 1

@@ -95,6 +95,7 @@ class EventLog:
         Raises:
             RegistryError: the database cannot be used.
         """
+        # By digest, so that one that stands twice in one request is kept once.
         rows = {row["digest"]: row | {"sender": sender} for row in map(self._describe, events)}
         num_stored = 0
         with self._database.writing(self._lock) as connection:
@@ -194,6 +195,7 @@ class EventLog:
         return f"events/{self._product}"
 
     def _describe(self, event: Event) -> dict[str, Any]:
+        # In one form each, for the digest is made of it: a time in another zone, or a weight of 1, is the same event.
         content = {
             "namespace": self._database.namespace,
             "product": self._product,
@@ -203,7 +205,9 @@ class EventLog:
             "event": event.event,
             "weight": float(event.weight),
         }
+        # Never to be made otherwise: events that were stored before would be kept a second time.
         digest = hashlib.sha256(repr(tuple(content.values())).encode()).digest()[:DIGEST_BYTES]
+        # Not in the digest: sent again later it is the same event.
         return content | {"received_at": datetime.now(UTC), "digest": digest}
 
     def _find_latest(self, table: Table) -> int:

@@ -66,6 +66,7 @@ class RecentEvents:
         self._closing = threading.Event()
         self.problem: str | None = None
         """Why what others add is not seen at present; None while all is well."""
+        # Before anybody asks: what is read from here on is followed from here on.
         self.follow()
         self._thread = threading.Thread(target=self._run, name="follow-events", daemon=True)
         self._thread.start()
@@ -74,6 +75,7 @@ class RecentEvents:
         """Stop following; what a silent database has not told by now is not waited for."""
         self._closing.set()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        # A database that does not answer must not keep the process from ending; the thread is a daemon.
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def add(self, events: Sequence[Event], *, sender: str | None = None) -> AddedEvents:
@@ -110,6 +112,7 @@ class RecentEvents:
             try:
                 self._catch_up()
             except RegistryError as err:
+                # Once, and not at each look.
                 if self.problem is None:
                     logger.warning("events of other processes are not seen: %s", err)
                 self.problem = str(err)
@@ -136,10 +139,12 @@ class RecentEvents:
             self._shrink()
         last_event = events[-1].sequence if events else self._followed[0]
         last_forgotten = forgotten[-1][0] if forgotten else self._followed[1]
+        # Last of all: after an error above, the same numbers are read again.
         self._followed = last_event, last_forgotten
 
     def _start_over(self) -> None:
         """Forget everything in memory, and follow from what is the newest now."""
+        # Before memory is cleared: what arrives in between is then read once more instead of missed.
         newest = self._log.latest_sequence(), self._log.latest_forgotten()
         with self._lock:
             self._users.clear()
@@ -176,6 +181,7 @@ class RecentEvents:
         try:
             return reading.result(self._timeout_s)
         except TimeoutError as err:
+            # One that runs already goes on; only what still waits for a reader is taken back.
             reading.cancel()
             self.problem = (
                 f"events: the database did not answer within {self._timeout_s:g} s. Check that it runs and is near."
@@ -192,5 +198,6 @@ class RecentEvents:
             self._size -= len(known.events)
 
     def _shrink(self) -> None:
+        # The last one stays, however long the history: it is being asked about.
         while self._size + len(self._users) > self._capacity and len(self._users) > 1:
             self._drop(next(iter(self._users)))

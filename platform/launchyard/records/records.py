@@ -175,6 +175,7 @@ class Records:
         values = {"revision": record.revision, "document": record.model_dump_json()}
         names = {"namespace": self._namespace, "product": record.product}
         with self._database.writing(f"rollout/{record.product}") as connection:
+            # In the transaction that writes: nobody comes between the look and the change.
             current = connection.execute(select(ROLLOUTS.c.revision).where(mine)).scalar()
             if (current or 0) != expected_revision:
                 return False
@@ -198,6 +199,7 @@ class Records:
             if seen is None:
                 names = {"namespace": self._namespace, "product": record.product}
                 connection.execute(insert(MIRRORED).values(**names, revision=record.revision))
+            # Told after a newer revision, as by a slower process, an older one changes nothing.
             elif seen < record.revision:
                 connection.execute(update(MIRRORED).where(mine).values(revision=record.revision))
 
@@ -225,6 +227,7 @@ class Records:
             said = list(pieces.values())
             if said and (stands := reduce(Feedback.merge, said)).merge(feedback) == stands:
                 return False
+            # With the new piece MAX_PIECES are left, also where an older version has kept hundreds.
             if len(said) >= MAX_PIECES:
                 _merge_pieces(connection, mine, dict(islice(pieces.items(), len(pieces) - MAX_PIECES + 2)))
             connection.execute(
@@ -262,9 +265,11 @@ class Records:
     def get_signing_key(self) -> bytes:
         """Return the namespace's key for output ids: made once, the same for every process from then on."""
         query = select(KEYS.c.secret).where(KEYS.c.namespace == self._namespace)
+        # Without a lock at first: it is needed once in the life of a namespace.
         if rows := self._fetch(query):
             return bytes(rows[0].secret)
         with self._database.writing("key") as connection:
+            # Again, now that nobody else can write: another process may have made the key meanwhile.
             secret = connection.execute(query).scalar()
             if secret is None:
                 secret = secrets.token_bytes(KEY_BYTES)

@@ -135,6 +135,7 @@ KEYS = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
+# A copy, because the tables go on to change below, and a released step must not.
 for first_table in METADATA.sorted_tables:
     first_table.to_metadata(FIRST_SCHEMA)
 
@@ -263,6 +264,7 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS, *, wait
         engine = create_engine(
             parsed,
             poolclass=QueuePool,
+            # A server that was started again has closed the connections that wait in the pool.
             pool_pre_ping=True,
             pool_timeout=wait_s,
             connect_args=_limit_waits(parsed, wait_s),
@@ -284,6 +286,7 @@ def open_records(url: str, migrations: Sequence[Migration] = MIGRATIONS, *, wait
             )
     except (DBAPIError, sqlite3.Error, OSError) as err:
         # The driver's own errors come bare while a connection is being prepared.
+        # A lock on the file that cannot be had in time is a TimeoutError, and so an OSError.
         reason = mask_text(str(err.orig if isinstance(err, DBAPIError) else err), [SecretUrl(url)])
         raise RegistryError(
             f"{describe_url(engine)}: the records cannot be opened: {reason}. Check that the database runs."
@@ -357,6 +360,7 @@ def migrate(connection: Connection, migrations: Sequence[Migration]) -> None:
     for step in migrations[current:]:
         step(connection)
     if current < len(migrations):
+        # In the transaction of the steps: where one fails, the number stays that of the tables.
         connection.execute(SCHEMA.delete())
         connection.execute(SCHEMA.insert().values(version=len(migrations)))
 
@@ -369,12 +373,14 @@ def _is_current(connection: Connection, migrations: Sequence[Migration]) -> bool
 
 
 def _open_postgresql(engine: Engine, migrations: Sequence[Migration], wait_s: float) -> None:
+    # A look without the lock, for most who open the records find them current.
     with engine.begin() as connection:
         is_current = _is_current(connection, migrations)
     if not is_current:
         with engine.begin() as connection:
             connection.exec_driver_sql(_limit_statements(PATIENT_WAIT_S * SLOW_STATEMENT_FACTOR))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            # Looks at the version again, now under the lock: another process may have been first.
             migrate(connection, migrations)
     limits = _limit_statements(wait_s)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limits))
@@ -394,6 +400,7 @@ def _open_sqlite(engine: Engine, url: URL, migrations: Sequence[Migration], wait
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The signing key and people's comments are in it: nobody else on the machine may read it.
+    # SQLite gives the log beside a database the mode of the database.
     path.touch(mode=0o600)
     with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENT_WAIT_S * SLOW_STATEMENT_FACTOR):
         # Outside a transaction, and under the lock: SQLite does not wait for others when it changes this mode.

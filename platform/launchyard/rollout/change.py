@@ -71,6 +71,7 @@ def roll_back(
     """
     cause = Cause(actor=actor, reason=reason, now=datetime.now(UTC))
     with opening_records(settings) as records:
+        # Raises for a product that is not there; without a history it would be told that nothing served before.
         records.list_versions(product)
         return _change(
             settings, records, product, lambda record: rollback(record, records.history(product), cause, to=to)
@@ -82,6 +83,7 @@ def _change(
 ) -> RolloutRecord:
     """Apply ``rule`` to the record until it is written; the new champion's bundle is verified before."""
     for _ in range(MAX_TRIES):
+        # Anew in each try: the rule judges what serves by now.
         current = records.find_rollout(product) or start_rollout(settings.namespace, product)
         changed = rule(current)
         with _publishing(settings, current, changed):
@@ -117,6 +119,7 @@ def restore_features(settings: Settings, product: str) -> bool:
         BundleError: the champion's spec cannot be read.
         FeatureStoreError: the online store cannot be reached.
     """
+    # Without a lock, whose folder would be made for each product without features.
     if find_published(settings, product) is None:
         return False
     with ExitStack() as stack:
@@ -125,6 +128,7 @@ def restore_features(settings: Settings, product: str) -> bool:
         except FeatureStoreError:
             return False
         with opening_records(settings) as records:
+            # Under the lock: a release that has just ended is seen whole.
             rollout = records.find_rollout(product)
         champion = None if rollout is None else rollout.champion
         if champion is None or champion.digest == find_published(settings, product):

@@ -81,6 +81,7 @@ def promote(record: RolloutRecord, candidate: Release, cause: Cause) -> RolloutR
             f"{record.product}: version {candidate.version} may not be released: {candidate.gate.failures}. "
             "Train a better model, or change evaluate.gates in the spec and run again."
         )
+    # A step that is repeated leaves no second decision in the history.
     if record.champion == candidate:
         return record
     return _move(record, "promote", candidate, cause)
@@ -153,10 +154,12 @@ def find_earlier_champions(history: Iterable[Decision]) -> list[Release]:
     stack: list[Release] = []
     for decision in history:
         if decision.action == "rollback":
+            # Always found: a rollback goes to a release that this list named.
             while stack[-1] != decision.after:
                 stack.pop()
         else:
             stack.append(decision.after)
+    # Without the last one, which serves now.
     return stack[-2::-1]
 
 

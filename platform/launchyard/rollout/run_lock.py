@@ -41,6 +41,7 @@ def hold_product(settings: Settings, product: str, run_id: str) -> Iterator[None
         atomic.write_text(holder_path, json.dumps({"run_id": run_id, "pid": os.getpid(), "started": started}))
         yield
     finally:
+        # While the lock is still held: afterwards it might be the file of the next holder.
         holder_path.unlink(missing_ok=True)
         lock.release()
 

@@ -26,6 +26,7 @@ def iter_files(folder: Path) -> Iterator[Path]:
 def _walk(folder: Path, above: tuple[_Place, ...], *, is_hidden: bool) -> Iterator[Path]:
     state = folder.stat()
     place = (state.st_dev, state.st_ino)
+    # Only the folders above count: two links to one folder beside each other are no circle.
     if place in above:
         raise SourceError(
             f"{folder}: a link that leads back to a folder above it. Remove the link, or name its target."

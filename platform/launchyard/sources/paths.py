@@ -66,6 +66,7 @@ def describe_state(uri: Uri, base_dir: Path) -> str:
         lines = [f"{file.relative_to(path)} {_describe_file(file)}\n" for file in files]
     except PermissionError as err:
         raise explain_denied(uri, err) from err
+    # Names of files are bytes to Linux and need not be text.
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -81,6 +82,7 @@ def make_absolute(text: str, base_dir: Path) -> str:
     '/srv/rows.csv#encoding=latin-1'
     """
     uri = parse_uri(text)
+    # A file:// URI is absolute by its form.
     if uri.scheme == "file" and not text.startswith("file://"):
         return replace_location(text, str(_keep_name(join_path(uri.location, base_dir))))
     if uri.scheme == "sql":

@@ -26,6 +26,8 @@ SCHEMES = ("file", "pypi", "hf", "s3", "https", "http", "sql")
 _PYPI = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.+!_-]*)(?:/(.*))?")
 _HUB = re.compile(r"(datasets/)?([\w.-]+(?:/[\w.-]+)?)(?:@([^/?]+))?(?:/([^?]+))?(?:\?(.*))?")
 _SQL = re.compile(r"(.+?)[?&]query=(.+)", re.DOTALL)
+# What stands around a reference tells whether its value is a part of a URL and has to be encoded. The character behind
+# is looked at and not taken: the next reference may begin with it.
 _REFERENCE = re.compile(r"(.?)\$\{(\w+)\}(?=(.?))", re.DOTALL)
 
 
@@ -61,6 +63,7 @@ class Uri:
     def find_literal_secret(self) -> str | None:
         """Return what to call a password or token that stands in the URI as it is, None when there is none."""
         if self.scheme == "sql":
+            # A query is SQL: what reads like a parameter there is a condition.
             return find_literal(parse_sql(self.location).database)
         return None if self.scheme == "file" else find_literal(f"{self.scheme}://{self.location}")
 
@@ -131,6 +134,7 @@ def parse_uri(text: str) -> Uri:
     elif scheme == "file":
         location = _decode_path(location)
     elif scheme == "pypi":
+        # Taken apart to be checked alone: whoever fetches it does so again.
         parse_pypi(location)
     elif scheme == "hf":
         parse_hub(location)

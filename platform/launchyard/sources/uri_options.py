@@ -31,6 +31,7 @@ _AT_END = re.compile(rf"#((?:{'|'.join(OPTIONS)})=[^#/]*|\w+=[^#/\s]*)$")
 # A query is taken as it stands, spaces and all.
 _AFTER_QUERY = re.compile(r"#(\w+=[^#/\s]*)$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# What would end a name, a value or the options when they are read back.
 _RESERVED = re.compile(r"[%,&#/\x00-\x1f]")
 
 
@@ -177,6 +178,7 @@ def _check_format(options: Options) -> None:
         raise ValueError(f"'#{given}' has no meaning for the format {options.format}. Remove one of them")
 
 
+# pyarrow (25) takes one byte for a delimiter, and one for a quote.
 def _is_mark(character: str) -> bool:
     return len(character) == 1 and character.isascii() and not character.isalnum() and character not in "\r\n\0"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from launchyard.spec.blocks import GradientTrain
 
@@ -24,11 +25,13 @@ def build_optimizer(train: GradientTrain, model: nn.Module) -> torch.optim.Optim
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": train.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
+    # torch 2.13 has no fused SGD for parameters that are divided among workers.
+    kernels = {"foreach" if any(isinstance(parameter, DTensor) for parameter in trained) else "fused": True}
     builders: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "adamw": lambda: torch.optim.AdamW(groups, lr=train.learning_rate, fused=True),
         "adam": lambda: torch.optim.Adam(groups, lr=train.learning_rate, fused=True),
         "rmsprop": lambda: torch.optim.RMSprop(groups, lr=train.learning_rate, momentum=train.momentum, foreach=True),
-        "sgd": lambda: torch.optim.SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True),
+        "sgd": lambda: torch.optim.SGD(groups, lr=train.learning_rate, momentum=train.momentum, **kernels),
     }
     return builders[train.optimizer]()
 

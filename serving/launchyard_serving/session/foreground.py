@@ -37,7 +37,7 @@ class Foreground:
         self._console.print(f"Starting {', '.join(self._states)} ...")
 
     def run(self, check: Callable[[], None]) -> None:
-        """PrepareProgress until Ctrl-C or SIGTERM (as KeyboardInterrupt), which are the ways to end a server.
+        """Show what changes until Ctrl-C or SIGTERM (as KeyboardInterrupt), which are the ways to end a server.
 
         Args:
             check: Raises when the server cannot come up any more.

@@ -88,6 +88,7 @@ def open_session(host: str, port: int) -> Iterator[Session]:
             os.environ.update(_describe_environment(session))
             yield session
         finally:
+            # Before the folder goes: they have files and sockets in it.
             session.stop_processes()
 
 
@@ -109,6 +110,7 @@ def _check_address(host: str, port: int) -> str:
     try:
         address = socket.gethostbyname(host)
         with socket.socket() as probe:
+            # As the server does: connections of one that has just ended are not in its way.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
     except OSError as err:
@@ -125,6 +127,7 @@ def _describe_environment(session: Session) -> dict[str, str]:
     script = session.folder / "haproxy"
     _write_private(script, _render_proxy_script(session))
     script.chmod(stat.S_IRWXU)
+    # One letter, because the path of a socket may have 107 characters alone.
     proxy_dir = session.folder / "p"
     proxy_dir.mkdir()
     return {
@@ -136,6 +139,7 @@ def _describe_environment(session: Session) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(script),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # Serve's own ports, and its /tmp/haproxy-serve below, are the same for all users and sessions of a machine.
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(find_free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(find_free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(find_free_port()),

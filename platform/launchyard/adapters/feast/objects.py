@@ -131,6 +131,7 @@ def build_view(feature_set: FeatureSet) -> FeatureView:
         entities=[build_entity(feature_set)],
         schema=[*beside, *described],
         source=FileSource(path=name_file(feature_set.name), timestamp_field=EVENT_TIMESTAMP),
+        # To Feast a time of 0 is none: a row holds until the next one.
         ttl=timedelta(seconds=feature_set.ttl_s or 0),
         description=feature_set.description,
     )

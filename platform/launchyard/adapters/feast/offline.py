@@ -65,6 +65,7 @@ def publish_rows(source: Path, target: Path, feature_set: FeatureSet, publicatio
             writer.write_table(_publish_batch(source, batch, start, schema))
             start += batch.num_rows
             before = times_N[-1]
+            # The allocator would keep the memory of freed blocks, more of it the longer the file is.
             pa.default_memory_pool().release_unused()
 
 
@@ -72,17 +73,20 @@ def remove_rows(path: Path, feature_set: FeatureSet, key: str) -> int:
     """Remove the rows of one entity from a published file, as a whole or not at all; return how many there were."""
     publication, num_before = read_publication(path)
     schema = published_schema(feature_set).with_metadata({PUBLICATION: publication.encode()})
+    # Hidden, so that what a killed process leaves of it goes with the next removal (erase_user).
     temporary = path.with_name(f".{path.name}.new")
     start = 0
     try:
         with _open(path) as file, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for batch in file.iter_batches(ROW_GROUP_ROWS, use_threads=False):
                 kept = pa.Table.from_batches([batch.filter(pc.not_equal(batch[feature_set.entity], key))])
+                # Numbers have no gaps, because a join takes its values by them.
                 numbers = pa.array(np.arange(start, start + kept.num_rows))
                 kept = kept.set_column(kept.schema.get_field_index(ROW), ROW, numbers)
                 writer.write_table(kept.select(schema.names).cast(schema))
                 start += kept.num_rows
         if start < num_before:
+            # A power cut must not bring back who was removed.
             sync(temporary)
             temporary.replace(path)
             sync(path.parent)
@@ -111,6 +115,7 @@ def write_vanished(before: Path, after: Path, target: Path, entity: str) -> None
             for old in olds:
                 for _, keys, hashes_B in _iter_keys(old, entity):
                     is_gone_B = (hashes_B % np.uint64(num_passes) == part) & ~_are_in(hashes_B, kept_K)
+                    # A key may be written once for each batch that it stands in: emptied twice, it is empty.
                     gone = pc.unique(keys.filter(pa.array(is_gone_B)))
                     writer.write_table(pa.Table.from_arrays([gone], schema=schema))
                     num_written += len(gone)
@@ -222,6 +227,7 @@ def _check_columns(source: Path, found: list[str], wanted: list[str]) -> None:
 
 def _check_times(source: Path, times_N: NDArray[np.float64], before: float, start: int) -> None:
     steps_N = np.diff(times_N, prepend=before)
+    # By what is right: NaN compares with nothing, and is bad.
     bad = np.flatnonzero(~((steps_N >= 0) & (np.abs(times_N) < MAX_TIME_S)))
     if len(bad):
         row = int(bad[0])

@@ -20,6 +20,7 @@ from launchyard.settings import Settings
 
 MAX_FAILURES = 3
 RETRY_AFTER_S = 1.0
+# Not validated, for no feature of a set may have this name.
 TIMESTAMP_FEATURE = Feature.model_construct(name=TIMESTAMP, type="number", default=None)
 
 
@@ -49,6 +50,7 @@ class CircuitBreaker:
                 return True
             if self._clock() < self._retry_at:
                 return False
+            # Before the answer is known: else all who wait would try at once.
             self._retry_at = self._clock() + RETRY_AFTER_S
             return True
 
@@ -164,6 +166,7 @@ def explaining(where: str) -> Iterator[None]:
 
 
 def _decode(feature_set: FeatureSet, values: dict[str, Any] | None) -> OnlineRow | None:
+    # A row that was emptied online (FeatureStore._empty_vanished) has no time.
     if not values or (known_at := _decode_value(TIMESTAMP_FEATURE, values)) is None:
         return None
     decoded = {feature.name: _decode_value(feature, values) for feature in feature_set.features}

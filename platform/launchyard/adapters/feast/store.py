@@ -140,8 +140,11 @@ class FeatureStore:
             views = [self._views[name] for name in self._sets]
             entities = {found.entity: build_entity(found) for found in self._sets.values()}
             stale = [view for view in self._feast.list_feature_views() if view.name not in self._sets]
+            # Feast (0.67) deletes what it is told to delete only where partial is False.
             self._feast.apply([*entities.values(), *views], objects_to_delete=stale, partial=False)
+            # Feast makes tables for registered views alone; the marks are none.
             self._prepare_online()
+            # Without a mark a set counts as not online, should it ever come back.
             self._online.remove_entities(self._config, [self._views[MARKS.name]], _mark_keys(v.name for v in stale))
 
     def materialize(self) -> tuple[Materialized, ...]:
@@ -208,9 +211,11 @@ class FeatureStore:
             for found in mine:
                 path = self._folder / name_file(found.name)
                 if path.is_file():
+                    # Asked before the removal, after which the file has fewer rows than the mark says.
                     was_online = self._read_mark(found) == read_publication(path)
                     num_removed += remove_rows(path, found, key)
                     publication, num_rows = read_publication(path)
+                    # Half online: it is begun anew, since the numbers of its rows have moved.
                     marks.append((found, publication, num_rows if was_online else 0))
             self._online.remove_entities(
                 self._config, [self._views[found.name] for found in mine], [encode_key(entity, key)]
@@ -253,6 +258,7 @@ class FeatureStore:
         found = self._read_mark(feature_set)
         start = found[1] if found is not None and found[0] == publication else 0
         num_written = 0
+        # Before the first row: the mark of an older publication would say that all of it is there.
         if found is None or found[0] != publication:
             self._write_mark(feature_set, publication, 0)
         if start < num_rows:
@@ -260,8 +266,10 @@ class FeatureStore:
                 self._write(feature_set, table)
                 self._write_mark(feature_set, publication, done)
                 num_written += table.num_rows
+        # Also when keys were emptied alone: replicas keep what they have read until a mark changes.
         if self._empty_vanished(feature_set, path) or start < num_rows:
             self._write_mark(feature_set, publication, num_rows)
+        # Last: cut off before, the same keys are emptied again, which changes nothing.
         name_vanished(path).unlink(missing_ok=True)
         return Materialized(feature_set.name, num_rows, num_written, time.monotonic() - started)
 
@@ -272,6 +280,7 @@ class FeatureStore:
             Whether there were any.
         """
         has_emptied = False
+        # Emptied and not removed: in a Redis one hash holds the rows of all sets of an entity.
         names = [TIMESTAMP, *(feature.name for feature in feature_set.features)]
         now = datetime.now(UTC)
         for keys in iter_vanished(path, feature_set.entity):

@@ -44,6 +44,7 @@ class UrlRedisOnlineStore(RedisOnlineStore):
                 online_store_config.url,
                 socket_timeout=online_store_config.timeout_s,
                 socket_connect_timeout=online_store_config.timeout_s,
+                # Not left to redis (7.4): without a URL, three more tries with pauses of seconds are its default.
                 retry=Retry(NoBackoff(), 0),
             )
         return self._url_client
@@ -85,7 +86,9 @@ class SharedSqliteOnlineStore(SqliteOnlineStore):
         connection = sqlite3.connect(
             store_config.path,
             timeout=store_config.timeout_s,
+            # As Feast (0.67) opens it: its times come back as times by this.
             detect_types=sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES,
+            # One thread closes the connections of all.
             check_same_thread=False,
         )
         connection.execute("PRAGMA journal_mode=WAL")

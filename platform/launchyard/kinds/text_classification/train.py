@@ -141,8 +141,11 @@ def train_text_classifier(context: TrainContext, job: TrainJob) -> None:
         warnings=tuple(warnings),
     )
     if spec.train.activation_checkpointing:
+        # Transformers 5.23 renamed it; the older name is deprecated there, and the only one before.
+        enable = getattr(classifier.model, "activation_checkpointing_enable", None)
+        enable = enable or classifier.model.gradient_checkpointing_enable
         # Reentrant checkpoints would lose the gradients of a model whose first layers are frozen.
-        classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable({"use_reentrant": False})
     model = classifier.model if spec.model.lora is None else add_lora(classifier, spec.model.lora)
     # What is to be divided among workers may be too large for the device of one.
     device = "cpu" if spec.train.sharding == "full" and context.world_size > 1 else context.device

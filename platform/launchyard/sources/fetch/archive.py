@@ -141,6 +141,7 @@ class _Zip:
                 _unwrap(info.filename) if self._is_wrapped else info.filename,
                 info.filename,
                 info.file_size,
+                # The upper half holds the mode that the file had on Unix.
                 not stat.S_ISLNK(info.external_attr >> 16),
             )
             for info in self._file.infolist()
@@ -175,6 +176,7 @@ def _unwrap(name: str) -> str:
 
 def _read_licence(metadata: Message) -> str | None:
     expression = metadata.get("License-Expression") or metadata.get("License")
+    # Some packages put the whole licence into this field, and setuptools wrote UNKNOWN where nothing was said.
     if expression and "\n" not in expression and len(expression) <= LONGEST_LICENCE and expression != "UNKNOWN":
         return str(expression)
     for classifier in metadata.get_all("Classifier", []):

@@ -101,6 +101,7 @@ class Cache:
         with FileLock(self.root / "locks" / f"{digest}.lock"):
             known = self._find_intact(digest)
             if known is not None and (known.sha256 == wanted.sha256 or wanted.is_immutable):
+                # What cannot change cannot become what another pin asks for: no download would help.
                 check_pin(wanted.shown, wanted.sha256, known.sha256)
                 return known
             workspace = self.root / "partial" / digest
@@ -109,6 +110,7 @@ class Cache:
                 arrived = download(workspace, known)
                 entry = known if arrived is None else self._admit(digest, wanted, arrived)
             except OSError as err:
+                # The workspace stays: the next fetch goes on from what has arrived.
                 if isinstance(err, SourceError):
                     raise
                 # The remains would keep the disk full.
@@ -151,7 +153,7 @@ class Cache:
                 with lock:
                     shutil.rmtree(workspace, ignore_errors=True)
             except TimeoutError:
-                continue
+                continue  # It is being fetched at this moment.
         return before - self.size_bytes()
 
     def _make_folders(self) -> None:
@@ -213,6 +215,7 @@ class Cache:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists() and not self._is_intact(entry):
                 _delete(target)
+            # Two URIs may give one content, whose bytes lie here once.
             if not target.exists():
                 arrived.path.replace(target)
             write_text(self.root / "index" / f"{digest}.json", entry.model_dump_json(indent=2))
@@ -257,6 +260,7 @@ def hash_file(path: Path) -> str:
     return _hash_state(os.fspath(path.absolute()), state.st_ino, state.st_size, state.st_mtime_ns)
 
 
+# Inode, size and time are asked for so that a file that has changed is another key of the cache.
 @lru_cache(maxsize=65_536)
 def _hash_state(path: str, inode: int, size_bytes: int, mtime_ns: int) -> str:
     with Path(path).open("rb") as file:

@@ -52,6 +52,7 @@ def download_repository(request: Request) -> Download | None:
             split, the login does not suffice, or the model has no safe weights.
     """
     location = parse_hub(request.uri.location)
+    # A commit never changes, so that not even the quick question is needed.
     if request.known is not None and _COMMIT.fullmatch(location.revision or ""):
         return None
     try:
@@ -68,6 +69,7 @@ def download_repository(request: Request) -> Download | None:
             return _download_dataset(request, location, info)
         return _download_files(request, location, info)
     except failures as err:
+        # A SourceError, which is an OSError too, says what is wrong; a full disk is no matter of the hub.
         if isinstance(err, SourceError) or is_disk_full(err):
             raise
         raise SourceError(f"{request.uri}: {_explain(err, request, location)}.") from err
@@ -94,6 +96,7 @@ def _download_files(request: Request, location: HubLocation, info: ModelInfo | D
             location.repository,
             name,
             repo_type="dataset" if location.is_dataset else "model",
+            # A branch could move between two files.
             revision=info.sha,
             local_dir=folder,
             etag_timeout=request.settings.timeout_s,

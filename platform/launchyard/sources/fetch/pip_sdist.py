@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parsed, _ = command.parse_args(["--no-binary=:all:", *options, requirement])
     with command.main_context():
         session = command.get_default_session(parsed)
+        # Nothing is installed, so nothing has to fit this version of Python.
         finder = command._build_package_finder(parsed, session, ignore_requires_python=True)
         found = finder.find_all_candidates(distribution)
         links = [candidate.link for candidate in found if str(candidate.version) == version]
@@ -41,6 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _store(session: PipSession, link: Link, folder: Path) -> int:
+    # As pip asks, too: some servers would compress the archive once more, and it would have another digest.
     response = session.get(link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True)
     response.raise_for_status()
     folder.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,9 @@ def is_source_archive(package: Entry) -> bool:
 
 def _download_package(request: Request, location: PypiLocation, workspace: Path) -> Download:
     requirement = f"{location.distribution}=={location.version}"
+    # pip's own cache lies outside the workspace and would keep each package a second time.
     options = ["--no-cache-dir", "--no-input", "--retries", RETRIES, "--timeout", f"{request.settings.timeout_s:g}"]
+    # -P: no pip.py or ssl.py of the working folder is imported. No requirement of Python: nothing is installed.
     wheel = [
         sys.executable,
         "-P",
@@ -96,6 +98,7 @@ def _run_pip(command: list[str], workspace: Path, request: Request) -> str | Non
 
     Everything it writes stays below ``workspace``, which is how its progress is seen and its size is bounded.
     """
+    # The log is a file, because a pipe that nobody reads meanwhile would fill up and stop pip.
     with tempfile.TemporaryDirectory(dir=workspace) as scratch, tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         environ = {**os.environ, "TMPDIR": scratch, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
@@ -107,8 +110,10 @@ def _run_pip(command: list[str], workspace: Path, request: Request) -> str | Non
                 except subprocess.TimeoutExpired:
                     request.advance(_size_below(workspace), None)
         finally:
+            # advance() raises when the package is too large, and Ctrl-C may come at any time.
             process.kill()
             process.wait()
+        # A quick download ends between two looks; too large is too large all the same.
         request.advance(_size_below(workspace / "package"), None)
         log.seek(0)
         return log.read() if status else None
@@ -119,6 +124,7 @@ def _explain(request: Request, location: PypiLocation, output: str) -> str:
         return f"{request.uri}: the disk is full. Free some space, or set LAUNCHYARD_HOME to a folder with more."
     found = {text for texts in _VERSIONS.findall(output) for text in texts.split(", ") if text not in ("", "none")}
     versions = sorted(found, key=_order_version)
+    # First: an index that listed versions was reached, whatever pip says besides.
     if versions:
         return (
             f"{request.uri}: {location.distribution} has no version {location.version} that can be fetched. "
@@ -141,6 +147,7 @@ def _order_version(text: str) -> Version:
     try:
         return Version(text)
     except InvalidVersion:
+        # From before PEP 440, and so older than all others.
         return Version("0")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from launchyard.credentials import mask_text
 from launchyard.errors import SourceError
 from launchyard.files.atomic import write_text
+from launchyard.files.full_disk import is_disk_full
 from launchyard.sources.fetch.cache import Download
 from launchyard.sources.fetch.request import Request
 
@@ -78,7 +79,9 @@ def download_http(request: Request) -> Download | None:
         read=False,
         status_forcelist=BUSY_STATUSES,
         backoff_factor=0.2,
+        # It would be the server that decides how long a fetch waits.
         respect_retry_after_header=False,
+        # The last answer comes back as it is, and MEANINGS explain it.
         raise_on_status=False,
     )
     with requests.Session() as session:
@@ -93,12 +96,13 @@ def download_http(request: Request) -> Download | None:
                 raise SourceError(_explain_unreachable(request, err)) from None
             if validators is None:
                 return None
+            # Under its own name, whose ending says what the file is.
             target = request.workspace / _name_of(url)
             part.path.replace(target)
             return Download(target, validators=validators)
     raise SourceError(
         f"{request.uri}: the connection broke {RESUMPTIONS} times. Run the command again: it goes on from "
-        f"{part.path.stat().st_size:,} bytes if the server allows that."
+        f"{part.path.stat().st_size if part.path.is_file() else 0:,} bytes if the server allows that."
     )
 
 
@@ -127,7 +131,10 @@ def download_s3(request: Request) -> Download | None:
         raise SourceError(
             f"{request.uri}: access is refused: {mask_text(str(err))}. Check the AWS credentials."
         ) from err
-    except BotoCoreError as err:
+    except (BotoCoreError, OSError) as err:
+        # s3fs makes an OSError of every other answer, such as 503 SlowDown; so does a full disk.
+        if is_disk_full(err):
+            raise
         raise SourceError(
             f"{request.uri}: S3 cannot be reached: {mask_text(str(err))}. Check network and AWS settings."
         ) from err
@@ -137,12 +144,14 @@ def _receive(session: requests.Session, url: str, part: Part, request: Request) 
     """Bring ``part`` to its end; return the validators of what it holds, None when nothing has changed."""
     import requests  # noqa: PLC0415 - only downloads need it
 
+    # A transfer that is compressed could not be resumed, and its length would not be the file's.
     headers = {"Accept-Encoding": "identity", **_conditions(part, request)}
     timeout_s = request.settings.timeout_s
     with session.get(url, headers=headers, stream=True, timeout=(min(timeout_s, 10), timeout_s)) as response:
         if response.status_code == requests.codes.not_modified and request.known is not None:
             return None
         if response.status_code == requests.codes.requested_range_not_satisfiable:
+            # More has arrived than the file holds by now: it is fetched anew.
             part.path.unlink()
             raise _Interrupted
         if not response.ok:
@@ -170,6 +179,7 @@ def _continues(response: requests.Response, part: Part) -> bool:
         return False
     expected = f"bytes {part.path.stat().st_size}-"
     if not response.headers.get("Content-Range", "").startswith(expected):
+        # Another range than asked for would leave a gap, or have bytes twice.
         part.path.unlink()
         raise _Interrupted
     return True
@@ -214,6 +224,7 @@ def _explain_unreachable(request: Request, error: requests.RequestException) -> 
 
 
 def _name_of(url: str) -> str:
+    # Decoded, it may hold a slash or be "..".
     name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]).replace("/", "_").lstrip(".")
     return name or "download"
 
@@ -244,6 +255,7 @@ def _receive_s3(files: Any, request: Request) -> Download | None:
         path = target if found.key == location else target / found.name
         _receive_object(files, found, path, request, (done, total))
         done += found.size_bytes
+    # Ranges are asked for without a condition, so only the listing tells that an object changed meanwhile.
     if list(_iter_objects(files, location)) != objects:
         raise SourceError(f"{request.uri}: changed while it was being fetched. Run the command again.")
     return Download(target, validators=validators)
@@ -273,6 +285,7 @@ def _prepare_parts(workspace: Path, listing: str) -> Path:
 def _receive_object(files: Any, found: _S3Object, path: Path, request: Request, progress: tuple[int, int]) -> None:
     before, total = progress
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Goes on behind what an earlier fetch left: _prepare_parts has removed what is of another state.
     with path.open("ab") as file:
         done = file.tell()
         while done < found.size_bytes:

@@ -37,6 +37,7 @@ class Request:
         Raises:
             SourceError: it is more than the settings allow.
         """
+        # What is announced counts too: too large a file is refused before it comes.
         size_bytes = max(done_bytes, total_bytes or 0)
         if size_bytes > self.settings.max_download_bytes:
             raise SourceError(

@@ -30,9 +30,11 @@ def write_rows(tables: Iterable[pa.Table], path: Path, *, shown: str, advance: C
         SourceError: there is no row, or a column's values have no common type.
     """
     spool = path.with_suffix(".spool")
+    # What an interrupted fetch has left.
     shutil.rmtree(spool, ignore_errors=True)
     spool.mkdir(parents=True)
     schema = _spool(tables, spool, shown, advance)
+    # Of the rows, because the bytes of a parquet file change with the version of its writer.
     digest = hashlib.sha256(json.dumps(schema.names).encode())
     num_rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:

@@ -77,6 +77,7 @@ def _parse_url(request: Request, database: str) -> URL:
             f"{request.uri}: '{mask_url(database)}' is not a SQLAlchemy URL. "
             "Write, for example, postgresql://user:${PASSWORD}@host/database."
         ) from None
+    # SQLAlchemy (2.1) has dropped the name postgres; psycopg is the driver that our extra installs.
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
@@ -102,6 +103,7 @@ def _connect(request: Request, url: URL) -> Engine:
     from sqlalchemy.pool import NullPool  # noqa: PLC0415 - slow to import, and few need it here
 
     name = TIMEOUT_ARGUMENTS.get(url.get_backend_name())
+    # Whole seconds and never 0, which makes PostgreSQL's client wait for ever.
     arguments = {name: max(1, round(request.settings.timeout_s))} if name else {}
     try:
         return create_engine(url, connect_args=arguments, poolclass=NullPool)
@@ -145,6 +147,7 @@ def _to_array(name: str, values: Sequence[object], request: Request) -> pa.Array
 def _to_plain(value: Any) -> Any:
     if isinstance(value, UUID):
         return str(value)
+    # As text a JSON column has one type, whatever keys its rows have.
     return json.dumps(value) if isinstance(value, dict) else value
 
 

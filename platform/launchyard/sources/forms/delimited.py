@@ -81,6 +81,7 @@ class DelimitedFile:
 
     def _may_hold_quotes(self) -> bool:
         """Return False when there is no byte of a quotation mark, which is quick to tell."""
+        # In other character sets the mark may be other bytes.
         return self.encoding != "utf-8" or any(QUOTE.encode() in chunk for chunk in iter_bytes(self.path, self.shown))
 
     @cached_property
@@ -176,6 +177,7 @@ class DelimitedFile:
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(wanted, pa.string()),
                     include_columns=wanted,
+                    # Of a folder of files one may lack a column, and then has null there.
                     include_missing_columns=True,
                     null_values=[""],
                     strings_can_be_null=True,
@@ -190,6 +192,7 @@ class DelimitedFile:
             # Not Arrow's own decompression, which refuses the zeros that some tools pad a gzip file with.
             stream = pa.PythonFile(open_bytes(self.path, self.shown), mode="r")
         else:
+            # Arrow would go by the ending of the name, which may be wrong.
             stream = pa.input_stream(str(self.path), compression=None)
         return stream if self.encoding == "utf-8" else pa.transcoding_input_stream(stream, self.encoding, "utf-8")
 
@@ -199,6 +202,7 @@ class DelimitedFile:
         try:
             yield
         except (pa.ArrowInvalid, OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as err:
+            # It is an OSError too, and says what is wrong already.
             if isinstance(err, SourceError):
                 raise
             # Ends in an error of its own when the file is not of its encoding, or damaged.
@@ -235,6 +239,7 @@ def _describe(error: Exception, bad_rows: list[pa_csv.InvalidRow]) -> str:
             f"row {row.number} has {row.actual_columns} fields, the header {row.expected_columns}. "
             'Put fields that hold delimiters in quotes ("), and close every quote.'
         )
+    # pyarrow 25: "straddling object straddles two block boundaries".
     if "straddl" in str(error):
         return f"a row is longer than {BLOCK_BYTES:,} bytes, or a quote is never closed. Check the quotes."
     return f"cannot be read as a table ({type(error).__name__}). Check its form."

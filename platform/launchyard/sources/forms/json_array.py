@@ -49,6 +49,7 @@ class JsonFile(JsonLinesFile):
             try:
                 end = _find_end(pending, position)
             except (ValueError, RecursionError) as err:
+                # Python (3.11) reads no integer of more than 4,300 digits.
                 raise SourceError(
                     f"{self.shown}: {self.path.name}, object {number:,} of the array: has a number of thousands of "
                     "digits, or is nested too deeply. Write it as text."

@@ -12,11 +12,13 @@ from typing import Any
 from launchyard.errors import SourceError
 
 REPLACEMENT = "\\ufffd"
+# Whole pairs and all other escapes are matched too, so that a half is what is left over.
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
 
 
+# Strings are matched as a whole: NaN inside one is text.
 _NAN = re.compile(r'"(?:[^"\\]|\\.)*"|NaN')
 
 
@@ -80,6 +82,7 @@ def explain_rows(rows: Mapping[int, JsonObject], place: str, column: str | None)
     """
     for number, row in rows.items():
         for name, value in row.items():
+            # Where the reader has named the column, a number in another one is not what it complains of.
             if column in row and name != column:
                 continue
             for found in _iter_floats(value):

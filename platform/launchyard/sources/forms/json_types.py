@@ -14,6 +14,7 @@ from launchyard.sources.forms.json_rows import replace_lone_surrogates, replace_
 
 Path = tuple[str, ...]
 """Name of a column, and of the keys that lead to a value inside it."""
+# Beyond it doubles leave whole numbers out.
 EXACT_IN_DOUBLE = 2.0**53
 EXACT_TYPES = tuple(pa.decimal128(38, scale) for scale in (0, 9, 18))
 """What a column of large whole numbers becomes: the first that holds all of its numbers."""
@@ -93,6 +94,7 @@ def parse_json(block: str, schema: pa.Schema | None) -> pa.Table:
     try:
         return _parse_valid(block, schema)
     except pa.ArrowInvalid as err:
+        # pyarrow 25 has no option for either, and mending every block beforehand would cost a pass over each.
         if "surrogate" in str(err):
             return _parse_valid(replace_lone_surrogates(block), schema)
         if "'NaN' is not a valid decimal" in str(err):

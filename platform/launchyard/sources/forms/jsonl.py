@@ -20,6 +20,7 @@ from launchyard.sources.forms.json_types import ColumnTypes, parse_json
 from launchyard.sources.forms.text import iter_blocks
 
 BLOCK_CHARACTERS = 4 << 20
+# How pyarrow 25 names the column in question.
 _MIXED = re.compile(r"Column\(/([^)]*)\) (?:changed|was specified)")
 
 
@@ -74,6 +75,7 @@ class JsonLinesFile:
                 table = parse_json(dump_rows(rows, columns), None)
             except pa.ArrowInvalid as again:
                 raise SourceError(self._describe(block, line, again, columns)) from again
+            # Their names are needed for the message when a wanted column is missing; their types are not.
             for name in sorted({name for row in rows.values() for name in row} - set(table.column_names)):
                 table = table.append_column(name, pa.nulls(table.num_rows))
             return table

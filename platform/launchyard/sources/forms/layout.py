@@ -85,7 +85,7 @@ class SampleValues:
         try:
             _, *rows = islice(iter_rows([_whole_lines(self._body)], self._layout), 1 + VALUE_ROWS)
         except (csv.Error, ValueError):
-            return []
+            return []  # A field is too long for the library, or there is no row at all.
         return [Counter(fields) for fields in zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)]
 
 
@@ -135,6 +135,7 @@ def _guess_delimiter(body: str, layout: Layout) -> str:
         if delimiter not in header:
             continue
         rows = list(islice(iter_rows([_whole_lines(body)], replace(layout, delimiter=delimiter)), SAMPLE_ROWS))
+        # A text may hold a semicolon too: it delimits only where all rows have as many fields.
         if len({len(row) for row in rows}) == 1:
             return delimiter
     return layout.delimiter
@@ -170,6 +171,7 @@ def _are_alike(name: str, values: set[str]) -> bool:
 
 
 def _reads_like_a_value(name: str) -> bool:
+    # From the CJK radicals on, most scripts are written without spaces.
     is_wide = any(ord(character) >= 0x2E80 for character in name)
     return (
         _NUMBER.fullmatch(name) is not None
@@ -198,6 +200,7 @@ def find_stray_quote(
     """
     delimiter = re.escape(layout.delimiter)
     # Most files have no other fields than these; they are passed over without a step of this function.
+    # Possessive throughout: on a long file of marks the search never goes back.
     plain = re.compile(
         rf"(?:[^{QUOTE}]++|(?<![\n\r{delimiter}]){QUOTE}"
         rf"|{QUOTE}[^{QUOTE}\n]*+(?:{QUOTE}{QUOTE}[^{QUOTE}\n]*+)*+{QUOTE}(?=[\n\r{delimiter}]))*+"

@@ -155,6 +155,7 @@ def iter_tables(
     tops = find_columns(names, schemas)
     if columns is not None:
         _check_same_form(files, schemas, tops, shown)
+    # Of the wanted columns alone: what nobody reads may differ from file to file.
     schema = unify_schemas((pa.schema([f for f in s if f.name in tops.values()]) for s in schemas), shown)
     wanted = pa.schema([schema.field(name) for name in dict.fromkeys(tops.values())])
     tables = (table for file in files for table in file.iter_tables(wanted))
@@ -215,6 +216,7 @@ def _find_tables(fetched: Fetched) -> list[Path]:
 def _find_format(path: Path) -> str | None:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".zip"):
+        # A name such as reviews.csv.zip says it; for any other, the archive is opened.
         name = (
             name.removesuffix(".zip")
             if Path(name[:-4]).suffix in SUFFIXES

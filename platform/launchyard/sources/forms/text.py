@@ -106,6 +106,7 @@ def open_bytes(path: Path, shown: str) -> IO[bytes]:
             # Closes the archive with the member.
             return zipfile.ZipFile(path).open(member)
         except NotImplementedError as err:
+            # A method of compression that zipfile lacks.
             raise SourceError(f"{shown}: {path.name}: {err}. Unpack it first.") from err
     return path.open("rb")
 

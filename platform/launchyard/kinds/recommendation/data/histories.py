@@ -28,7 +28,7 @@ class History:
     """One user's events, oldest first, as they are known at one moment."""
 
     items_L: NDArray[np.int32]
-    """ItemVocabulary positions; items outside the catalogue are left out."""
+    """Positions in the catalogue; items outside the catalogue are left out."""
     times_L: NDArray[np.float64]
     """Seconds since 1970."""
     weights_L: NDArray[np.float32]

@@ -22,7 +22,7 @@ CONFIG_NAME = "model/recommender.json"
 MOMENT_S = 3600
 """Answers are made for the beginning of an hour: ages and windows are counted in days."""
 ONLINE = "known"
-"""Key of a row under which the serving state puts what they know (a :class:`OnlineFeatures`)."""
+"""Key of a row under which the serving state puts what it knows (an :class:`OnlineFeatures`)."""
 
 
 class RecommenderConfig(Stored):
