@@ -8,11 +8,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launchyard.contract.media import MediaTypes
+from launchyard.contract.media import Media, MediaTypes
 from launchyard.contract.predictor import Device, Output
 from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
-from launchyard.media import Media
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 PNG = PNG_HEAD + bytes(range(256))

@@ -14,10 +14,10 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from launchyard.contract.media import Media
 from launchyard.contract.predictor import Output, StreamEvent
 from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
-from launchyard.media import Media
 from launchyard.prediction.media import list_media_fields, spell_media
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.privacy.subjects import find_subject, name_subject

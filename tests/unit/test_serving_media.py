@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from launchyard.bundle.feedback import LabelFeedback
 from launchyard.bundle.manifest import GateRecord
 from launchyard.bundle.self_test import EXAMPLES_NAME, Example, Examples, find_difference, self_test
-from launchyard.media import sniff
+from launchyard.media import sniff_media_type
 from launchyard.prediction.media import spell_media
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.records.records import Records
@@ -59,7 +59,7 @@ def spell(data: bytes) -> str:
 
 @pytest.mark.parametrize("data", [PNG, JPEG], ids=["png", "jpeg"])
 def test_a_picture_as_the_body_is_answered_with_a_picture_as_the_body(client: TestClient, data: bytes) -> None:
-    headers = AS_PICTURE | {"content-type": str(sniff(data))}
+    headers = AS_PICTURE | {"content-type": str(sniff_media_type(data))}
 
     response = client.post("/predict", content=data, headers=headers)
 

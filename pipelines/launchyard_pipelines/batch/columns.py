@@ -9,10 +9,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import to_json
 
-from launchyard.contract.media import ENCODING
+from launchyard.contract.media import ENCODING, Media
 from launchyard.contract.predictor import Output, Schema
 from launchyard.errors import SpecError
-from launchyard.media import Media
 from launchyard.prediction.schemas import Part, describe_schema, iter_choices, list_fields
 from launchyard.sources.fetch.request import describe_nearest
 

@@ -10,10 +10,19 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from launchyard.media import Media, sniff
+from launchyard.media import sniff_media_type
 
 ENCODING = "base64"
 DATA_URI = "data:"
+
+
+@dataclass(frozen=True)
+class Media:
+    """The content of a file, and what it is."""
+
+    data: bytes
+    type: str
+    """Its media type, such as ``image/png``, by its bytes."""
 
 
 @dataclass(frozen=True, init=False)
@@ -66,4 +75,4 @@ def _read_bytes(value: object) -> Media:
             raise ValueError("must be the content of a file as base64") from err
     if not isinstance(value, bytes):
         raise ValueError(f"must be the content of a file, got {type(value).__name__}")
-    return Media(value, sniff(value) or "of a type that is not known")
+    return Media(value, sniff_media_type(value) or "of a type that is not known")

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from launchyard.contract.media import ENCODING, encode
+from launchyard.contract.media import ENCODING, Media, encode
 from launchyard.contract.predictor import Schema
-from launchyard.media import Media
 from launchyard.prediction.schemas import Mode, describe_schema, iter_choices
 
 

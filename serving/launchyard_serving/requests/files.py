@@ -11,8 +11,9 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from launchyard.contract.media import Media
 from launchyard.contract.predictor import Predictor
-from launchyard.media import Media, sniff
+from launchyard.media import sniff_media_type
 from launchyard.prediction.media import list_media_fields
 from launchyard.prediction.schemas import list_fields, list_json_fields
 from launchyard_serving.requests.body import MEDIA_TYPE
@@ -111,7 +112,7 @@ def _check(data: bytes, types: tuple[str, ...], place: str) -> Media:
     Raises:
         Problem: by its bytes it is something else (415).
     """
-    found = sniff(data)
+    found = sniff_media_type(data)
     if found not in types:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
