@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from launchyard.evaluation.media import SIGNATURES, sniff_media_type
+from launchyard.media import IN_BROWSERS, sniff_media_type
 from launchyard.stored import Stored
 
 MAX_MEDIUM_BYTES = 2 * 2**20
@@ -104,8 +104,8 @@ class Medium(Stored):
     @field_validator("content")
     @classmethod
     def _is_shown_by_browsers(cls, content: bytes) -> bytes:
-        if sniff_media_type(content) is None:
-            names = ", ".join(sorted({name for _, _, name in SIGNATURES}))
+        if sniff_media_type(content) not in IN_BROWSERS:
+            names = ", ".join(IN_BROWSERS)
             raise ValueError(f"is of no type that a report shows, beginning with {content[:8]!r}. Give one of: {names}")
         return content
 
