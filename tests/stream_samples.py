@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
 
 from launchyard.contract.predictor import Device, Output, StreamEvent
+from launchyard.contract.routes import Asking, KindRoute, Reply
 from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
+from launchyard.spec.blocks import Product
 
 
 class SayInput(BaseModel):
@@ -76,3 +79,36 @@ class SayingPredictor:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class SayBody(BaseModel):
+    prompt: str
+    stream: bool = False
+
+
+async def say(body: SayBody, asking: Asking) -> Reply:
+    """Answer as another protocol would."""
+    row = await asking.parse(body.prompt)
+    if not body.stream:
+        output = await asking.answer(row)
+        return Reply({"id": asking.sign(row), "said": output["text"]})
+
+    async def write() -> AsyncGenerator[bytes, None]:
+        async for event in asking.stream(row):
+            yield b"data: " + to_json(event) + b"\n\n"
+        yield b"data: [DONE]\n\n"
+
+    return Reply(write(), "text/event-stream")
+
+
+def list_routes(spec: Product) -> Sequence[KindRoute]:
+    async def list_models(_body: None, _asking: Asking) -> Reply:
+        return Reply({"models": [spec.product]})
+
+    def write_error(status: int, detail: str) -> object:
+        return {"error": {"code": status, "message": detail}}
+
+    return (
+        KindRoute("/v1/say", "Say it.", say, SayOutput, request=SayBody, event=Word, write_error=write_error),
+        KindRoute("/v1/models", "What there is.", list_models, SayOutput),
+    )

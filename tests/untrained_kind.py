@@ -87,10 +87,11 @@ def write_product(folder: Path, dataset_dir: Path, candidate_dir: Path) -> Path:
 
 
 @contextmanager
-def installed(site: Path) -> Iterator[None]:
-    """Install the distribution for this process, as long as the block runs."""
-    install(site, module=KIND)
+def installed(site: Path, module: str = KIND) -> Iterator[None]:
+    """Install the distribution, whose package is ``module``, for this process, as long as the block runs."""
+    install(site, module=module)
     sys.path.insert(0, str(site))
+    sys.modules.pop(PACKAGE, None)
     importlib.invalidate_caches()
     list_installed_kinds.cache_clear()
     try:

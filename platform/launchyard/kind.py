@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from launchyard.contract.evaluation import Better, CompareFunction, Evaluator, Metric
     from launchyard.contract.feedback import FeedbackRules
     from launchyard.contract.predictor import Device, Predictor, PredictorClass, ServingState
+    from launchyard.contract.routes import KindRoute, RoutesFunction
     from launchyard.contract.rows import PrepareFunction, Recipe, RowNames
     from launchyard.contract.training import ExportFunction, FitFunction, TrainFunction
     from launchyard.features.sets import FeatureSet
@@ -64,6 +65,8 @@ class Kind:
     serving_state: str | None = None
     answers: Answers = "batched"
     """How its models answer: rows of several requests computed together, one row at a time, or as streams of events."""
+    routes: str | None = None
+    """Function from a spec to routes of its own, beside predict and the others."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that leads with what it does not measure."""
@@ -144,6 +147,10 @@ class Kind:
         if self.serving_state is None:
             return None
         return cast("type[ServingState]", load_part(self.serving_state)).open(settings, spec, bundle_dir)
+
+    def load_routes(self, spec: Product) -> Sequence[KindRoute]:
+        """Return the routes of a product that are its kind's own; none for most."""
+        return () if self.routes is None else cast("RoutesFunction", load_part(self.routes))(spec)
 
     def load_predictor(self, bundle_dir: Path, device: Device) -> Predictor:
         """Return the predictor of the bundle at ``bundle_dir``, computing on ``device``.

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -25,6 +26,7 @@ from launchyard.records.events import AddedEvents
 from launchyard.records.records import Feedback, Records
 from launchyard.spec.blocks import Serve
 from launchyard.spec.events import EventLimits
+from launchyard_serving.kind_routes import KindRoutes
 from launchyard_serving.openapi import describe_product
 from launchyard_serving.page import read_page
 from launchyard_serving.predictions import Predictions, explain_busy, explain_timeout, find_deadline
@@ -55,6 +57,8 @@ SENDER_PREFIX = "\0sender\0"
 
 logger = logging.getLogger(__name__)
 
+POSTED = ("predict", "explain", "feedback", "events")
+"""Paths, and methods of the endpoint that answer them."""
 FEEDBACK_EXAMPLE = '{"id": "...", "label": "..."} (or "rating": 1 to 5, "comment" or "correction")'
 
 
@@ -79,6 +83,7 @@ class ProductEndpoint:
         self._records = records
         self._held = HeldBytes()
         self._predictions = Predictions(product, signer, self._held)
+        self._kind_routes = KindRoutes(self._predictions)
         self._feedback = Lane("keep-feedback", num_threads=WRITERS, max_waiting=WAITING_WRITES)
         self._rates = EventRates()
         self._events = Lane("keep-events", num_threads=WRITERS, max_waiting=WAITING_WRITES)
@@ -86,14 +91,12 @@ class ProductEndpoint:
     def build_app(self) -> Starlette:
         """Return the ASGI application; its start waits for the first try to load the champion."""
         routes = [
-            Route("/predict", self.predict, methods=["POST"]),
-            Route("/explain", self.explain, methods=["POST"]),
-            Route("/feedback", self.feedback, methods=["POST"]),
-            Route("/events", self.events, methods=["POST"]),
+            *(Route(f"/{name}", getattr(self, name), methods=["POST"]) for name in POSTED),
             Route("/ready", self.ready),
             Route("/schema", self.schema),
             Route("/openapi.json", self.openapi),
             Route("/", self.page),
+            Route("/{path:path}", self.kind_route, methods=["GET", "POST"]),
         ]
         return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=self._follow)
 
@@ -116,6 +119,13 @@ class ProductEndpoint:
     async def explain(self, request: Request) -> Response:
         """Answer ``POST explain``: predictions, and what in each input speaks for them."""
         return await self._predictions.explain(request, self._get_model())
+
+    async def kind_route(self, request: Request) -> Response:
+        """Answer a route of the kind's own, or say that there is none."""
+        if request.path_params["path"] in POSTED:
+            # As the path exists, but is not asked like this.
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
+        return await self._kind_routes.answer(request, self._get_model())
 
     async def events(self, request: Request) -> Response:
         """Answer ``POST events``; when it answers 200, the events are on disk, and the next answers know them."""

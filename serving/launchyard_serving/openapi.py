@@ -7,12 +7,15 @@ from typing import Any
 
 from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Schema, ServingState
+from launchyard.contract.routes import KindRoute
+from launchyard.prediction.media import list_media_fields
 from launchyard.prediction.schemas import Mode, describe_schema
 from launchyard.prediction.streams import CollectedPredictor
 from launchyard_serving.replica.model import ServedModel
 from launchyard_serving.requests.body import MEDIA_TYPE as JSON
 from launchyard_serving.requests.body import EventsBody, FeedbackBody, InputsBody
 from launchyard_serving.requests.events import EVENT_STREAM
+from launchyard_serving.requests.files import FORM, list_body_types
 from launchyard_serving.requests.problems import MEDIA_TYPE as PROBLEM
 
 OPENAPI_VERSION = "3.1.0"
@@ -76,6 +79,8 @@ def describe_product(product: str, model: ServedModel) -> dict[str, Any]:
         paths["/explain"] = {"post": _post(summary, inputs, answer_ref, MODEL_PROBLEMS)}
     if model.serving_state is not None:
         paths["/events"] = {"post": _describe_events(schemas, model.serving_state, model.spec.serve.max_inputs)}
+    for number, route in enumerate(model.routes.values()):
+        paths[route.path] = {route.method.lower(): _describe_kind_route(schemas, route, f"Route{number}")}
     return {
         "openapi": OPENAPI_VERSION,
         "info": {"title": product, "version": str(model.release.version), "description": model.spec.kind},
@@ -89,13 +94,44 @@ def _describe_predict(
     schemas: dict[str, Any], model: ServedModel, inputs: dict[str, Any], answers: dict[str, Any]
 ) -> dict[str, Any]:
     if not isinstance(model.predictor, CollectedPredictor):
-        return _post("One output per input.", inputs, answers, MODEL_PROBLEMS)
+        operation = _post("One output per input.", inputs, answers, MODEL_PROBLEMS)
+        _describe_files(operation, model, {"$ref": REF.format(model="Input")})
+        return operation
     event = _define(schemas, "StreamEvent", model.predictor.event_schema, "serialization")
     summary = "One output per input; with 'accept: text/event-stream', of one input, events as they come about."
     operation = _post(summary, inputs, answers, MODEL_PROBLEMS)
     content = {"schema": {"type": "string"}, "itemSchema": {"properties": {"data": {"contentSchema": event}}}}
     operation["responses"]["200"]["content"][EVENT_STREAM] = content
+    _describe_files(operation, model, {"$ref": REF.format(model="Input")})
     return operation
+
+
+def _describe_kind_route(schemas: dict[str, Any], route: KindRoute, name: str) -> dict[str, Any]:
+    answer = _define(schemas, f"{name}Answer", route.response, "serialization")
+    if route.request is None:
+        operation = _operation(route.summary, answer, READING_PROBLEMS)
+    else:
+        body = _define(schemas, f"{name}Body", route.request, "validation")
+        operation = _post(route.summary, body, answer, MODEL_PROBLEMS)
+    if route.event is not None:
+        event = _define(schemas, f"{name}Event", route.event, "serialization")
+        content = {"schema": {"type": "string"}, "itemSchema": {"properties": {"data": {"contentSchema": event}}}}
+        operation["responses"]["200"]["content"][EVENT_STREAM] = content
+    if route.write_error is not None:
+        for status, response in operation["responses"].items():
+            if status != "200":
+                response["content"] = {JSON: {"schema": {"type": "object"}}}
+    return operation
+
+
+def _describe_files(operation: dict[str, Any], model: ServedModel, item: dict[str, str]) -> None:
+    """Add the other forms of body that an input may have, and of an answer, where they hold files."""
+    content = operation["requestBody"]["content"]
+    for found in list_body_types(model.predictor):
+        content.setdefault(found, {"schema": item if found == FORM else {}})
+    fields = list_media_fields(model.predictor.output_schema, "serialization")
+    for found in next(iter(fields.values())) if len(fields) == 1 else ():
+        operation["responses"]["200"]["content"][found] = {"schema": {}}
 
 
 def _describe_feedback(schemas: dict[str, Any], rules: FeedbackRules) -> dict[str, str]:

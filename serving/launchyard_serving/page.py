@@ -36,6 +36,6 @@ def describe_policy(html: str) -> str:
         digests[found["tag"]].append(f"'sha256-{digest}'")
     sources = (f"{tag}-src {' '.join(named or [NOTHING])}" for tag, named in digests.items())
     return (
-        f"default-src 'none'; {'; '.join(sources)}; connect-src 'self'; img-src data:; "
+        f"default-src 'none'; {'; '.join(sources)}; connect-src 'self'; img-src data: blob:; media-src data: blob:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

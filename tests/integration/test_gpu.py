@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from launchyard.bundle.self_test import find_difference
+from launchyard.contract.predictor import Device
 from launchyard.data.manifest import read_split
+from launchyard.errors import BundleError
 from launchyard.evaluation.results import GradientRecord
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
+from launchyard.kinds import get_kind
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.spec.blocks import Resource
 from launchyard.testing import LocalContext
+from launchyard.text.runtimes import TorchRuntime
 from launchyard.training.context import TrainJob
 from launchyard_pipelines.ray_train.fit import fit
 from text_bases import write_bert
@@ -119,3 +124,40 @@ def test_a_training_that_was_ended_goes_on_where_it_was(
 
     assert (resumed.resumed_from_step, resumed.num_steps) == (5, 15)
     assert read_losses(resumed) == pytest.approx(read_losses(expected), abs=0 if device == "cpu" else 0.02)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_is_measured_and_served_on_a_gpu_answers_as_on_a_cpu(
+    tmp_path: Path, tiny_dataset: Path, base_dir: Path, device: str
+) -> None:
+    job = make_job(tmp_path, tiny_dataset, base_dir, epochs=2, precision="fp32")
+    train_here(tmp_path / "scratch", job, "cpu")
+    gpus = int(device == "cuda")
+    measured = EvaluateJob(
+        job.spec,
+        tiny_dataset,
+        job.output_dir,
+        tmp_path / "bundle",
+        threads=1,
+        batch_threads=1,
+        gpus=gpus / 2,
+        batch_gpus=gpus,
+    )
+
+    evaluation = evaluate_candidate(measured, lambda *_: None)
+
+    there, here = (
+        get_kind(job.spec.kind).load_predictor(tmp_path / "bundle", found) for found in (measured.device, Device(1))
+    )
+    rows = [there.parse(text) for text in read_split(tiny_dataset, "test")["text"].to_pylist()[:64]]
+    pairs = zip(there.predict(rows), here.predict(rows), strict=True)
+    assert [find_difference(dict(one), dict(other), 1e-4) for one, other in pairs] == [None] * len(rows)
+    if gpus:
+        assert [runtime.name for runtime in evaluation.runtimes] == ["torch"]
+        assert torch.cuda.memory_allocated() > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_without_a_gpu_a_model_that_is_to_compute_on_one_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"1 GPU asked for, torch .* finds none"):
+        TorchRuntime(tmp_path, Device(1, gpus=1))

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner, Result
 
 from launchyard.bundle.manifest import write_manifest
@@ -21,13 +22,14 @@ from launchyard.kind import Kind, load_part
 from launchyard.kinds import get_kind, iter_kinds
 from launchyard.kinds.recommendation.predict.schemas import RecommendationInput, RecommendationOutput
 from launchyard.kinds.text_classification.schemas import TextInput, TextOutput
+from launchyard.prediction.schemas import list_json_fields
 from launchyard.privacy.pseudonyms import pseudonymise
 from launchyard.records.events import EventLog
 from launchyard.records.records import Records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard_pipelines.batch.batch import choose_workers, find_release, iter_users
-from launchyard_pipelines.batch.columns import describe_answers, list_json_fields, match_columns, name_carried
+from launchyard_pipelines.batch.columns import describe_answers, make_column, match_columns, name_carried
 from launchyard_pipelines.batch.model import BatchModel, BatchTask
 from launchyard_pipelines.batch.output import open_output
 from serving_samples import PRODUCT, deploy_bundle, make_spec, write_bundle
@@ -317,3 +319,45 @@ def test_a_bundle_is_verified_before_it_answers(tmp_path: Path) -> None:
 
 def _make_task(settings: Settings, release: Release) -> BatchTask:
     return BatchTask(settings=settings, product=PRODUCT, release=release, columns={}, device=Device(1))
+
+
+class Named(BaseModel):
+    name: str
+    score: float
+
+
+class Counted(BaseModel):
+    count: int
+    score: int
+    parts: list[str | int]
+
+
+def test_answers_of_several_shapes_have_the_columns_of_all() -> None:
+    schema = describe_answers(Named | Counted)
+
+    answered = [{"name": "a", "score": 0.5}, {"count": 2, "score": 1, "parts": ["x", 3]}]
+    table = pa.table([make_column(answered, field) for field in schema], schema=schema)
+
+    assert table.to_pylist() == [
+        {"name": "a", "score": 0.5, "count": None, "parts": None},
+        {"name": None, "score": 1.0, "count": 2, "parts": ["x", "3"]},
+    ]
+
+
+def test_of_inputs_of_several_shapes_only_what_all_must_have_must_have_a_column() -> None:
+    assert match_columns(Named | Counted, ["score", "other"], {}) == {"score": "score"}
+    assert list_json_fields(Named | Counted) == {"count", "score", "parts"}
+    with pytest.raises(SpecError, match="no column is named 'score'"):
+        match_columns(Named | Counted, ["other"], {})
+
+
+class Tree(BaseModel):
+    children: list[Tree]
+
+
+def test_answers_that_hold_themselves_are_text_where_they_begin_again() -> None:
+    (field,) = describe_answers(Tree)
+
+    column = make_column([{"children": [{"children": []}]}], field)
+
+    assert column.to_pylist() == [['{"children":[]}']]

@@ -34,7 +34,7 @@ def test_policy_names_the_digests_of_the_page_s_own_script_and_style(kind: Kind)
 
     assert (
         f"default-src 'none'; script-src '{digest(page, 'script')}'; style-src '{digest(page, 'style')}'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+        "connect-src 'self'; img-src data: blob:; media-src data: blob:; base-uri 'none'; form-action 'none'"
     ) in page, "script or style changed: put these digests into the page's Content-Security-Policy"
 
 

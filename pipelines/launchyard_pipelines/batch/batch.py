@@ -31,8 +31,9 @@ from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard.sources.forms.tables import iter_tables
+from launchyard.sources.paths import find_local
 from launchyard.sources.resolve import fetch
-from launchyard.sources.uri import show_uri
+from launchyard.sources.uri import parse_uri, show_uri
 from launchyard.spec.blocks import Product, RowData
 from launchyard.threads import count_cores, describe_missing_gpus, share_threads
 from launchyard_pipelines.batch.model import ERROR, BatchModel, BatchTask
@@ -233,7 +234,14 @@ def _describe_task(request: BatchRequest, settings: Settings, release: Release, 
     if problem := describe_missing_gpus(gpus, count=workers, key="resources.serve"):
         raise SpecError(problem)
     device = Device(share_threads(None, count=workers), gpus)
-    return BatchTask(settings, request.product, release, request.columns, device)
+    return BatchTask(settings, request.product, release, request.columns, device, _find_base_dir(request.input))
+
+
+def _find_base_dir(source: str | None) -> Path:
+    """Return the folder that paths of files in rows start from: the table's own, where that is on this machine."""
+    if source is None or (uri := parse_uri(source)).scheme != "file":
+        return Path.cwd()
+    return find_local(uri, Path.cwd()).parent
 
 
 def _check_errors(count: _Count, request: BatchRequest, shown: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import to_json
 
+from launchyard.contract.media import ENCODING, Media
 from launchyard.contract.predictor import Output, Schema
 from launchyard.errors import SpecError
 from launchyard.prediction.schemas import Part, describe_schema, iter_choices, list_fields
@@ -38,18 +39,6 @@ def describe_answers(output_schema: Schema) -> pa.Schema:
     if not pa.types.is_struct(found):
         raise TypeError("output schema: answers must be objects, or each a file could not name its columns.")
     return pa.schema([field for field in found if field.name != EXPLANATION])
-
-
-def list_json_fields(input_schema: Schema) -> frozenset[str]:
-    """Return the fields of an input that take no text, in none of its shapes."""
-    document = describe_schema(input_schema, "validation")
-    definitions = document.get("$defs", {})
-    takes_text: dict[str, bool] = {}
-    for shape in iter_choices(document, definitions):
-        for name, part in shape.get("properties", {}).items():
-            is_text = any(choice.get("type") == "string" for choice in iter_choices(part, definitions))
-            takes_text[name] = takes_text.get(name, False) or is_text
-    return frozenset(name for name, is_text in takes_text.items() if not is_text)
 
 
 def match_columns(input_schema: Schema, columns: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -99,7 +88,9 @@ def name_carried(columns: Sequence[str], taken: set[str]) -> dict[str, str]:
 def make_column(answered: Sequence[Output], field: pa.Field) -> pa.Array:
     """Return one column of answers; rows without one hold null."""
     values = [output.get(field.name) for output in answered]
-    if _has_text(field.type):
+    if pa.types.is_binary(field.type):
+        values = [value.data if isinstance(value, Media) else value for value in values]
+    elif _has_text(field.type):
         values = [_spell(value, field.type) for value in values]
     return pa.array(values, field.type)
 
@@ -114,6 +105,8 @@ def _find_type(part: Part, definitions: Definitions, above: tuple[int, ...]) -> 
 
 def _find_plain(part: Part, definitions: Definitions, above: tuple[int, ...]) -> pa.DataType:
     kind = part.get("type")
+    if part.get("contentEncoding") == ENCODING:
+        return pa.binary()
     if kind in PLAIN_TYPES:
         return PLAIN_TYPES[kind]
     if kind == "array" and ("items" in part or "prefixItems" in part):

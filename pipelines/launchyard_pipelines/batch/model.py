@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,16 +22,18 @@ from launchyard.contract.rows import Row
 from launchyard.data.values.canonical import format_column
 from launchyard.errors import RequestError
 from launchyard.isolation import RowFault
+from launchyard.prediction.media import list_media_fields
 from launchyard.prediction.open import open_model
+from launchyard.prediction.schemas import list_json_fields
 from launchyard.privacy.subjects import name_subject
 from launchyard.records.records import opening_records
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
+from launchyard.sources.resolve import fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.features import Features
 from launchyard_pipelines.batch.columns import (
     describe_answers,
-    list_json_fields,
     make_column,
     match_columns,
     name_carried,
@@ -55,6 +58,8 @@ class BatchTask:
     columns: Mapping[str, str]
     """Field of an input -> column that holds it under another name; an empty column: the field is left out."""
     device: Device
+    base_dir: Path = field(default_factory=Path.cwd)
+    """Folder that paths of files in rows start from."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class BatchPlan:
     """Field of an input -> column of the rows."""
     json_fields: frozenset[str]
     """Fields that take no text: a text in their column is read as JSON."""
+    media_fields: frozenset[str]
+    """Fields that take a file: its bytes stand in their column, or a path or URI that leads to it."""
     carried: Mapping[str, str]
     """Column of the output -> column of the rows that stands in it unchanged."""
     answers: pa.Schema
@@ -100,6 +107,7 @@ class BatchModel:
         return BatchPlan(
             fields=fields,
             json_fields=list_json_fields(predictor.input_schema),
+            media_fields=frozenset(list_media_fields(predictor.input_schema, "validation")),
             carried=name_carried([name for name in columns if name not in asked], {*answers.names, ERROR}),
             answers=answers,
         )
@@ -118,7 +126,7 @@ class BatchModel:
         errors: list[str | None] = []
         for raw in _make_inputs(table, plan):
             try:
-                rows.append(self._parse(raw))
+                rows.append(self._parse(self._open_files(raw, plan)))
                 errors.append(None)
             except RequestError as err:
                 errors.append(str(err))
@@ -131,8 +139,8 @@ class BatchModel:
                 output = {}
             answered.append(output)
         columns = {name: table[column] for name, column in plan.carried.items()}
-        for field in plan.answers:
-            columns[field.name] = make_column(answered, field)
+        for column in plan.answers:
+            columns[column.name] = make_column(answered, column)
         columns[ERROR] = pa.array(errors, pa.string())
         return pa.table(columns)
 
@@ -144,6 +152,27 @@ class BatchModel:
         for start in range(0, len(rows), PREDICT_ROWS):
             yield from self._model.answer_each(rows[start : start + PREDICT_ROWS])
 
+    def _open_files(self, raw: dict[str, Any], plan: BatchPlan) -> dict[str, Any]:
+        """Return an input with the content of the files that its texts lead to.
+
+        Raises:
+            RequestError: a file cannot be read, or is larger than an endpoint would take.
+        """
+        most = self._model.spec.serve.max_body_bytes
+        for name in plan.media_fields & raw.keys():
+            place = raw[name]
+            if isinstance(place, str):
+                try:
+                    path = fetch(place, self._task.settings, base_dir=self._task.base_dir).path
+                    if path.stat().st_size > most:
+                        raise RequestError(f"{name}: {place} is larger than the {most} bytes of serve.max_body_bytes.")
+                    raw[name] = path.read_bytes()
+                except (OSError, ValueError) as err:
+                    if isinstance(err, RequestError):
+                        raise
+                    raise RequestError(f"{name}: cannot be read: {err}") from err
+        return raw
+
     def _parse(self, raw: object) -> Row:
         """Return the row of an input, without the own id of whom it is about, as an endpoint does before all else."""
         row = self._model.predictor.parse(raw)
@@ -152,10 +181,14 @@ class BatchModel:
 
 def _make_inputs(table: pa.Table, plan: BatchPlan) -> Iterator[dict[str, Any]]:
     """Yield each row as a request would say it; what is null is left out."""
-    chosen = pa.table({field: _spell_bytes(table[column]) for field, column in plan.fields.items()})
+    files = plan.media_fields
+    chosen = pa.table(
+        {name: table[column] if name in files else _spell_bytes(table[column]) for name, column in plan.fields.items()}
+    )
     for row in chosen.to_pylist(maps_as_pydicts="lossy"):
-        said = _leave_out_nulls(to_jsonable_python(row, bytes_mode="base64"))
-        yield {field: _read_json(value) if field in plan.json_fields else value for field, value in said.items()}
+        opened = {name: row.pop(name) for name in files & row.keys()}
+        said = _leave_out_nulls(to_jsonable_python(row, bytes_mode="base64") | opened)
+        yield {name: _read_json(value) if name in plan.json_fields else value for name, value in said.items()}
 
 
 def _read_json(value: Any) -> Any:

@@ -13,6 +13,7 @@ from launchyard.bundle.manifest import parse_file
 from launchyard.contract.evaluation import CompareFunction
 from launchyard.contract.predictor import Predictor
 from launchyard.errors import BundleError, RequestError
+from launchyard.prediction.media import spell_media
 from launchyard.stored import Stored
 
 EXAMPLES_NAME = "examples.json"
@@ -47,7 +48,7 @@ def self_test(predictor: Predictor, folder: Path, compare: CompareFunction) -> N
     except RequestError as err:
         raise BundleError(f"{path}: the model refuses an example: {err} Make the bundle again.") from err
     for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
-        difference = compare(example.expected, output, example.tolerance)
+        difference = compare(example.expected, spell_media(output), example.tolerance)
         if difference is not None:
             raise BundleError(
                 f"{path}: self-test failed: example {number}: {difference}. "

@@ -45,6 +45,8 @@ from launchyard.files.atomic import new_folder, write_text
 from launchyard.files.full_disk import is_disk_full
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
+from launchyard.prediction.closing import close_predictor
+from launchyard.prediction.media import spell_media
 from launchyard.prediction.schemas import list_fields, list_shapes
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
@@ -261,6 +263,7 @@ class _Evaluation:
         rows = test.take(pa.array(common.places)) if num_left_out else test
         predictor = self.kind.load_predictor(champion.bundle_dir, self.job.batch_device)
         theirs = self._measure(rows, answer(predictor, rows))
+        close_predictor(predictor)
         ours = self._measure(rows, [outputs[place] for place in common.places.tolist()])
         return _Duel(champion, rows.num_rows, "", ours, theirs)
 
@@ -284,11 +287,16 @@ class _Evaluation:
         return self._measure_rival("a cheap baseline", outputs)
 
     def _time(self, predictor: Predictor) -> NDArray[np.float64]:
+        """Return the milliseconds of single predictions; the predictor is closed then."""
         self._tell("timing single predictions")
         if self.job.device != self.job.batch_device:
+            # First, for two may not fit.
+            close_predictor(predictor)
             predictor = self.kind.load_predictor(self.folder, self.job.device)
         inputs = make_inputs(predictor, self.rows["test"].slice(0, MAX_TIMED_ROWS))
-        return time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
+        latencies_B = time_calls(lambda raw: predictor.predict([predictor.parse(raw)]), inputs)
+        close_predictor(predictor)
+        return latencies_B
 
     def _measure_slices(self, rows: pa.Table, outputs: Sequence[Output]) -> Iterator[SliceResult]:
         for name, values in self.evaluator.slices(rows).items():
@@ -366,7 +374,7 @@ class _Evaluation:
         inputs = make_inputs(predictor, rows.take(chosen))
         examples = Examples(
             tuple(
-                Example(input=raw, expected=dict(outputs[number]), tolerance=EXAMPLE_TOLERANCE)
+                Example(input=spell_media(raw), expected=spell_media(outputs[number]), tolerance=EXAMPLE_TOLERANCE)
                 for raw, number in zip(inputs, chosen, strict=True)
             )
         )

@@ -9,11 +9,12 @@ from pathlib import Path
 from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.self_test import self_test
 from launchyard.bundle.store import BundleStore
-from launchyard.contract.predictor import Closing, Device, Output, Predictor, ServingState
+from launchyard.contract.predictor import Device, Output, Predictor, ServingState
 from launchyard.contract.rows import Row
 from launchyard.isolation import RowFault, compute_each
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
+from launchyard.prediction.closing import close_predictor
 from launchyard.prediction.streams import CollectedPredictor
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
@@ -49,8 +50,7 @@ class OpenModel:
         """Let go of what the model holds beside memory; blocks."""
         if self.serving_state is not None:
             self.serving_state.close()
-        if isinstance(self.predictor, Closing):
-            self.predictor.close()
+        close_predictor(self.predictor)
 
 
 def open_model(

@@ -45,6 +45,19 @@ def list_shapes(schema: Schema) -> tuple[Part, ...]:
     return tuple(part for part in iter_choices(document, document.get("$defs", {})) if "properties" in part)
 
 
+@lru_cache(maxsize=64)
+def list_json_fields(schema: Schema) -> frozenset[str]:
+    """Return the fields of an input that take no text, in none of its shapes."""
+    document = describe_schema(schema, "validation")
+    definitions = document.get("$defs", {})
+    takes_text: dict[str, bool] = {}
+    for shape in iter_choices(document, definitions):
+        for name, part in shape.get("properties", {}).items():
+            is_text = any(choice.get("type") == "string" for choice in iter_choices(part, definitions))
+            takes_text[name] = takes_text.get(name, False) or is_text
+    return frozenset(name for name, is_text in takes_text.items() if not is_text)
+
+
 def iter_choices(part: Part, definitions: Mapping[str, Part]) -> Iterator[Part]:
     """Yield what a part of a JSON schema may be, references followed and unions taken apart."""
     if "$ref" in part:

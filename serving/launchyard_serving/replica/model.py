@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from launchyard.bundle.manifest import read_spec
 from launchyard.bundle.store import BundleStore
 from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor, ServingState
+from launchyard.contract.routes import KindRoute
 from launchyard.contract.rows import Row
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
@@ -66,6 +67,8 @@ class ServedModel:
     serving_state: ServingState | None = None
     close: Callable[[], None] = lambda: None
     """Lets go of what the model holds beside memory; blocks."""
+    routes: Mapping[str, KindRoute] = field(default_factory=dict)
+    """Path -> route of the kind's own."""
     uses: UseCount = field(default_factory=UseCount)
 
     @cached_property
@@ -147,6 +150,7 @@ class ModelLoader:
             explanations=self._queue_explanations(opened),
             serving_state=opened.serving_state,
             close=opened.close,
+            routes={route.path: route for route in opened.kind.load_routes(opened.spec)},
         )
 
     def find_swap(self, release: Release) -> Swap:

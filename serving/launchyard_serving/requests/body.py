@@ -24,7 +24,7 @@ from pydantic_core import from_json, to_json
 from starlette.requests import ClientDisconnect, Request
 
 from launchyard.contract.feedback import FeedbackRules
-from launchyard.contract.predictor import Predictor, ServingState
+from launchyard.contract.predictor import Predictor, Schema, ServingState
 from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
 from launchyard.foreign_text import StorableText
@@ -48,6 +48,9 @@ MAX_LISTED = 100
 
 INPUTS_EXAMPLE = '{"inputs": [...]}'
 EVENTS_EXAMPLE = '{"events": [...]}, or one event'
+DOCUMENT_EXAMPLE = "what openapi.json describes"
+MAX_ELEMENTS = 10_000
+"""Most elements of a list at the top of a body whose form is a kind's own."""
 SCHEMA_HINT = "GET schema shows a right one."
 
 AnyBody = TypeVar("AnyBody", bound=BaseModel)
@@ -95,18 +98,20 @@ class FeedbackBody(BaseModel):
         return self
 
 
-async def read_body(request: Request, max_bytes: int, hold: Callable[[int], None]) -> bytes:
+async def read_body(
+    request: Request, max_bytes: int, hold: Callable[[int], None], types: Sequence[str] = (MEDIA_TYPE,)
+) -> bytes:
     """Return the body of ``request``; ``hold`` is told how many bytes come in, and may refuse them.
 
     Raises:
-        Problem: it is not declared as JSON (415), is larger than ``max_bytes`` (413, found out by its declared
-            length, else as soon as the limit is passed), or slower than ``READ_TIMEOUT_S`` (408).
+        Problem: it is not declared as of one of ``types`` (415), is larger than ``max_bytes`` (413, found out by its
+            declared length, else as soon as the limit is passed), or slower than ``READ_TIMEOUT_S`` (408).
     """
     declared = request.headers.get("content-type", "")
-    if declared.partition(";")[0].strip().lower() != MEDIA_TYPE:
+    if declared.partition(";")[0].strip().lower() not in types:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"header content-type: must be {MEDIA_TYPE}, got '{declared[:60]}'. Send it with every body.",
+            f"header content-type: must be {' or '.join(types)}, got '{declared[:60]}'. Send it with every body.",
         )
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > MAX_LENGTH_DIGITS or int(length) > max_bytes):
@@ -306,6 +311,42 @@ def _parse_each(
     if errors:
         raise _refuse_form(errors, max(num_wrong, 1), SCHEMA_HINT)
     return parsed
+
+
+def parse_document(body: bytes, schema: Schema) -> Any:
+    """Return a body as its schema reads it.
+
+    Raises:
+        Problem: it is not JSON (400), or not of this form (422, with every wrong position).
+    """
+    members = _open(body, DOCUMENT_EXAMPLE, MAX_ELEMENTS)
+    try:
+        content = (
+            {name: _parse_value(value) for name, value in members.items()}
+            if isinstance(members, dict)
+            else _parse_value(members)
+        )
+    except ValueError as err:
+        raise _refuse_json(err, DOCUMENT_EXAMPLE) from err
+    try:
+        return TypeAdapter(schema).validate_python(content)
+    except ValidationError as err:
+        errors = [
+            {"pointer": _point_at(*found["loc"]), "detail": found["msg"]} for found in err.errors(include_url=False)
+        ]
+        raise _refuse_form(errors[:MAX_LISTED], len(errors), f"Send {DOCUMENT_EXAMPLE}.") from err
+
+
+def parse_row(raw: object, predictor: Predictor) -> Row:
+    """Return the row of one raw input that stands in no list.
+
+    Raises:
+        Problem: it is wrong (422).
+    """
+    try:
+        return predictor.parse(raw)
+    except RequestError as err:
+        raise _refuse_form([{"pointer": _point_at(), "detail": str(err)}], 1, SCHEMA_HINT) from err
 
 
 def _point_at(*path: str | int) -> str:

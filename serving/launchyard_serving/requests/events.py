@@ -36,10 +36,11 @@ def write_event(content: object, name: str | None = None) -> bytes:
 class EventStream(Response):
     """Sends chunks as they come, until they end or the client leaves; then what they use is let go of."""
 
-    media_type = EVENT_STREAM
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None], used: AsyncExitStack) -> None:
-        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], used: AsyncExitStack, *, media_type: str = EVENT_STREAM
+    ) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(headers=headers, media_type=media_type)
         del self.headers["content-length"]
         self._chunks = chunks
         self._used = used
