@@ -53,7 +53,7 @@ from launchyard.data.split import (
     Partition,
     make_keys,
 )
-from launchyard.data.split_files import SplitWriter, returned_memory
+from launchyard.data.split_files import SplitWriter, count_file_bytes, returned_memory
 from launchyard.data.spool import Inbox, RowStore
 from launchyard.errors import DataError
 from launchyard.files.atomic import new_folder
@@ -73,6 +73,7 @@ LEFT_OUT = {
 """Reason, as the report names it -> the state of rows that are in no split for it."""
 MOST_LABELS = 10_000
 SAMPLE_ROWS = 2_000
+SAMPLE_BYTES = 2**25
 UNWATCHED = PrepareProgress()
 
 
@@ -247,7 +248,8 @@ def _write_splits(cleaned: Cleaned, states_N: NDArray[np.uint8], recipe: Recipe,
                 label_counts[name].update(part[recipe.target.label_column].to_pylist())
             for column in part.drop_columns(["row_id"]).schema:
                 profilers.setdefault(column.name, ColumnProfiler(column.name, column.type)).add(part[column.name])
-            if place == TRAIN and sum(map(len, sample)) < SAMPLE_ROWS:
+            few_bytes = sum(map(count_file_bytes, sample)) < SAMPLE_BYTES
+            if place == TRAIN and few_bytes and sum(map(len, sample)) < SAMPLE_ROWS:
                 sample.append(part)
     for writer in writers.values():
         writer.close()

@@ -3,7 +3,7 @@
     #sha256=<hex>        pins the content                   #delimiter=semicolon  what stands between fields
     #encoding=gb18030    character set of a text table      #quote=none           what stands around a field
     #format=csv          what a file without an ending is   #header=text,label    names of a table without a header line
-                                                            #columns=text,label   the only columns to read
+    #format=files        each file is a row                 #columns=text,label   the only columns to read
 
 They are joined by ``&``. A character that would end a value is written as its code, such as ``%2C`` for a comma.
 """
@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+FILES = "files"
+"""Format of a folder or archive whose files are the rows."""
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", FILES)
 DELIMITED = ("csv", "tsv")
 """Formats that have a delimiter, quotes and a header line."""
 WRITTEN = ("delimiter", "quote", "header")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -73,6 +73,19 @@ class Archive:
             path.parent.mkdir(parents=True, exist_ok=True)
             left = self._copy(member, path, left)
         return target
+
+    def iter_files(self, max_bytes: int, *, is_left_out: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Yield each file's path as it is stored and its first ``max_bytes`` bytes, in the order of the archive.
+
+        Raises:
+            SourceError: one is a link, or climbs out.
+        """
+        for member in self._members:
+            name = member.stored_name.removeprefix("./")
+            if not is_left_out(name):
+                self._check(member)
+                with self._container.open(member) as file:
+                    yield name, file.read(max_bytes)
 
     def find_licence(self) -> str | None:
         """Return the licence that the package's metadata declare, if they do in a few words."""
@@ -155,16 +168,14 @@ class _Zip:
 class _Tar:
     def __init__(self, file: tarfile.TarFile) -> None:
         self._file = file
+        # Of one name the last counts. By name, tarfile would look through all members for each.
+        self._infos = {info.name: info for info in file.getmembers() if not info.isdir()}
 
     def members(self) -> list[Member]:
-        return [
-            Member(_unwrap(info.name), info.name, info.size, info.isreg())
-            for info in self._file.getmembers()
-            if not info.isdir()
-        ]
+        return [Member(_unwrap(name), name, info.size, info.isreg()) for name, info in self._infos.items()]
 
     def open(self, member: Member) -> IO[bytes]:
-        file = self._file.extractfile(member.stored_name)
+        file = self._file.extractfile(self._infos[member.stored_name])
         if file is None:
             raise tarfile.ReadError(f"'{member.stored_name}' holds no bytes")
         return file

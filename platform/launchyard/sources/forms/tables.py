@@ -23,6 +23,7 @@ from launchyard.sources.fetch.request import describe_nearest
 from launchyard.sources.fetch.rows import cast_rows, unify_schemas
 from launchyard.sources.folders import iter_files
 from launchyard.sources.forms.delimited import DelimitedFile
+from launchyard.sources.forms.files import FileCollection
 from launchyard.sources.forms.json_array import JsonFile
 from launchyard.sources.forms.jsonl import JsonLinesFile
 from launchyard.sources.forms.nested import find_columns, has_key, list_names, take_keys
@@ -37,9 +38,13 @@ from launchyard.sources.forms.text import (
     iter_lines,
 )
 from launchyard.sources.resolve import Fetched
-from launchyard.sources.uri_options import FORMATS
+from launchyard.sources.uri_options import FILES, FORMATS
 
 READ_AHEAD_BYTES = 1 << 20
+MANY_ROWS, FEW_ROWS = 65_536, 64
+"""Rows of a parquet file that are read at once; few where they may be large."""
+MOST_BYTES = 2**26
+"""Rows of one table, as far as one is not larger."""
 
 
 class TableFile(Protocol):
@@ -86,7 +91,10 @@ class ParquetFile:
             SourceError: it is damaged, or a value is lost by the cast.
         """
         with self._open() as file:
-            for batch in file.iter_batches(columns=[name for name in schema.names if name in file.schema_arrow.names]):
+            columns = [name for name in schema.names if name in file.schema_arrow.names]
+            # A cell may be a whole picture.
+            has_bytes = any(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type) for field in schema)
+            for batch in file.iter_batches(FEW_ROWS if has_bytes else MANY_ROWS, columns=columns):
                 yield cast_rows(pa.Table.from_batches([batch]), schema, self.shown)
 
     @contextmanager
@@ -132,7 +140,7 @@ def iter_tables(
     batch_rows: int = 20_000,
     advice: Mapping[str, str] | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield a source's rows, in order, in tables of ``batch_rows`` rows; the last may be shorter.
+    """Yield a source's rows, in order, in tables of ``batch_rows`` rows; of fewer where rows are large, and at the end.
 
     Args:
         fetched: A file, or a folder of files of one format, taken in the order of their names.
@@ -194,7 +202,7 @@ CLASS_SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string())])
 
 
 def _find_tables(fetched: Fetched) -> list[Path]:
-    if fetched.path.is_file():
+    if fetched.path.is_file() or fetched.format == FILES:
         return [fetched.path]
     folder = fetched.path
     files = sorted(path for path in iter_files(folder) if not is_hidden(path.relative_to(folder).as_posix()))
@@ -203,7 +211,10 @@ def _find_tables(fetched: Fetched) -> list[Path]:
     tables = tables or [path for path in files if fetched.format or _find_format(path)]
     if not tables:
         nearest = describe_nearest("", (path.name for path in files))
-        raise SourceError(f"{fetched.record.uri}: no table in this folder. {nearest} Known: {', '.join(SUFFIXES)}.")
+        raise SourceError(
+            f"{fetched.record.uri}: no table in this folder. {nearest} Known: {', '.join(SUFFIXES)}. If each file is a "
+            f"row, add #format={FILES}."
+        )
     formats = sorted({found for path in tables if (found := fetched.format or _find_format(path))})
     if len(formats) > 1:
         raise SourceError(
@@ -238,6 +249,8 @@ def _open_table(path: Path, fetched: Fetched) -> TableFile:
         return JsonFile(path, fetched.encoding, shown)
     if found == "parquet":
         return ParquetFile(path, shown)
+    if found == FILES:
+        return FileCollection(path, fetched.encoding, shown)
     raise SourceError(
         f"{shown}: '{path.name}' does not say what it is. Known endings: {', '.join(SUFFIXES)}, each also with .gz or "
         f".zip. Or add #format=<name> to the source, one of {', '.join(FORMATS)}."
@@ -284,7 +297,7 @@ def _check_same_form(
 
 
 def _rebatch(tables: Iterable[pa.Table], batch_rows: int) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of ``batch_rows``."""
+    """Yield the same rows in tables of ``batch_rows``, of fewer where they would be more than ``MOST_BYTES``."""
     pending: list[pa.Table] = []
     num_pending = 0
     for table in tables:
@@ -294,7 +307,7 @@ def _rebatch(tables: Iterable[pa.Table], batch_rows: int) -> Iterator[pa.Table]:
             start += piece.num_rows
             num_pending += piece.num_rows
             pending.append(piece)
-            if num_pending == batch_rows:
+            if num_pending == batch_rows or sum(waiting.nbytes for waiting in pending) >= MOST_BYTES:
                 # A copy, because a slice would keep its whole block in memory.
                 yield pa.concat_tables(pending).combine_chunks()
                 pending, num_pending = [], 0
