@@ -60,6 +60,9 @@ class RowsRecipe:
         images = () if self._data.image is None else (self._data.image,)
         return (*images, *self._data.sizes, self._data.target)
 
+    def file_columns(self):
+        return {} if self._data.image is None else {self._data.image: ("image/png", "image/jpeg")}
+
     def convert(self, batch):
         data = self._data
         if data.image is not None:

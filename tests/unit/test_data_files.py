@@ -13,17 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from acme_rows import installed, make_png
-from launchyard.data import split_files
-from launchyard.data.manifest import SPLITS, DatasetManifest, read_split
+from launchyard.data import files, split_files
+from launchyard.data.files import FileLoader
+from launchyard.data.manifest import SPLITS, DatasetManifest, SourceRecord, read_split
 from launchyard.data.prepare import prepare_dataset
 from launchyard.data.split_files import SplitWriter
-from launchyard.errors import SourceError
+from launchyard.data.values.columns import ROW_NUMBER
+from launchyard.errors import DataError, SourceError
 from launchyard.kinds import get_kind
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
 from launchyard.sources.forms.tables import iter_tables
-from launchyard.sources.resolve import fetch
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import Product
+from launchyard_pipelines.reuse import describe_sources
 
 
 @pytest.fixture
@@ -168,3 +171,90 @@ def test_files_in_rows_make_few_rows_a_group_however_they_are_added(
         [7, 7, 7, 7, 2]
     ] * 3
     assert pq.read_table(tmp_path / "4.parquet").equals(table)
+
+
+def write_table(folder: Path, names: list[Any]) -> None:
+    rows = {"image": names, "folder": [f"{'ab'[place % 2]}" for place in range(len(names))]}
+    pq.write_table(pa.table(rows), folder / "rows.parquet")
+
+
+TABLE = {"kind": "acme-notes", "data": {"source": "rows.parquet", "image": "image"}}
+
+
+@pytest.mark.usefixtures("_acme")
+@pytest.mark.parametrize("form", ["path", "absolute", "bytes", "struct"])
+def test_a_table_names_its_files_in_many_ways(tmp_path: Path, form: str) -> None:
+    write_pictures(tmp_path / "pictures")
+    paths = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "pictures").rglob("_*.png"))
+    spelled: dict[str, list[Any]] = {
+        "path": paths,
+        "absolute": [str(tmp_path / path) for path in paths],
+        "bytes": [(tmp_path / path).read_bytes() for path in paths],
+        "struct": [{"bytes": (tmp_path / path).read_bytes(), "path": "lost.png"} for path in paths],
+    }
+    write_table(tmp_path, spelled[form])
+
+    manifest, rows = prepare(tmp_path, TABLE)
+
+    assert sorted(rows["image"].to_pylist()) == sorted(make_png(shade) for shade in range(60))
+    assert manifest.warnings == ()
+
+
+@pytest.mark.usefixtures("_acme")
+def test_files_that_are_missing_or_of_another_type_are_counted_and_told(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    paths = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "pictures").rglob("_*.png"))
+    write_table(tmp_path, [*paths, "nowhere.png", "page.png", None])
+
+    manifest, rows = prepare(tmp_path, TABLE)
+
+    assert (rows.num_rows, manifest.dropped) == (60, {"null": 3})
+    assert manifest.warnings == (
+        "data.source: 1 files cannot be had and 1 files are of another type, such as 'nowhere.png' in row 61 of column "
+        "'image'. Their rows were left out.",
+    )
+
+    write_table(tmp_path, [*paths[:40], *(f"{place}.png" for place in range(20))])
+    with pytest.raises(
+        DataError, match=r"null_fraction: must be at most 0\.1, .* 20 files cannot be had, such as '0\.png'"
+    ):
+        prepare(tmp_path, TABLE)
+
+
+def test_a_table_from_elsewhere_reads_no_file_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(make_png(1))
+    (tmp_path / "table").mkdir()
+    record = SourceRecord(uri="https://example.org/rows.parquet", sha256="0" * 64, size_bytes=1)
+    fetched = Fetched(tmp_path / "table" / "rows.parquet", record)
+    for name in ("../secret.png", str(tmp_path / "secret.png"), f"file://{tmp_path}/secret.png"):
+        table = pa.table({"image": [name], ROW_NUMBER: [1]})
+
+        with pytest.raises(SourceError, match=r"is outside the table's folder|cannot be fetched"):
+            list(FileLoader(Settings(home=tmp_path / "home"), {"image": ()}).load([table], fetched))
+
+
+def test_files_are_loaded_a_few_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BATCH_BYTES", 100)
+    record = SourceRecord(uri="rows.parquet", sha256="0" * 64, size_bytes=1)
+    table = pa.table({"image": [bytes([n]) * 40 for n in range(7)], ROW_NUMBER: list(range(1, 8))})
+
+    loader = FileLoader(Settings(home=tmp_path / "home"), {"image": ()})
+    parts = list(loader.load([table], Fetched(tmp_path / "rows.parquet", record)))
+
+    assert [part.num_rows for part in parts] == [3, 3, 1]
+    assert pa.concat_tables(parts).equals(table)
+
+
+@pytest.mark.usefixtures("_acme")
+def test_a_step_that_read_files_a_table_names_is_never_taken_for_a_new_one(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    write_table(tmp_path, ["pictures/dark/_DSC000.png"])
+    head = {"api": "launchyard/v1", "product": "acme", "kind": "acme-notes", "model": {"base": "rows.parquet"}}
+    listed, whole = (
+        get_kind("acme-notes").spec.from_document(head | {"data": {"source": source, "image": image}})
+        for source, image in (("rows.parquet", "image"), ("pictures/#format=files", "content"))
+    )
+
+    assert describe_sources(listed, tmp_path) != describe_sources(listed, tmp_path)
+    assert describe_sources(whole, tmp_path) == describe_sources(whole, tmp_path)

@@ -65,7 +65,7 @@ def _iter_files(folder: Path, below: PurePosixPath) -> Iterator[str]:
                 )
 
 
-def hash_file(path: Path) -> FileEntry:
+def describe_file(path: Path) -> FileEntry:
     """Return size and sha256 of the file at ``path``, read in constant memory."""
     digest = hashlib.sha256()
     size_bytes = 0

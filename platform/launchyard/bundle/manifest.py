@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from launchyard.bundle.files import FileEntry, check_format, hash_file, list_files
+from launchyard.bundle.files import FileEntry, check_format, describe_file, list_files
 from launchyard.data.manifest import MANIFEST_NAME as DATASET_NAME
 from launchyard.data.manifest import DatasetManifest, SourceRecord
 from launchyard.errors import BundleError
@@ -248,7 +248,7 @@ def _describe_files(folder: Path) -> dict[str, FileEntry]:
     names = [name for name in list_files(folder) if name != MANIFEST_NAME]
     for name in names:
         check_format(folder, name)
-    return {name: hash_file(folder / name) for name in names}
+    return {name: describe_file(folder / name) for name in names}
 
 
 def _check_listing(folder: Path, manifest: BundleManifest) -> None:
@@ -267,7 +267,7 @@ def _check_listing(folder: Path, manifest: BundleManifest) -> None:
 
 def _check_contents(folder: Path, manifest: BundleManifest) -> None:
     for name, entry in manifest.files.items():
-        actual = hash_file(folder / name)
+        actual = describe_file(folder / name)
         if actual.size_bytes != entry.size_bytes:
             raise BundleError(
                 f"{folder}: {name} has {actual.size_bytes} bytes, {entry.size_bytes} were written. "

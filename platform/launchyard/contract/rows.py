@@ -77,6 +77,13 @@ class Recipe(Protocol):
         """Return the source columns that :meth:`convert` reads; no other column is loaded."""
         ...
 
+    def file_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Return which source columns name files, by path or URI, and the media types that these may have; none: any.
+
+        :meth:`convert` gets the files' bytes in them, and null for what is missing or of another type.
+        """
+        ...
+
     def convert(self, batch: pa.Table) -> pa.Table:
         """Return the examples of one batch, row by row: pure, order kept, nulls kept as nulls.
 

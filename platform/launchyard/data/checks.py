@@ -28,13 +28,16 @@ class Totals:
     """Distinct rows that are left."""
     label_counts: Mapping[str, int] | None
     """Rows of each label among them; None for a kind without labels."""
+    lost_files: str = ""
+    """Which files that rows name are missing or of another type, in words: such a row has a null field."""
 
 
 def check_rows(checks: Checks, totals: Totals) -> list[CheckResult]:
     """Return the results of all checks that can be made before rows are divided."""
     num_complete = totals.num_read - totals.num_null
+    null_field = "an empty or null field" + (f": {totals.lost_files}" if totals.lost_files else "")
     results = [
-        _at_most("null_fraction", checks.max_null_fraction, totals.num_null, totals.num_read, "an empty or null field"),
+        _at_most("null_fraction", checks.max_null_fraction, totals.num_null, totals.num_read, null_field),
         _at_most(
             "duplicate_fraction", checks.max_duplicate_fraction, totals.num_duplicates, num_complete, "a twin before it"
         ),

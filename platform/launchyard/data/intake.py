@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from launchyard.contract.rows import MapBatches, Recipe
 from launchyard.data.duplicates import GIVEN
+from launchyard.data.files import FileLoader
 from launchyard.data.identity import identify_rows
 from launchyard.data.manifest import SPLITS, SourceRecord, SplitName
 from launchyard.data.progress import PrepareProgress
@@ -41,6 +42,8 @@ class Intake:
     """Rows left out because whom they are about is forgotten."""
     column_nulls: Counter[str] = field(default_factory=Counter)
     redactions: Counter[str] = field(default_factory=Counter)
+    lost_files: str = ""
+    """Which files that rows name are missing or of another type, in words."""
 
 
 def map_in_process(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -91,8 +94,9 @@ class Reader:
         if self.data.subject is not None:
             recipe = SubjectRecipe(recipe, self.data.subject)
             namer = SubjectNamer(self.settings, self.spec, self.data.subject)
-        for given, tables in self._open_sources(intake, recipe):
-            for examples in self.map_batches(recipe, number_rows(tables)):
+        files = FileLoader(self.settings, recipe.file_columns())
+        for given, tables in self._open_sources(intake, recipe, files):
+            for examples in self.map_batches(recipe, tables):
                 complete = self._count(examples, intake)
                 if namer is not None:
                     complete = namer.name(complete)
@@ -101,14 +105,17 @@ class Reader:
                 inbox.add(identify_rows(complete, self.recipe.content_columns).append_column(GIVEN, places))
                 if self.watch.on_rows is not None:
                     self.watch.on_rows(intake.num_read)
+        intake.lost_files = files.describe_lost()
         return intake
 
-    def _open_sources(self, intake: Intake, recipe: Recipe) -> Iterator[tuple[SplitName, Iterator[pa.Table]]]:
-        """Yield the split that each source is given for (train where none is named) and its rows."""
+    def _open_sources(
+        self, intake: Intake, recipe: Recipe, files: FileLoader
+    ) -> Iterator[tuple[SplitName, Iterable[pa.Table]]]:
+        """Yield the split that each source is given for (train where none is named) and its rows, numbered."""
         source = self.data.source
         if isinstance(source, ClassSources):
             classes = {label: self._fetch(uri, intake) for label, uri in source.classes.items()}
-            yield "train", iter_class_tables(classes)
+            yield "train", number_rows(iter_class_tables(classes))
             return
         parts = source if isinstance(source, SplitSources) else SplitSources(train=source, validation=None, test=None)
         given: dict[SplitName, str | None] = {
@@ -118,7 +125,9 @@ class Reader:
         }
         for name, uri in given.items():
             if uri is not None:
-                yield name, iter_tables(self._fetch(uri, intake), recipe.source_columns())
+                fetched = self._fetch(uri, intake)
+                tables = number_rows(iter_tables(fetched, recipe.source_columns()))
+                yield name, files.load(tables, fetched) if files.columns else tables
 
     def _fetch(self, uri: str, intake: Intake) -> Fetched:
         fetched = fetch(uri, self.settings, base_dir=self.base_dir, on_progress=self.watch.on_download)

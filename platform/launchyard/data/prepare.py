@@ -170,6 +170,7 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
         num_null=cleaned.intake.num_null,
         num_duplicates=cleaned.dropped["exact_duplicate"],
         num_rows=cleaned.rows.num_rows,
+        lost_files=cleaned.intake.lost_files,
         label_counts=None if label_column is None else cleaned.label_counts,
     )
     cleaned.checks = check_rows(reader.data.checks, totals)
@@ -327,6 +328,8 @@ def _warn(
             "different labels. "
             "Decide on one label at the source."
         )
+    if lost := cleaned.intake.lost_files:
+        warnings.append(f"data.source: {lost}. Their rows were left out.")
     for name in SPLITS:
         warnings += _warn_of_size(data, name, cleaned.dropped, written.num_rows[name])
     return [*warnings, *recipe.inspect(written.sample)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from functools import partial
 
@@ -31,6 +31,10 @@ class SubjectRecipe:
     def source_columns(self) -> tuple[str, ...]:
         """Return the columns of the kind, and that of the subject."""
         return tuple(dict.fromkeys((*self._recipe.source_columns(), self._column)))
+
+    def file_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Return those of the kind."""
+        return self._recipe.file_columns()
 
     def convert(self, batch: pa.Table) -> pa.Table:
         """Return the kind's examples with the ids of their subjects, null where there is none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,10 @@ class TextRecipe:
         split = self._data.split
         named = (self._data.text, self._data.label.column, *self._slices, split.group, split.time)
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def file_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Return none: no column names files."""
+        return {}
 
     def convert(self, batch: pa.Table) -> pa.Table:
         """Return the examples of one batch; texts are cleaned exactly as serving cleans them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -36,6 +37,10 @@ class EventRecipe:
         named = self._columns
         columns = (named.user, named.item, named.timestamp, named.event, named.weight, *named.context)
         return tuple(dict.fromkeys(name for name in columns if name is not None))
+
+    def file_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Return none: no column names files."""
+        return {}
 
     def convert(self, batch: pa.Table) -> pa.Table:
         """Return the events of one batch: ids as text, the timestamp in seconds since 1970.

@@ -46,7 +46,7 @@ def read_texts(dataset_dir: Path) -> list[str]:
     return texts
 
 
-def compute_features(texts: Sequence[str], base_dir: Path | None, device: str) -> NDArray[np.float32]:
+def embed_texts(texts: Sequence[str], base_dir: Path | None, device: str) -> NDArray[np.float32]:
     """Return standardised features of each text, of shape (I, F); zeros for an empty text."""
     features_IF = hash_texts(texts) if base_dir is None else encode_texts(texts, base_dir, device)
     known_I = np.array([bool(text) for text in texts])

@@ -13,7 +13,7 @@ from torch import nn
 from launchyard.errors import TrainError
 from launchyard.kinds.recommendation.architectures import Content, LightGcn, SasRec
 from launchyard.kinds.recommendation.predict.scorers import ScorerConfig, save_scorer
-from launchyard.kinds.recommendation.train.content import compute_features, read_texts
+from launchyard.kinds.recommendation.train.content import embed_texts, read_texts
 from launchyard.kinds.recommendation.train.networks import ContentNetwork, SasRecNetwork
 from launchyard.kinds.recommendation.train.pairs import GraphNetwork, PairTask, list_vectors, normalise_graph
 from launchyard.kinds.recommendation.train.rows import PreparedRows
@@ -85,7 +85,7 @@ def _build_sasrec(worker: _Worker, model: SasRec) -> tuple[Task, Callable[[], Ar
 
 def _build_content(worker: _Worker, model: Content) -> tuple[Task, Callable[[], Arrays]]:
     texts = read_texts(worker.job.dataset_dir)
-    features_IF = compute_features(texts, worker.job.base_dir, worker.context.device)
+    features_IF = embed_texts(texts, worker.job.base_dir, worker.context.device)
     network = ContentNetwork(torch.from_numpy(features_IF), model).to(worker.context.device)
     return (
         _make_sequence_task(worker, network, CONTENT_LENGTH, model.negatives),
