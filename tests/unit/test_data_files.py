@@ -154,6 +154,15 @@ def test_equal_measurements_are_signal_and_a_number_is_no_label(tmp_path: Path) 
     assert len(set(prepared["row_id"].to_pylist())) == 100
 
 
+@pytest.mark.usefixtures("_acme")
+def test_one_number_for_all_rows_is_nothing_to_learn(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"size": range(50), "target": [3.0] * 50}), tmp_path / "rows.parquet")
+
+    data = {"source": "rows.parquet", "sizes": ["size"], "target": "target"}
+    with pytest.raises(DataError, match=r"target_values: must be at least 2, found 1 \(all rows have one number\)"):
+        prepare(tmp_path, {"kind": "acme-notes", "data": data})
+
+
 def test_files_in_rows_make_few_rows_a_group_however_they_are_added(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,11 @@ class Target:
     column: str | None = None
     """None where no single column holds it, as with a ranking, or where there is nothing to learn."""
 
+    def __post_init__(self) -> None:
+        """Refuse a class or number of which nobody knows where it stands."""
+        if self.type in ("class", "number") and self.column is None:
+            raise ValueError(f"a target of type '{self.type}' needs a column. Name it")
+
     @property
     def label_column(self) -> str | None:
         """Column of the labels; None for a target that is no class."""

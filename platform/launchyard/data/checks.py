@@ -28,6 +28,8 @@ class Totals:
     """Distinct rows that are left."""
     label_counts: Mapping[str, int] | None
     """Rows of each label among them; None for a kind without labels."""
+    num_answers: int | None = None
+    """Different numbers to learn to answer among them, 2 standing for more; None where the target is no number."""
     lost_files: str = ""
     """Which files that rows name are missing or of another type, in words: such a row has a null field."""
 
@@ -45,6 +47,9 @@ def check_rows(checks: Checks, totals: Totals) -> list[CheckResult]:
     ]
     if totals.label_counts is not None:
         results += _check_labels(checks, totals.label_counts)
+    if totals.num_answers is not None:
+        only = "all rows have one number" if totals.num_answers == 1 else ""
+        results.append(_at_least("target_values", 2, totals.num_answers, only))
     return results
 
 
@@ -130,6 +135,7 @@ ROWS_ADVICE = {
     "null_fraction": "Fill or remove these rows, or raise data.checks.max_null_fraction.",
     "duplicate_fraction": "Remove the repeats at the source, or raise data.checks.max_duplicate_fraction.",
     "rows": "Add rows, or lower data.checks.min_rows.",
+    "target_values": "Add rows with other numbers, or check which column is the target.",
     "classes": "Add rows of another label, or check data.label.",
     "rows_per_class": "Add rows of these labels, merge them, or lower data.checks.min_rows_per_class.",
     "train_rows_per_class": "Add rows of these labels to the training source, or enlarge data.split.train.",

@@ -135,6 +135,8 @@ class Cleaned:
     codes: dict[str, int] = field(default_factory=dict)
     """Label -> code, in the order of appearance."""
     label_counts: Counter[str] = field(default_factory=Counter)
+    answers: tuple[float, float] | None = None
+    """Least and greatest target, where that is a number."""
     given_rows: Counter[SplitName] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
@@ -156,6 +158,8 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
         cleaned.dropped.update(dropped)
         cleaned.fingerprint.add(table.drop_columns([GIVEN]))
         codes_N = _encode_labels(cleaned, table, label_column)
+        if reader.recipe.target.type == "number" and table.num_rows:
+            _widen(cleaned, table[reader.recipe.target.column])
         given_N = table[GIVEN].to_numpy()
         for name in reader.given_splits:
             cleaned.given_rows[name] += int(np.count_nonzero(given_N == SPLITS.index(name)))
@@ -170,12 +174,20 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
         num_null=cleaned.intake.num_null,
         num_duplicates=cleaned.dropped["exact_duplicate"],
         num_rows=cleaned.rows.num_rows,
+        num_answers=None if cleaned.answers is None else len({*cleaned.answers}),
         lost_files=cleaned.intake.lost_files,
         label_counts=None if label_column is None else cleaned.label_counts,
     )
     cleaned.checks = check_rows(reader.data.checks, totals)
     require_checks(cleaned.checks, ROWS_ADVICE)
     return cleaned
+
+
+def _widen(cleaned: Cleaned, answers: pa.ChunkedArray) -> None:
+    """Take numbers into the range of all that are learned to answer."""
+    found = pc.min_max(answers).as_py()
+    known = cleaned.answers or (found["min"], found["max"])
+    cleaned.answers = (min(known[0], found["min"]), max(known[1], found["max"]))
 
 
 def _encode_labels(cleaned: Cleaned, table: pa.Table, label_column: str | None) -> NDArray[np.int64]:
