@@ -28,8 +28,10 @@ def name_subject(kind: Kind, spec: Product, row: Row, key: bytes, *, has_former_
         key: The namespace's key.
         has_former_ids: Whether the rows are of a file, whose ids may stand in the home under any of their former forms.
     """
-    subject = find_subject(kind, spec, row)
-    if subject is None or not has_former_ids:
+    if not has_former_ids:
         return name_user(key, spec.product, row)
+    subject = find_subject(kind, spec, row)
+    if subject is None:
+        return row
     pseudonym, *formers = list_pseudonyms(key, spec.product, subject)
     return {**row, USER: pseudonym, FORMER_USERS: formers}
