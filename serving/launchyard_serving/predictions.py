@@ -18,7 +18,7 @@ from launchyard.contract.media import Media
 from launchyard.contract.predictor import Output, StreamEvent
 from launchyard.contract.rows import Row
 from launchyard.errors import RequestError
-from launchyard.prediction.media import list_media_fields, spell_media
+from launchyard.prediction.media import spell_media
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.privacy.subjects import find_subject, name_subject
 from launchyard_serving.replica.batching import MicroBatcher, QueueFull, RowFailed
@@ -90,7 +90,7 @@ class Predictions:
     async def _answer(self, request: Request, model: ServedModel, queue: MicroBatcher | StreamQueue) -> Response:
         serve = model.spec.serve
         with model.used(), self.held.room(HELD_BODIES * serve.max_body_bytes) as hold:
-            body = await read_body(request, serve.max_body_bytes, hold, list_body_types(model.predictor))
+            body = await _read_input(request, model, hold)
             deadline = find_deadline(serve.timeout_s)
             try:
                 rows = await self._parse_inputs(request, body, model, deadline)
@@ -100,7 +100,7 @@ class Predictions:
                     deadline = find_deadline(serve.timeout_s)
                 else:
                     outputs = await queue.submit(rows, deadline=deadline, are_short=len(body) <= FREE_BYTES)
-                if find_asked_type(request, model.predictor) is not None:
+                if model.answers_files and find_asked_type(request, model.predictor) is not None:
                     return self._send_file(model, rows, outputs)
                 content = await self._write_answer(model, rows, outputs, deadline)
             except ASKING_ERRORS as err:
@@ -130,7 +130,7 @@ class Predictions:
         async with AsyncExitStack() as used:
             used.enter_context(model.used())
             with self.held.room(HELD_BODIES * serve.max_body_bytes) as hold:
-                body = await read_body(request, serve.max_body_bytes, hold, list_body_types(model.predictor))
+                body = await _read_input(request, model, hold)
                 try:
                     rows = await self._parse_inputs(request, body, model, find_deadline(serve.timeout_s))
                     if len(rows) > 1:
@@ -161,7 +161,7 @@ class Predictions:
             yield write_event({"model": model.identity, "outputs": [output]}, "answer")
 
     async def _parse_inputs(self, request: Request, body: bytes, model: ServedModel, deadline: float) -> list[Row]:
-        if find_type(request) != MEDIA_TYPE:
+        if model.takes_files and find_type(request) != MEDIA_TYPE:
             raw = await parse_file_body(request, body, model.predictor)
             return [await self.parse_row(raw, model)]
 
@@ -218,9 +218,14 @@ class Predictions:
         return self._signer.sign(model.release.version, find_subject(model.spec, row))
 
 
+async def _read_input(request: Request, model: ServedModel, hold: Callable[[int], None]) -> bytes:
+    types = list_body_types(model.predictor) if model.takes_files else (MEDIA_TYPE,)
+    return await read_body(request, model.spec.serve.max_body_bytes, hold, types)
+
+
 def _choose_spelling(model: ServedModel) -> Callable[[Output], Output]:
     """Return what makes JSON of an output: nothing where it holds no file, which is nearly always."""
-    if not list_media_fields(model.predictor.output_schema, "serialization"):
+    if not model.answers_files:
         return lambda output: output
 
     def spell(output: Output) -> Output:

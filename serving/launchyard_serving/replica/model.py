@@ -19,6 +19,7 @@ from launchyard.contract.routes import KindRoute
 from launchyard.contract.rows import Row
 from launchyard.kind import Kind
 from launchyard.kinds import get_kind
+from launchyard.prediction.media import list_media_fields
 from launchyard.prediction.open import OpenModel, open_model
 from launchyard.prediction.streams import CollectedPredictor
 from launchyard.rollout.rules import Release
@@ -75,6 +76,16 @@ class ServedModel:
     def kind(self) -> Kind:
         """Of the product."""
         return get_kind(self.spec.kind)
+
+    @cached_property
+    def answers_files(self) -> bool:
+        """Whether its answers may hold files; asked by each request, and nearly always not so."""
+        return bool(list_media_fields(self.predictor.output_schema, "serialization"))
+
+    @cached_property
+    def takes_files(self) -> bool:
+        """Whether its inputs may hold files."""
+        return bool(list_media_fields(self.predictor.input_schema, "validation"))
 
     @property
     def identity(self) -> dict[str, int | str]:
