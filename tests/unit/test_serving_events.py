@@ -148,9 +148,11 @@ def make_release(version: int) -> Release:
 
 def make_model(serving_state: SeenResources | None, *, version: int = 1, **serve: Any) -> ServedModel:
     predictor, executor = SeenPredictor(), ThreadPoolExecutor(2)
+    spec = make_spec(**serve)
+    about_users = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": "user"})})
     return ServedModel(
         release=make_release(version),
-        spec=make_spec(**serve),
+        spec=about_users,
         feedback=LabelFeedback(()),
         predictor=predictor,
         predictions=MicroBatcher(
