@@ -115,7 +115,8 @@ def evaluate(
             "warnings": list(evaluation.notes),
         }
         check_gates(manifest.gate)
-        report.message = f"all {len(evaluation.gates)} gates passed"
+        num_gates = len(evaluation.gates)
+        report.message = f"all {num_gates} gates passed" if num_gates > 1 else "passed" if num_gates else "no gates"
 
 
 def find_champion(settings: Settings, product: str) -> Champion | None:

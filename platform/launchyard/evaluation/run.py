@@ -24,7 +24,7 @@ from launchyard.contract.evaluation import Better, Evaluator, Omitted
 from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
-from launchyard.errors import BundleError
+from launchyard.errors import BundleError, DataError
 from launchyard.evaluation.champion import Champion, find_common_rows
 from launchyard.evaluation.drift import write_baseline
 from launchyard.evaluation.figures import Figure
@@ -410,8 +410,20 @@ def explain_in_time(predictor: ExplainingPredictor, rows: pa.Table) -> list[Outp
 
 
 def make_inputs(predictor: Predictor, rows: pa.Table) -> list[dict[str, Any]]:
-    """Return raw request inputs that say what example rows say."""
-    names = [name for name in list_fields(predictor.input_schema) if name in rows.column_names]
+    """Return raw request inputs that say what example rows say: a field is what stands in the column of its name.
+
+    Raises:
+        DataError: no column has the name of a field that every input must have.
+    """
+    known = list_fields(predictor.input_schema)
+    names = [name for name in known if name in rows.column_names]
+    missing = [name for name, is_required in known.items() if is_required and name not in names]
+    if missing or not names:
+        raise DataError(
+            f"inputs: no column of the examples is named '{missing[0] if missing else next(iter(known))}', as a field "
+            f"of an input is, found {', '.join(rows.column_names)}. Let the kind's recipe name its columns as the "
+            "fields of its predictor's inputs."
+        )
     inputs: list[dict[str, Any]] = rows.select(names).to_pylist()
     if len(list_shapes(predictor.input_schema)) == 1:
         return inputs

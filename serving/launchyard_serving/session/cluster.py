@@ -40,18 +40,7 @@ def serve_applications(session: Session, targets: Sequence[RunTarget], *, num_gp
     try:
         # Replicas import from the folder that Ray starts in, before all else.
         with chdir(session.folder):
-            ray.init(
-                address="local",
-                num_cpus=len(targets),
-                num_gpus=num_gpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                _node_ip_address=LOOPBACK,
-                # Ray opens its own folder to all users; ours above it stays closed.
-                _temp_dir=str(session.folder / "ray"),
-            )
+            _start_ray(session, num_cpus=len(targets), num_gpus=num_gpus)
         # Ray has put a handler of its own on SIGTERM, which would skip the way out below.
         interrupt_on_signals()
         serve.start(
@@ -70,6 +59,27 @@ def serve_applications(session: Session, targets: Sequence[RunTarget], *, num_gp
         if ray.is_initialized():
             _drain_applications()
         ray.shutdown()
+
+
+def _start_ray(session: Session, *, num_cpus: int, num_gpus: int) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _node_ip_address=LOOPBACK,
+            # Ray opens its own folder to all users; ours above it stays closed.
+            _temp_dir=str(session.folder / "ray"),
+        )
+    except Exception as err:  # noqa: BLE001 - so plain is what Ray raises when it waited 30 s for its own processes
+        raise ServerError(
+            f"{session.url}: Ray does not start: {err} Start the server again, when the machine is less busy or has "
+            "more memory to spare."
+        ) from err
 
 
 def _drain_applications() -> None:

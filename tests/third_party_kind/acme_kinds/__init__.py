@@ -1,0 +1,1 @@
+"""Product kinds of Acme: each folder is one."""
