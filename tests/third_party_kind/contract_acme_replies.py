@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from acme_kinds.replies.spec import Replies
 
+from acme_kinds.replies.spec import Replies
 from launchyard.contract.predictor import Predictor
 from launchyard.contract.rows import Row
 from launchyard.data.values.columns import ROW_NUMBER

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from acme_kinds.restore.spec import Restore
 
+from acme_kinds.restore.spec import Restore
 from launchyard.contract.media import Media
 from launchyard.contract.predictor import Predictor
 from launchyard.contract.rows import Row

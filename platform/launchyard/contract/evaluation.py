@@ -52,7 +52,10 @@ class Omitted:
 class Scores(Protocol):
     """A model's answers beside the truth, ready to be measured any number of times."""
 
-    num_rows: int
+    @property
+    def num_rows(self) -> int:
+        """How many rows were answered."""
+        ...
 
     def metrics(self) -> dict[str, float]:
         """Return every metric over all rows; one that these rows leave undefined is absent."""

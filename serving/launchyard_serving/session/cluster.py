@@ -75,7 +75,7 @@ def _start_ray(session: Session, *, num_cpus: int, num_gpus: int) -> None:
             # Ray opens its own folder to all users; ours above it stays closed.
             _temp_dir=str(session.folder / "ray"),
         )
-    except Exception as err:  # noqa: BLE001 - so plain is what Ray raises when it waited 30 s for its own processes
+    except Exception as err:
         raise ServerError(
             f"{session.url}: Ray does not start: {err} Start the server again, when the machine is less busy or has "
             "more memory to spare."

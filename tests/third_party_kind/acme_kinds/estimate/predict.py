@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, create_model
+from pydantic.config import JsonDict
 
 from launchyard.contract.predictor import Device, Output, Schema
 from launchyard.contract.rows import Row
@@ -38,7 +39,8 @@ class EstimateModel(Stored):
 
     def weigh(self, features_BF: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what each feature adds to each estimate, of shape (B, F)."""
-        return (features_BF - np.array(self.means)) * np.array(self.weights)
+        added_BF: NDArray[np.float64] = (features_BF - np.array(self.means)) * np.array(self.weights)
+        return added_BF
 
     def compute(self, features_BF: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the estimates, of shape (B,)."""
@@ -63,7 +65,7 @@ class EstimatePredictor:
         fields: dict[str, Any] = dict.fromkeys(model.features, (FiniteFloat, ...))
         if model.subject is not None:
             fields[model.subject] = (str | None, None)
-        example = {name: round(mean, 2) for name, mean in zip(model.features, model.means, strict=True)}
+        example: JsonDict = {name: round(mean, 2) for name, mean in zip(model.features, model.means, strict=True)}
         config = ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
         self.input_schema: Schema = create_model("Measurements", __config__=config, **fields)
 
@@ -77,12 +79,13 @@ class EstimatePredictor:
 
     def parse(self, raw: object) -> Row:
         try:
-            return self.input_schema.model_validate(raw).model_dump(exclude_none=True)
+            row: Row = self.input_schema.model_validate(raw).model_dump(exclude_none=True)
         except ValidationError as err:
             problem = err.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, problem["loc"])) or "input"
             names = ", ".join(self.model.features)
             raise RequestError(f"{where}: {problem['msg']}. Send an object with the numbers {names}."[:290]) from err
+        return row
 
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         return [{"estimate": float(value)} for value in self.model.compute(self._stack(rows))]

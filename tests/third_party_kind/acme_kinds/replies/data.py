@@ -39,7 +39,7 @@ class ReplyRecipe:
 
     def convert(self, batch: pa.Table) -> pa.Table:
         data, split = self._data, self._data.split
-        masked = dict.fromkeys(data.redact, 0)
+        masked: dict[str, int] = dict.fromkeys(data.redact, 0)
         columns = {}
         for name, column in (("question", data.question), ("reply", data.reply)):
             cleaned = []

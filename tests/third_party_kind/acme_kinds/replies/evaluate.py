@@ -31,7 +31,7 @@ class ReplyScores:
     @property
     def num_rows(self) -> int:
         """Number of questions."""
-        return self.values_MB.shape[1]
+        return len(self.values_MB[0])
 
     def metrics(self) -> dict[str, float]:
         """Return the mean of each measure."""
