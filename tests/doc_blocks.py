@@ -26,6 +26,8 @@ GUIDES = tuple(
 """In the order in which they tell one story: each goes on with what the guides before it left."""
 
 READMES = (ROOT / "README.md", ROOT / "README.zh.md")
+FILE = re.compile(r"^# file: (\S+)\n")
+"""First line of a block that a reader writes to a file."""
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -37,6 +39,12 @@ class Block:
     line: int
     language: str
     text: str
+
+    @property
+    def file(self) -> str | None:
+        """The file, below the reader's folder, whose content the block is; None for one that is run or looked at."""
+        match = FILE.match(self.text)
+        return None if match is None else match[1]
 
     @property
     def place(self) -> str:

@@ -119,6 +119,11 @@ class Reader:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "LAUNCHYARD_PORT": self.port,
             "HF_HUB_OFFLINE": "1",
+            # What is installed is for this reader alone. The false means to pip: no environment of the build's own.
+            "PIP_TARGET": str(folder / "site"),
+            "PIP_NO_DEPS": "true",
+            "PIP_NO_BUILD_ISOLATION": "false",
+            "PYTHONPATH": os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         }
         (folder / ".venv").symlink_to(BIN.parent)
         (folder / "Makefile").symlink_to(ROOT / "Makefile")
@@ -128,7 +133,10 @@ class Reader:
         server: subprocess.Popen[str] | None = None
         try:
             for block in read_blocks(path):
-                if block.text.startswith("launchyard serve"):
+                if block.file is not None:
+                    (self.folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+                    (self.folder / block.file).write_text(block.text, encoding="utf-8")
+                elif block.text.startswith("launchyard serve"):
                     server = self._serve(block)
                 elif block.language == "bash":
                     self._run(block, ["bash", "-euo", "pipefail", "-c", _leave_out_covered(block.text)])
@@ -153,7 +161,8 @@ class Reader:
         assert result.returncode == 0, f"{block.place}: {block.text}\n{result.stdout}\n{result.stderr}"
         assert find_promise(block) in result.stdout, f"{block.place}: printed {result.stdout}"
         for kind, product in INIT.findall(block.text):
-            MAKE_SMALL[kind](self.folder / product)
+            if kind in MAKE_SMALL:
+                MAKE_SMALL[kind](self.folder / product)
 
     def _serve(self, block: Block) -> subprocess.Popen[str]:
         """Start a server and return it once it says that it is ready."""

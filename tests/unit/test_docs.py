@@ -20,10 +20,11 @@ from launchyard.spec.load import load_spec
 from spec_samples import MINIMAL
 
 DOCUMENTS = (*READMES, *GUIDES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("adr-*.md")))
-LANGUAGES = {"bash", "yaml", "python", "text", "mermaid"}
+LANGUAGES = {"bash", "yaml", "toml", "python", "text", "mermaid"}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
+"""Those that are files of a kind which a guide builds are run there, in `tests/integration/test_docs.py`."""
 COMMANDS = get_command(build_app())
 RECOMMENDER: dict[str, Any] = {
     "api": "launchyard/v1",
@@ -41,7 +42,7 @@ OF_RECOMMENDERS = {ROOT / "platform/launchyard/kinds/recommendation/guide.md", R
 
 
 def of(language: str) -> Any:
-    blocks = [block for block in BLOCKS if block.language == language]
+    blocks = [block for block in BLOCKS if block.language == language and block.file is None]
     return pytest.mark.parametrize("block", blocks, ids=[block.place for block in blocks])
 
 
