@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic_core import to_json
 
 from launchyard.errors import SourceError
+from launchyard.prediction.media import spell_media
 
 ROW_GROUP_BYTES = 32 * 2**20
 """Answers in memory that become one row group: many small ones read slowly."""
@@ -69,10 +70,26 @@ def _write_parquet(file: IO[bytes]) -> Iterator[Write]:
 @contextmanager
 def _write_json_lines(file: IO[bytes]) -> Iterator[Write]:
     def write(table: pa.Table) -> None:
-        # JSON has neither bytes nor a number that is none.
-        file.writelines(to_json(row, inf_nan_mode="null", bytes_mode="base64") + b"\n" for row in _iter_rows(table))
+        rows: Iterator[object] = _iter_rows(table)
+        if any(_holds_bytes(field.type) for field in table.schema):
+            # In the base64 that requests and answers hold; pydantic's own is the one for URLs.
+            rows = map(spell_media, rows)
+        # JSON has no number that is none.
+        file.writelines(to_json(row, inf_nan_mode="null") + b"\n" for row in rows)
 
     yield write
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Return whether values of a type are bytes, or hold some."""
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return (
+        is_bytes
+        or pa.types.is_fixed_size_binary(kind)
+        or any(_holds_bytes(kind.field(number).type) for number in range(kind.num_fields))
+    )
 
 
 def _iter_rows(table: pa.Table) -> Iterator[dict[str, object]]:
