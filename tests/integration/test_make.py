@@ -1,4 +1,4 @@
-"""The tasks of the Makefile that documents name and `test_docs.py` does not run, as they would write into the source."""
+"""The Makefile tasks that documents name and `test_docs.py` does not run, as they would write into the source."""
 
 from __future__ import annotations
 
