@@ -23,17 +23,17 @@ Write = Callable[[pa.Table], None]
 
 
 @contextmanager
-def open_output(path: Path) -> Iterator[Write]:
+def open_output(path: Path, *, group_bytes: int = ROW_GROUP_BYTES) -> Iterator[Write]:
     """Yield a function that appends tables of one schema to what becomes ``path`` when the block ends well.
 
     Until then it has another name beside it, and when the block ends with an error, it is gone. An older file at
-    ``path`` is replaced.
+    ``path`` is replaced. Parquet has row groups of ``group_bytes`` or more, but for the last one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
-            with WRITERS[path.suffix](file) as write:
+            with WRITERS[path.suffix](file, group_bytes) as write:
                 yield write
             file.flush()
             os.fsync(file.fileno())
@@ -44,7 +44,7 @@ def open_output(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _write_parquet(file: IO[bytes]) -> Iterator[Write]:
+def _write_parquet(file: IO[bytes], group_bytes: int) -> Iterator[Write]:
     waiting: list[pa.Table] = []
     writer: pq.ParquetWriter | None = None
 
@@ -58,7 +58,7 @@ def _write_parquet(file: IO[bytes]) -> Iterator[Write]:
 
     def write(table: pa.Table) -> None:
         waiting.append(table)
-        if sum(part.nbytes for part in waiting) >= ROW_GROUP_BYTES:
+        if sum(part.nbytes for part in waiting) >= group_bytes:
             flush()
 
     yield write
@@ -68,7 +68,7 @@ def _write_parquet(file: IO[bytes]) -> Iterator[Write]:
 
 
 @contextmanager
-def _write_json_lines(file: IO[bytes]) -> Iterator[Write]:
+def _write_json_lines(file: IO[bytes], _group_bytes: int) -> Iterator[Write]:
     def write(table: pa.Table) -> None:
         rows: Iterator[object] = _iter_rows(table)
         if any(_holds_bytes(field.type) for field in table.schema):
