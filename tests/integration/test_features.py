@@ -207,10 +207,6 @@ def test_new_publication_replaces_values_of_the_same_time(settings: Settings, tm
         assert reader.read("user_profile", ["cem"], now=41.0) == [as_row(mended[3][2])]
 
 
-def interrupt(*_: object) -> bool:
-    raise KeyboardInterrupt
-
-
 def test_entities_that_a_new_publication_lacks_are_unknown_online_too(settings: Settings, tmp_path: Path) -> None:
     store = publish(settings, tmp_path / "old")
 
