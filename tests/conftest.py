@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ MAY_SKIP_IN_CI = {"gpu", "cluster"}
 BRINGS_PROGRAMS = "make system-deps"
 """Stands in the reason of each test that was left out because a program that it starts is not installed."""
 ROOT = Path(__file__).resolve().parent.parent
+# Read before the tests take all variables of that prefix away, which the product would refuse to know.
+SHARED = Path(os.environ.get("LAUNCHYARD_SHARED", ROOT.parent / "shared"))
 
 set_process_defaults()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,10 +27,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder of the real data sets that are not part of the project (LAUNCHYARD_SHARED names it)."""
-    folder = Path(os.environ.get("LAUNCHYARD_SHARED", ROOT.parent / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip(f"{folder}: no shared data sets here. Set LAUNCHYARD_SHARED to the folder that holds data/.")
-    return folder
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"{SHARED}: no shared data sets here. Set LAUNCHYARD_SHARED to the folder that holds data/.")
+    return SHARED
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +52,18 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, ti
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", tiny_dataset, tiny_candidate)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings() -> Iterator[None]:
+    """No test, and no fixture of one, reads the developer's LAUNCHYARD_ variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LAUNCHYARD_")]:
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the developer's LAUNCHYARD_ variables."""
-    for name in [name for name in os.environ if name.startswith("LAUNCHYARD_") and name != "LAUNCHYARD_SHARED"]:
-        monkeypatch.delenv(name)
+def _own_environment() -> None:
+    """No test, and no program that it starts, is told what an earlier test did."""
     # Set by importing a step and by running a command in this process; programs of the tests, unlike those of a user,
     # do import what lies beside them.
     os.environ.pop("PYTHONSAFEPATH", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,22 @@ READMES = (ROOT / "README.md", ROOT / "README.zh.md")
 FILE = re.compile(r"^# file: (\S+)\n")
 """First line of a block that a reader writes to a file."""
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+MAKE_ELSEWHERE = ("make demo", "make docs", "make test")
+"""Commands of the documents that tests of their own run: `test_demo.py` the first, `test_make.py` the others."""
+
+
+def list_make_words(task: str) -> list[str]:
+    """Return the command that does a task of the Makefile in the environment that runs the tests, which is installed.
+
+    Raises:
+        ValueError: the task is none of those that no document's reader runs.
+    """
+    if f"make {task}" not in MAKE_ELSEWHERE:
+        raise ValueError(f"make {task}: the documents are run with it. Leave it to test_docs.py.")
+    stamp = f"--assume-old={sys.prefix}/.installed"
+    return ["make", "--no-print-directory", f"VENV={sys.prefix}", stamp, task]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ Examples:
 
 Upload the file in the Kubeflow Pipelines UI; the values under `train` can be edited for each run there.
 
-All pods need the same LAUNCHYARD_DATABASE_URL (records), LAUNCHYARD_TRACKING_URL (MLflow) and LAUNCHYARD_HOME (a folder
+The file holds no passwords, so it sets none of this. All pods need the same LAUNCHYARD_DATABASE_URL (records),
+LAUNCHYARD_TRACKING_URL (MLflow), LAUNCHYARD_ONLINE_STORE (features, if the kind has any) and LAUNCHYARD_HOME (a folder
 on storage that they share: bundles, checkpoints, cache) in their environment.
 """
 

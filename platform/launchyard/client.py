@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from launchyard.errors import RequestError, ServerError
+from launchyard.errors import RequestError, ServerError, TooLargeError
 
 PASSING_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """What a later try may find gone: a full queue, a server that is starting."""
@@ -176,6 +176,8 @@ class Client:
         message = f"{response.url}: {response.status_code}: {detail}"
         # 429 is in the range of a caller's mistakes, but it is the server that has no room.
         is_callers = response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+        if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return TooLargeError(message)
         return (
             RequestError(message)
             if is_callers and response.status_code not in PASSING_STATUSES

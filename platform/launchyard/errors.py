@@ -55,6 +55,10 @@ class RequestError(LaunchyardError, ValueError):
     """One prediction request is malformed; the message is safe to show to the caller."""
 
 
+class TooLargeError(RequestError):
+    """One request holds more, or larger, inputs than the server takes at once; smaller requests may be answered."""
+
+
 class ServerError(LaunchyardError, ConnectionError):
     """The serving endpoint could not be started or reached, or answered with an error."""
 

@@ -140,13 +140,18 @@ class VectorIndex:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 vectors_ID = np.ascontiguousarray(arrays["vectors"], dtype=np.float32)
-                candidates = int(arrays["candidates"])
+                candidates = arrays["candidates"]
                 codes = _Codes(arrays["levels"], arrays["codes"], arrays["poor"]) if "codes" in arrays else None
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as err:
             raise BundleError(f"{path}: not a vector index: {err}. Train the model again.") from err
         if vectors_ID.ndim != 2 or (codes is not None and not _fits(codes, vectors_ID.shape)):
             raise BundleError(f"{path}: its vectors and codes do not fit together. Train the model again.")
-        return cls(vectors_ID, codes, candidates=candidates, threads=threads)
+        # Of none or less than none, a search would return nothing, or fail at the first request.
+        if candidates.shape != () or candidates.dtype.kind not in "iu" or candidates < 1:
+            raise BundleError(
+                f"{path}: candidates: must be a whole number from 1 on, found {candidates}. Train the model again."
+            )
+        return cls(vectors_ID, codes, candidates=int(candidates), threads=threads)
 
     def search(
         self,

@@ -18,7 +18,6 @@ from launchyard.errors import BundleError, SourceError
 from launchyard.evaluation.run import EvaluateJob, evaluate_candidate
 from launchyard.features.publishing import publish_features
 from launchyard.settings import Settings
-from launchyard_pipelines.batch import batch
 from launchyard_pipelines.batch.batch import BatchRequest, BatchSummary, find_release, run_batch
 from launchyard_pipelines.snapshot import resolve_paths
 from serving_samples import PRODUCT, WORDS, deploy_bundle, make_spec, write_bundle
@@ -29,6 +28,8 @@ pytestmark = pytest.mark.integration
 
 TOLERANCE = 1e-4
 WORKERS = 2
+BATCH_ROWS = 50
+"""Makes many batches out of few rows."""
 
 
 class BatchProgress:
@@ -45,12 +46,6 @@ class BatchProgress:
 
     def show_note(self, message: str) -> None:
         """Take a note."""
-
-
-@pytest.fixture(autouse=True)
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many batches out of few rows."""
-    monkeypatch.setattr(batch, "BATCH_ROWS", 50)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +80,7 @@ def answer(
     settings: Settings, output: Path, **request: Any
 ) -> tuple[BatchSummary, list[dict[str, Any]], BatchProgress]:
     watch = BatchProgress()
-    summary = run_batch(BatchRequest(output=output, **request), settings, watch)
+    summary = run_batch(BatchRequest(output=output, batch_rows=BATCH_ROWS, **request), settings, watch)
     return summary, pq.read_table(output).to_pylist(maps_as_pydicts="strict"), watch
 
 
@@ -151,7 +146,8 @@ def test_an_error_of_a_worker_arrives_as_itself(tmp_path: Path) -> None:
             examples.write_text("[]")
 
     (tmp_path / "rows.csv").write_text("text,label\n" + "a warm film,?\n" * 200)
-    request = BatchRequest(PRODUCT, str(tmp_path / "rows.csv"), tmp_path / "answers.parquet", workers=WORKERS)
+    output = tmp_path / "answers.parquet"
+    request = BatchRequest(PRODUCT, str(tmp_path / "rows.csv"), output, workers=WORKERS, batch_rows=BATCH_ROWS)
 
     with pytest.raises(BundleError, match=r"examples\.json has 2 bytes"):
         run_batch(request, settings, DamagingWatch())

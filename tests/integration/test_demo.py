@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from doc_blocks import ROOT
+from doc_blocks import ROOT, list_make_words
 
 # Its server explains within the deadline that users have by default: 10 s, which other tests would use up.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(1800)]
-
-DEMO = ROOT / "examples" / "review-sentiment" / "demo.py"
 
 
 def test_make_demo_goes_from_rows_to_answers_and_leaves_nothing_running(tmp_path: Path) -> None:
     environment = {**os.environ, "LAUNCHYARD_HOME": str(tmp_path / "home")}
 
-    result = subprocess.run([sys.executable, DEMO], env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        list_make_words("demo"), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     for words in ("version 1 is the champion", "pass >= 0.80", "report   ", "HTTP 200: kept", "Try next:"):

@@ -1,7 +1,7 @@
 """Every command in the README and the guides is run, in order, as one reader would: a week with one product.
 
 The products are those that `launchyard init` writes, with small rows and a tiny model put in place of the public ones;
-nothing else is changed. A command that cannot be run here is listed with what covers it.
+nothing else is changed. The few commands that are not run here have tests of their own: see ``MAKE_ELSEWHERE``.
 """
 
 from __future__ import annotations
@@ -23,20 +23,13 @@ from typing import Any
 import pytest
 import yaml
 
-from doc_blocks import GUIDES, READMES, ROOT, Block, read_blocks
+from doc_blocks import GUIDES, MAKE_ELSEWHERE, READMES, ROOT, Block, read_blocks
 from launchyard.spec.document import read_document
 from tiny_base import write_base
 from tiny_candidate import BAD, GOOD, PLAIN
 from tiny_interactions import TASTES, list_events
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
-
-COVERED_ELSEWHERE = {
-    "make demo": "tests/integration/test_demo.py",
-    "make test": ".ci/run",
-    "make docs": "tests/unit/test_spec_reference.py",
-}
-"""Command of a document -> the file that runs it, and that names it."""
 
 BIN = Path(sys.executable).parent
 DOCUMENTED_PORT = "8000"
@@ -196,7 +189,7 @@ def find_promise(block: Block) -> str:
 
 def _leave_out_covered(text: str) -> str:
     """Return the lines of a block that are run here."""
-    return "\n".join(line for line in text.splitlines() if line.partition("#")[0].strip() not in COVERED_ELSEWHERE)
+    return "\n".join(line for line in text.splitlines() if line.partition("#")[0].strip() not in MAKE_ELSEWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +205,3 @@ def test_every_command_of_a_guide_works(reader: Reader, path: Path) -> None:
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
 def test_every_command_of_the_readme_works(tmp_path: Path, path: Path) -> None:
     Reader(tmp_path).follow(path)
-
-
-@pytest.mark.parametrize(("command", "name"), COVERED_ELSEWHERE.items())
-def test_what_is_not_run_here_is_run_there(command: str, name: str) -> None:
-    assert command in (ROOT / name).read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_samples import BIG, NAMES, PRODUCT, PROFILE, SAMPLES, TTL_S, RedisServer, Sample, write_rows
-from launchyard.adapters.feast import offline as feast_offline
+from launchyard.adapters.feast.offline import StepSizes, name_vanished
 from launchyard.adapters.feast.online import MAX_FAILURES, RETRY_AFTER_S, OnlineReader
 from launchyard.adapters.feast.store import FeatureStore
 from launchyard.errors import DataError, FeatureStoreError, SpecError
@@ -131,14 +131,14 @@ def test_join_equals_looking_up_each_row_by_hand(tmp_path: Path) -> None:
     assert 50 < held.count(None) < 250
 
 
-def test_join_in_many_parts_equals_the_join_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_join_in_many_parts_equals_the_join_at_once(tmp_path: Path) -> None:
     store = publish(Settings(home=tmp_path), tmp_path / "rows")
+    in_parts = FeatureStore(Settings(home=tmp_path), PRODUCT, [PROFILE], sizes=StepSizes(joined_rows=3))
     asked = ask(*zip(*product(["anna", "ben", "cem", "zoe"], [5.0, 25.0, 45.0, 200.0]), strict=True))
-    at_once = store.join(asked, ["user_profile"])
 
-    monkeypatch.setattr("launchyard.adapters.feast.store.MAX_JOINED_ROWS", 3)
+    at_once, found = (one.join(asked, ["user_profile"]) for one in (store, in_parts))
 
-    assert store.join(asked, ["user_profile"]).equals(at_once)
+    assert found.equals(at_once)
 
 
 def test_two_sets_of_different_entities_join_in_one_call(tmp_path: Path) -> None:
@@ -207,10 +207,6 @@ def test_new_publication_replaces_values_of_the_same_time(settings: Settings, tm
         assert reader.read("user_profile", ["cem"], now=41.0) == [as_row(mended[3][2])]
 
 
-def interrupt(*_: object) -> bool:
-    raise KeyboardInterrupt
-
-
 def test_entities_that_a_new_publication_lacks_are_unknown_online_too(settings: Settings, tmp_path: Path) -> None:
     store = publish(settings, tmp_path / "old")
 
@@ -266,14 +262,17 @@ def test_the_state_of_the_store_changes_with_its_rows_and_only_then(settings: Se
 
 
 def test_the_state_changes_when_vanished_rows_are_emptied_after_an_interruption(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path
 ) -> None:
     store = publish(settings, tmp_path / "old")
     store.publish(write_rows(tmp_path / "new", SAMPLES[1:2]))
+    vanished = name_vanished(name_published(tmp_path))
+    vanished.with_suffix(".sound").write_bytes(vanished.read_bytes())
+    vanished.write_bytes(b"damaged")
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "_empty_vanished", interrupt)
+    with pytest.raises(pa.ArrowInvalid):
         store.materialize()
+    vanished.with_suffix(".sound").replace(vanished)
     with reading(settings) as reader:
         before = reader.read_state()
         store.materialize()
@@ -296,19 +295,21 @@ def test_repeating_publication_and_materialisation_writes_nothing(settings: Sett
     assert (changed, again.num_rows, again.num_written) == (False, 4, 0)
 
 
-def test_interrupted_materialisation_goes_on_where_it_was(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feast_offline, "ROW_GROUP_ROWS", 10)
+def name_published(folder: Path) -> Path:
+    """Return the file of the profiles that are published in the home in ``folder``."""
+    return folder / "home" / "default" / "features" / PRODUCT / "offline" / "user_profile.parquet"
+
+
+def test_interrupted_materialisation_goes_on_where_it_was(settings: Settings, tmp_path: Path) -> None:
     samples = [(f"user{n}", float(n), (n, None, None, None, None, None, None)) for n in range(100)]
-    store = FeatureStore(settings, PRODUCT, [PROFILE])
+    store = FeatureStore(settings, PRODUCT, [PROFILE], sizes=StepSizes(group_rows=10))
     store.publish(write_rows(tmp_path / "rows", samples))
     store.apply()
-    damage_row_group(tmp_path / "home" / "default" / "features" / PRODUCT / "offline" / "user_profile.parquet", 6)
+    damage_row_group(name_published(tmp_path), 6)
 
     with pytest.raises(OSError):
         store.materialize()
-    mend(tmp_path / "home" / "default" / "features" / PRODUCT / "offline" / "user_profile.parquet")
+    mend(name_published(tmp_path))
     (rest,) = store.materialize()
 
     assert rest.num_written == 40
@@ -332,14 +333,11 @@ def mend(path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows_per_pass", [7, 1_000])
-def test_only_the_newest_row_of_each_entity_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_pass: int
-) -> None:
-    monkeypatch.setattr(feast_offline, "ROWS_PER_PASS", rows_per_pass)
+def test_only_the_newest_row_of_each_entity_is_written(tmp_path: Path, rows_per_pass: int) -> None:
     samples = [(f"user{n % 17}", float(n), (n, None, None, None, None, None, None)) for n in range(100)]
     settings = Settings(home=tmp_path / "home")
 
-    store = FeatureStore(settings, PRODUCT, [PROFILE])
+    store = FeatureStore(settings, PRODUCT, [PROFILE], sizes=StepSizes(pass_rows=rows_per_pass))
     store.publish(write_rows(tmp_path / "rows", samples))
     store.apply()
     (written,) = store.materialize()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,34 +12,29 @@ import pyarrow as pa
 import pytest
 import ray
 
-from launchyard.contract.rows import Recipe
-from launchyard.data import intake
-from launchyard.data.prepare import prepare_dataset
+from launchyard.contract.rows import MapBatches, PrepareJob, Recipe
+from launchyard.data.intake import map_in_process
+from launchyard.data.manifest import DatasetManifest
+from launchyard.data.prepare import UNWATCHED, prepare_in_blocks
+from launchyard.data.sizes import BlockSizes
 from launchyard.errors import DataError
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
-from launchyard.sources.forms.tables import iter_tables
 from launchyard_pipelines.local.ray import local_ray
-from launchyard_pipelines.ray_data import map as ray_data
 from launchyard_pipelines.ray_data.large import map_when_large
 from launchyard_pipelines.ray_data.map import map_with_ray
 
 pytestmark = pytest.mark.integration
 
 NUM_ROWS = 400
+MAP_IN_WINDOWS = partial(map_with_ray, window_bytes=15_000)
+"""Takes several windows for so few rows."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
     with local_ray(num_cpus=2):
         yield
-
-
-@pytest.fixture(autouse=True)
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many tables and several windows out of few rows."""
-    monkeypatch.setattr(intake, "iter_tables", lambda fetched, columns: iter_tables(fetched, columns, batch_rows=50))
-    monkeypatch.setattr(ray_data, "WINDOW_BYTES", 15_000)
 
 
 @pytest.fixture
@@ -73,14 +69,17 @@ def _spec(label_map: dict[str, str]) -> TextClassification:
     )
 
 
+def prepare(folder: Path, spec: TextClassification, output: str, map_batches: MapBatches) -> DatasetManifest:
+    """Prepare the rows in many tables."""
+    job = PrepareJob(spec, Settings(home=folder / "home"), folder, folder / output, map_batches, UNWATCHED)
+    return prepare_in_blocks(job, BlockSizes(table_rows=50))
+
+
 def test_ray_writes_the_same_files_as_this_process(source_dir: Path) -> None:
     spec = _spec({"0": "bad", "1": "good"})
-    settings = Settings(home=source_dir / "home")
 
-    direct = prepare_dataset(spec, settings, base_dir=source_dir, output_dir=source_dir / "direct")
-    mapped = prepare_dataset(
-        spec, settings, base_dir=source_dir, output_dir=source_dir / "mapped", map_batches=map_with_ray
-    )
+    direct = prepare(source_dir, spec, "direct", map_in_process)
+    mapped = prepare(source_dir, spec, "mapped", MAP_IN_WINDOWS)
 
     assert direct.redactions["phone"] == 45
     assert mapped == direct
@@ -90,13 +89,7 @@ def test_ray_writes_the_same_files_as_this_process(source_dir: Path) -> None:
 
 def test_an_error_in_a_worker_arrives_as_itself_with_its_row(source_dir: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.label\.map: knows only '0', found '1' in row 2,"):
-        prepare_dataset(
-            _spec({"0": "bad"}),
-            Settings(home=source_dir / "home"),
-            base_dir=source_dir,
-            output_dir=source_dir / "out",
-            map_batches=map_with_ray,
-        )
+        prepare(source_dir, _spec({"0": "bad"}), "out", MAP_IN_WINDOWS)
 
 
 def _make_doubling() -> Recipe:

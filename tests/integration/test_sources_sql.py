@@ -1,4 +1,4 @@
-"""Queries against a real SQLite file and a real PostgreSQL server."""
+"""Queries against a real SQLite file, a real PostgreSQL server, and what a MySQL server would be sent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.mysql.base import MySQLDialect
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 
 from launchyard.errors import SourceError
 from launchyard.settings import Settings
@@ -209,6 +213,58 @@ def test_a_query_cannot_write_to_postgres(postgres: str, settings: Settings, tmp
 
     with pytest.raises(SourceError, match="read-only transaction"):
         fetch(uri, settings, base_dir=tmp_path)
+
+
+class RecordingConnection(sqlite3.Connection):
+    """A connection that keeps what it is sent, and answers all but what only MySQL knows."""
+
+    sent: ClassVar[list[str]] = []
+
+    def cursor(self, factory: Any = None) -> Any:
+        sent = self.sent
+
+        class Cursor(sqlite3.Cursor):
+            def execute(self, sql: str, parameters: Any = ()) -> Self:
+                sent.append(sql)
+                return super().execute("SELECT 1" if sql.startswith("SET ") else sql, parameters)
+
+        return super().cursor(factory or Cursor)
+
+
+class RecordingMySql(MySQLDialect):
+    """SQLAlchemy's words for MySQL, said to a connection that keeps them: no such server is packaged for tests."""
+
+    driver = "recording"
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        return sqlite3
+
+    def connect(self, *_words: Any, **_arguments: Any) -> Any:
+        return sqlite3.connect(":memory:", factory=RecordingConnection)
+
+    def initialize(self, connection: Any) -> None:
+        """Ask for no version: there is no server that has one."""
+
+
+class RecordingMariaDb(MariaDBDialect, RecordingMySql):
+    """The same for MariaDB."""
+
+    supports_statement_cache = True
+
+
+@pytest.mark.parametrize("dialect", [RecordingMySql, RecordingMariaDb], ids=["mysql", "mariadb"])
+def test_before_its_query_a_session_of_mysql_is_made_read_only(
+    settings: Settings, tmp_path: Path, dialect: type[RecordingMySql]
+) -> None:
+    registry.register(f"{dialect.name}.recording", __name__, dialect.__name__)
+    RecordingConnection.sent.clear()
+
+    rows = read_rows(f"sql://{dialect.name}+recording://me@host/shop?query=SELECT 7 AS stars", settings, tmp_path)
+
+    assert rows == [{"stars": 7}]
+    assert RecordingConnection.sent == ["SET SESSION TRANSACTION READ ONLY", "SELECT 7 AS stars"]
 
 
 def test_a_wrong_password_is_told_and_not_shown(postgres: str, settings: Settings, tmp_path: Path) -> None:

@@ -265,11 +265,10 @@ def test_several_processes_are_started_for_many_rows_on_enough_cores_or_when_ask
     assert pa.concat_tables(ahead)["n"].to_pylist() == list(range(num_rows))
 
 
-def test_tables_of_any_length_become_one_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard_pipelines.batch.output.ROW_GROUP_BYTES", 100)
+def test_tables_of_any_length_become_one_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.parquet"
 
-    with open_output(path) as write:
+    with open_output(path, group_bytes=100) as write:
         for start in range(0, 50, 5):
             write(pa.table({"n": range(start, start + 5)}))
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from launchyard.cli.answers import ask
 from launchyard.client import Client, open_http
-from launchyard.errors import RequestError, ServerError
+from launchyard.errors import RequestError, ServerError, TooLargeError
 
 Reply = tuple[int, dict[str, str], bytes]
 OUTPUT = {"id": "default.churn.2.x", "label": "stays"}
@@ -33,18 +34,28 @@ class Stub:
     url: str = ""
     replies: list[Reply] = field(default_factory=list)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
+    most_inputs: int | None = None
+    """When given, requests of so many inputs are answered, each input by its own text, and larger ones refused."""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("content-length", 0))
         body = json.loads(handler.rfile.read(length)) if length else None
         self.requests.append((handler.command, handler.path, body))
-        status, headers, content = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        status, headers, content = self._reply(body)
         handler.send_response(status)
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.send_header("content-length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
+
+    def _reply(self, body: Any) -> Reply:
+        if self.most_inputs is None:
+            return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if len(body["inputs"]) > self.most_inputs:
+            return make_problem(413, f"inputs: at most {self.most_inputs} in one request")
+        outputs = [{"id": "x", "label": text} for text in body["inputs"]]
+        return 200, {}, json.dumps({"model": {"version": 2, "digest": "d"}, "outputs": outputs}).encode()
 
 
 @pytest.fixture
@@ -129,6 +140,30 @@ def test_a_callers_mistake_is_raised_with_the_servers_words_and_not_tried_again(
         Client(stub.url, "churn").predict([""])
 
     assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("limit", [100, 7, 1])
+def test_the_command_asks_for_no_more_inputs_at_once_than_the_server_takes(stub: Stub, limit: int) -> None:
+    inputs = [str(number) for number in range(230)]
+    stub.most_inputs = limit
+
+    answers = ask(Client(stub.url, "churn"), inputs, explain=False)
+
+    asked = [body["inputs"] for _, _, body in stub.requests]
+    answered = [part for part in asked if len(part) <= limit]
+    assert [text for part in answered for text in part] == inputs
+    assert [output["label"] for reply in answers for output in reply.outputs] == inputs
+    # A limit is found once: 200, 100, 50, ... are refused, and after that nothing is.
+    assert len(asked) - len(answered) <= 8
+
+
+def test_one_input_that_is_too_large_alone_is_told_in_the_servers_words(stub: Stub) -> None:
+    stub.most_inputs = 0
+
+    with pytest.raises(TooLargeError, match="413: inputs: at most 0"):
+        ask(Client(stub.url, "churn"), ["a", "b"], explain=False)
+
+    assert [len(body["inputs"]) for _, _, body in stub.requests] == [2, 1]
 
 
 def test_a_server_that_is_no_launchyard_is_told_apart(stub: Stub) -> None:

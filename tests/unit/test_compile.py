@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from launchyard.cli.main import build_app
+from launchyard.settings import Settings
 from spec_samples import write_spec
 
 PINNED = "registry.example/launchyard@sha256:" + "1" * 64
@@ -72,7 +74,18 @@ def test_a_product_that_a_cluster_can_run_needs_no_note(tmp_path: Path) -> None:
     assert [line.partition(" ")[0] for line in shown] == ["wrote", "upload", "next"]
 
 
-def test_help_says_what_the_pods_need() -> None:
+def test_help_names_each_place_of_state_that_the_compiled_pipeline_does_not_tell_its_pods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in (("DATABASE_URL", "sqlite:///r.db"), ("TRACKING_URL", "sqlite:///m.db")):
+        monkeypatch.setenv(f"LAUNCHYARD_{name}", url)
+    kept_in_home = [name for name, field in Settings.model_fields.items() if "in home" in str(field.description)]
+
+    _, pipeline = compile_(tmp_path)
     shown = CliRunner().invoke(build_app(), ["compile", "--help"]).stdout
 
-    assert all(f"LAUNCHYARD_{name}" in shown for name in ("DATABASE_URL", "TRACKING_URL", "HOME"))
+    executors = pipeline["deploymentSpec"]["executors"].values()
+    told = [{variable["name"] for variable in executor["container"]["env"]} for executor in executors]
+    needed = {f"LAUNCHYARD_{name.upper()}" for name in ("namespace", "home", *kept_in_home)}
+    assert len(kept_in_home) == 3
+    assert needed - set.intersection(*told) == set(re.findall(r"LAUNCHYARD_[A-Z_]+", shown))

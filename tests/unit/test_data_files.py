@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from acme_rows import installed, make_png
-from launchyard.data import files, split_files
 from launchyard.data.files import FileLoader
 from launchyard.data.manifest import SPLITS, DatasetManifest, SourceRecord, read_split
 from launchyard.data.prepare import prepare_dataset
@@ -163,13 +162,10 @@ def test_one_number_for_all_rows_is_nothing_to_learn(tmp_path: Path) -> None:
         prepare(tmp_path, {"kind": "acme-notes", "data": data})
 
 
-def test_files_in_rows_make_few_rows_a_group_however_they_are_added(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(split_files, "ROW_GROUP_BYTES", 1_000)
+def test_files_in_rows_make_few_rows_a_group_however_they_are_added(tmp_path: Path) -> None:
     table = pa.table({"content": [bytes([n]) * 150 for n in range(30)], "n": list(range(30))})
     for size in (1, 4, 30):
-        writer = SplitWriter(tmp_path / f"{size}.parquet")
+        writer = SplitWriter(tmp_path / f"{size}.parquet", group_bytes=1_000)
         for start in range(0, 30, size):
             writer.add(table.slice(start, size))
         writer.close()
@@ -243,12 +239,11 @@ def test_a_table_from_elsewhere_reads_no_file_of_this_machine(tmp_path: Path) ->
             list(FileLoader(Settings(home=tmp_path / "home"), {"image": ()}).load([table], fetched))
 
 
-def test_files_are_loaded_a_few_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BATCH_BYTES", 100)
+def test_files_are_loaded_a_few_rows_at_a_time(tmp_path: Path) -> None:
     record = SourceRecord(uri="rows.parquet", sha256="0" * 64, size_bytes=1)
     table = pa.table({"image": [bytes([n]) * 40 for n in range(7)], ROW_NUMBER: list(range(1, 8))})
 
-    loader = FileLoader(Settings(home=tmp_path / "home"), {"image": ()})
+    loader = FileLoader(Settings(home=tmp_path / "home"), {"image": ()}, batch_bytes=100)
     parts = list(loader.load([table], Fetched(tmp_path / "rows.parquet", record)))
 
     assert [part.num_rows for part in parts] == [3, 3, 1]

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from launchyard.data import near_duplicates
 from launchyard.data.near_duplicates import SIMILARITY, mark_near_duplicates, measure_similarity
+from launchyard.data.sizes import DEFAULT_SIZES, BlockSizes
 from launchyard.data.split import NEAR_DUPLICATE, POOL, TEST
 from launchyard.data.spool import RowStore
 
@@ -37,12 +37,12 @@ DIFFERENT = [
 ]
 
 
-def _mark(folder: Path, texts: list[str], states: list[int]) -> np.ndarray:
+def _mark(folder: Path, texts: list[str], states: list[int], sizes: BlockSizes = DEFAULT_SIZES) -> np.ndarray:
     rows = RowStore(folder)
     for start in range(0, len(texts), 200):
         rows.append(pa.table({"text": texts[start : start + 200]}))
     states_N = np.array(states, np.uint8)
-    found = mark_near_duplicates(rows, ("text",), states_N, POOL, folder)
+    found = mark_near_duplicates(rows, ("text",), states_N, POOL, folder, sizes)
     assert found == np.count_nonzero(states_N == NEAR_DUPLICATE)
     return states_N
 
@@ -61,19 +61,16 @@ def test_near_copies_among_training_rows_stay(tmp_path: Path) -> None:
     assert _mark(tmp_path, ["same words here", "same words, here"], [POOL, POOL]).tolist() == [POOL, POOL]
 
 
-def test_nearly_all_of_many_near_copies_are_found_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nearly_all_of_many_near_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     words = [f"w{i}" for i in range(500)]
     originals = [" ".join(random.choice(words, 20)) for _ in range(300)]
     copies = [f"{text} indeed" for text in originals]
     others = [" ".join(random.choice(words, 20)) for _ in range(300)]
     # Small parts and few pairs at once, so that every boundary of the walk is crossed.
-    monkeypatch.setattr(near_duplicates, "PART_BYTES", 2**15)
-    monkeypatch.setattr(near_duplicates, "PAIRS_AT_ONCE", 100)
+    sizes = BlockSizes(bands_bytes=2**15, num_pairs=100)
 
-    states = _mark(tmp_path, originals + copies + others, [TEST] * 300 + [POOL] * 600)
+    states = _mark(tmp_path, originals + copies + others, [TEST] * 300 + [POOL] * 600, sizes)
 
     assert np.count_nonzero(states[300:600] == NEAR_DUPLICATE) >= 295
     assert np.count_nonzero(states[600:] == NEAR_DUPLICATE) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from launchyard.data import intake, near_duplicates, spool
+from launchyard.contract.rows import PrepareJob, Recipe
+from launchyard.data.intake import map_in_process
 from launchyard.data.manifest import SPLITS, DatasetManifest, load_manifest, read_split
-from launchyard.data.prepare import prepare_dataset
+from launchyard.data.prepare import MOST_LABELS, UNWATCHED, prepare_dataset, prepare_in_blocks
+from launchyard.data.sizes import BlockSizes
 from launchyard.errors import DataError, SourceError
 from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.settings import Settings
-from launchyard.sources.forms.tables import iter_tables
 
 Rows = list[dict[str, Any]]
 
@@ -144,27 +146,26 @@ def test_the_same_rows_give_the_same_files_whatever_their_format_and_order(tmp_p
         assert (tmp_path / "two/out" / name).read_bytes() == (tmp_path / "one/out" / name).read_bytes()
 
 
-def test_the_batch_size_makes_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = make_rows(150)
-    whole = prepare(tmp_path, make_spec(redact=["phone"]), rows)
-
-    monkeypatch.setattr(intake, "iter_tables", lambda fetched, columns: iter_tables(fetched, columns, batch_rows=7))
-
-    assert prepare(tmp_path, make_spec(redact=["phone"]), rows) == whole
-
-
-def test_how_many_rows_are_in_memory_at_once_makes_no_difference(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "sizes", [BlockSizes(table_rows=7), BlockSizes(block_bytes=2_000, bands_bytes=2_000, num_pairs=10)]
+)
+def test_how_many_rows_are_in_memory_at_once_makes_no_difference(tmp_path: Path, sizes: BlockSizes) -> None:
     rows = [*make_rows(400), *make_rows(20)]
-    whole = prepare(tmp_path, make_spec(), rows)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    spec = make_spec(redact=["phone"])
+    whole = prepare(tmp_path, spec, rows)
+    read: list[int] = []
 
-    monkeypatch.setattr(spool, "BLOCK_BYTES", 2_000)
-    monkeypatch.setattr(near_duplicates, "PART_BYTES", 2_000)
+    def map_and_count(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        counted = list(tables)
+        read.extend(table.num_rows for table in counted)
+        return map_in_process(recipe, counted)
 
-    assert prepare(tmp_path, make_spec()) == whole
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+    job = PrepareJob(spec, Settings(home=tmp_path / "home"), tmp_path, tmp_path / "parts", map_and_count, UNWATCHED)
+
+    assert prepare_in_blocks(job, sizes) == whole
+    assert max(read) == min(sizes.table_rows, 420)
+    for path in (tmp_path / "out").iterdir():
+        assert (tmp_path / "parts" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_preparing_again_replaces_the_data_set_with_the_same_one(tmp_path: Path) -> None:
@@ -485,11 +486,9 @@ def test_too_many_duplicates_are_an_error(tmp_path: Path) -> None:
         prepare(tmp_path, make_spec(), make_rows(20) * 3)
 
 
-def test_a_text_column_taken_for_the_label_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard.data.prepare.MOST_LABELS", 50)
-
-    with pytest.raises(DataError, match=r"data\.label: has more than 50 different values"):
-        prepare(tmp_path, make_spec(label={"column": "text"}), make_rows(100))
+def test_a_text_column_taken_for_the_label_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.label: has more than 10,000 different values"):
+        prepare(tmp_path, make_spec(label={"column": "text"}), make_rows(MOST_LABELS + 1))
 
 
 def test_counts_that_the_rows_cannot_meet_are_an_error_with_the_numbers(tmp_path: Path) -> None:

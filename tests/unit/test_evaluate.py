@@ -164,11 +164,12 @@ def test_the_surest_mistakes_and_the_surest_right_answers_are_explained(evaluati
 
 
 def test_no_further_answer_is_explained_when_the_time_is_up_and_the_report_says_so(
-    tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, tiny_candidate: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("launchyard.evaluation.run.MAX_EXPLAIN_S", -1.0)
+    spec = make_spec(serve={"runtime": "torch"}, evaluate={"bootstrap": 200})
+    job = EvaluateJob(spec, tiny_dataset, tiny_candidate, tmp_path / "bundle", 1, 1, max_explain_s=0.0)
 
-    evaluation = evaluate(tmp_path, tiny_dataset, tiny_candidate)
+    evaluation = evaluate_candidate(job, lambda *_: None)
 
     (table,) = [figure for figure in evaluation.figures if figure.name == "explanations"]
     assert table.type == "table"

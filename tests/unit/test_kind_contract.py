@@ -6,10 +6,12 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from compiled_pipeline import RUN_ID, CompiledPipeline, read_pipeline
 from launchyard.bundle.self_test import find_difference
 from launchyard.contract.predictor import Device, ExplainingPredictor, Predictor
 from launchyard.contract.rows import Row
@@ -20,9 +22,10 @@ from launchyard.kind import Kind
 from launchyard.kinds import iter_kinds
 from launchyard.prediction.media import spell_media
 from launchyard.settings import Settings
+from launchyard.spec.blocks import Product, find_train, find_tune
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.build import build_pipeline, compile_pipeline
-from launchyard_pipelines.plan import PipelineOptions
+from launchyard_pipelines.plan import PipelineOptions, list_steps
 from tiny_candidate import train_candidate
 
 TOLERANCE = 1e-4
@@ -75,12 +78,74 @@ def test_the_example_is_a_valid_spec_of_the_kind(kind: Kind) -> None:
     assert load_spec(kind.folder / "example.yaml").kind == kind.name
 
 
-def test_the_pipeline_compiles(samples: ModuleType, tmp_path: Path) -> None:
-    options = PipelineOptions(spec_uri="spec.json", spec_sha256="0" * 64, code_version="0")
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "searched"])
+def spec(request: pytest.FixtureRequest, kind: Kind, samples: ModuleType) -> Product:
+    """The kind's spec, as it is and with a search; no kind need have a key to search but the seed of its training."""
+    document = samples.SPEC.model_dump(mode="json")
+    if request.param:
+        if samples.SPEC.trains_by is None:
+            pytest.skip("this kind trains nothing, so it searches nothing")
+        document["tune"] = {"trials": 2, "parameters": {"train.seed": {"values": [1, 2]}}}
+    return kind.spec.from_document(document)
 
-    compile_pipeline(build_pipeline(samples.SPEC, options, Settings()), tmp_path / "pipeline.yaml")
 
-    assert samples.SPEC.product in (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
+@pytest.fixture
+def compiled(spec: Product, tmp_path: Path) -> CompiledPipeline:
+    options = PipelineOptions(spec_uri="spec.json", spec_sha256="0" * 64, code_version="7", champion="now")
+    compile_pipeline(build_pipeline(spec, options, Settings()), tmp_path / "pipeline.yaml")
+    return read_pipeline(tmp_path / "pipeline.yaml")
+
+
+def test_the_steps_of_the_compiled_pipeline_wait_for_each_other_in_the_order_of_the_run(
+    spec: Product, compiled: CompiledPipeline
+) -> None:
+    steps = [*list_steps(spec), "finish"]
+
+    assert compiled.name == f"default-{spec.product}"
+    assert compiled.order() == steps
+    assert compiled.steps["finish"].after == set(steps[:-1])
+    assert {name: step.only_if for name, step in compiled.steps.items() if step.only_if is not None} == {
+        "deploy": "pipeline.release == true"
+    }
+
+
+def test_each_step_of_the_compiled_pipeline_is_given_what_the_steps_before_it_made(
+    spec: Product, compiled: CompiledPipeline
+) -> None:
+    data = {"dataset": "prepare.dataset", "fingerprint": "prepare.Output"}
+    searched = {"search": "tune.search"} if find_tune(spec) else {}
+    trained = {"candidate": "train.candidate"} if spec.trains_by else {}
+    expected: dict[str, dict[str, Any]] = {
+        "prepare": {"sources": "pipeline.sources"},
+        "tune": data,
+        "train": data | searched,
+        "evaluate": data | trained | {"champion": "pipeline.champion", "run_id": RUN_ID},
+        "register": {"bundle": "evaluate.bundle", "dataset": "prepare.dataset"},
+        "deploy": {"product": spec.product, "version": "register.Output", "run_id": RUN_ID},
+        "finish": {"product": spec.product, "status": "exit-handler-1.status"},
+    }
+
+    for name, step in compiled.steps.items():
+        assert {key: value for key, value in step.given.items() if key != "spec"} == expected[name], name
+        # A step waits for all that it is given something of.
+        made = {str(value).partition(".")[0] for value in step.given.values()} & compiled.steps.keys()
+        assert made <= step.after, name
+
+
+def test_each_step_that_reads_the_spec_reads_it_as_the_pipeline_was_started_with_it(
+    spec: Product, compiled: CompiledPipeline
+) -> None:
+    readers = {name for name in ("prepare", "tune", "train", "evaluate") if name in compiled.steps}
+    fixed = {"spec_uri": "spec.json", "spec_sha256": "0" * 64, "sources": "", "champion": "now", "release": True}
+    editable = compiled.defaults.keys() - fixed.keys()
+    train = find_train(spec)
+
+    assert {name for name, step in compiled.steps.items() if "spec" in step.given} == readers
+    for name in readers:
+        reference = dict(compiled.steps[name].given["spec"])
+        assert set(reference.pop("overrides")) == {f"train.{key}=pipeline.{key}" for key in editable}
+        assert reference == {"uri": "pipeline.spec_uri", "sha256": "pipeline.spec_sha256", "code_version": "7"}
+    assert compiled.defaults == fixed | {key: getattr(train, key) for key in editable}
 
 
 def test_the_predictor_loads_what_training_wrote_and_answers_within_its_schema(

@@ -135,6 +135,13 @@ def test_a_kind_that_streams_is_served_with_events_and_answers_batches(streaming
     ]
 
 
+def test_a_kind_without_a_page_says_so(streaming: Served) -> None:
+    response = streaming.client.get("/")
+
+    assert response.status_code == 404
+    assert response.json()["detail"].startswith(f"{PRODUCT}: acme-notes has no page. Use the method and path")
+
+
 def test_routes_of_a_kind_s_own_answer_streams_and_errors_in_its_protocol(streaming: Served) -> None:
     def say(**body: Any) -> Any:
         return streaming.client.post("/v1/say", json=body)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from launchyard.evaluation.metrics import bootstrap as module
-from launchyard.evaluation.metrics.bootstrap import Bootstrap, iter_weights, measure, paired_difference
+from launchyard.evaluation.metrics.bootstrap import MAX_WEIGHTS, Bootstrap, iter_weights, measure, paired_difference
 from launchyard.evaluation.metrics.classification import ClassificationScores
 from launchyard.evaluation.metrics.latency import describe_latency, measure_latency, time_calls
 
@@ -64,14 +63,14 @@ def test_every_resample_draws_as_many_rows_as_there_are() -> None:
     assert (weights_RB.sum(axis=1) == 50).all()
 
 
-def test_many_rows_are_resampled_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_resampled_block_by_block() -> None:
     scores = make_scores(np.random.default_rng(1).random(100) < 0.7)
-    monkeypatch.setattr(module, "MAX_WEIGHTS", 1000)
+    bootstrap = Bootstrap(resamples=MAX_WEIGHTS // 100 + 5, confidence=0.95)
 
-    blocks = [len(weights_RB) for weights_RB in iter_weights(100, Bootstrap(resamples=25, confidence=0.95))]
+    blocks = [len(weights_RB) for weights_RB in iter_weights(100, bootstrap)]
 
-    assert blocks == [10, 10, 5]
-    assert measure(scores, Bootstrap(25, 0.95)).samples["accuracy"].shape == (25,)
+    assert blocks == [MAX_WEIGHTS // 100, 5]
+    assert measure(scores, bootstrap).samples["accuracy"].shape == (MAX_WEIGHTS // 100 + 5,)
 
 
 def test_a_paired_difference_is_surer_than_two_intervals() -> None:

@@ -51,13 +51,19 @@ def count_events(settings: Settings) -> int | None:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home with two released versions, the newer one trained on more."""
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two released versions, the newer one trained on more; only copies of it are changed."""
     folder = tmp_path_factory.mktemp("releases")
     found = Settings(home=folder / "home")
     deploy(found, folder / "first", 3)
     deploy(found, folder / "second", 6)
-    return found
+    return found.home
+
+
+@pytest.fixture
+def settings(released: Path, tmp_path: Path) -> Settings:
+    """A home of the test's own in which version 2 serves."""
+    return Settings(home=shutil.copytree(released, tmp_path / "home"))
 
 
 def test_releasing_and_taking_back_bring_each_versions_own_features(settings: Settings) -> None:
@@ -94,11 +100,9 @@ def test_a_release_killed_between_features_and_record_is_set_right(settings: Set
     assert restore_features(settings, PRODUCT)
     assert count_events(settings) == 3
     assert not restore_features(settings, PRODUCT)
-    release(settings, PRODUCT, 2, actor="test")
 
 
 def test_what_a_release_publishes_counts_for_users_in_memory_within_seconds(settings: Settings) -> None:
-    release(settings, PRODUCT, 2, actor="test")
     spec, folder = get_spec(settings, PRODUCT), _find_champion(settings)
     row = {"user": pseudonymise(Records(settings).get_signing_key(), PRODUCT, ONLINE), "events": ()}
 
@@ -111,7 +115,6 @@ def test_what_a_release_publishes_counts_for_users_in_memory_within_seconds(sett
         wait_until(lambda: count() == 6)
         roll_back(settings, PRODUCT, actor="test")
         wait_until(lambda: count() == 3)
-    release(settings, PRODUCT, 2, actor="test")
 
 
 def _find_champion(settings: Settings) -> Path:
@@ -120,14 +123,8 @@ def _find_champion(settings: Settings) -> Path:
     return BundleStore(settings).find_path(rollout.champion.bundle_uri)
 
 
-def test_a_version_whose_features_are_gone_is_not_released_to_an_empty_store(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("gone")
-    found = Settings(home=folder / "home")
-    deploy(found, folder / "first", 3)
-    deploy(found, folder / "second", 4)
-    features = found.features_dir(PRODUCT)
+def test_a_version_whose_features_are_gone_is_not_released_to_an_empty_store(settings: Settings) -> None:
+    features = settings.features_dir(PRODUCT)
     for path in (*features.glob("versions/*/features/*"), *features.glob("offline/*")):
         path.unlink()
     for path in features.glob("versions/*"):
@@ -135,7 +132,7 @@ def test_a_version_whose_features_are_gone_is_not_released_to_an_empty_store(
         path.rmdir()
 
     with pytest.raises(RegistryError, match="are not kept any more, and none are published"):
-        roll_back(found, PRODUCT, actor="test")
+        roll_back(settings, PRODUCT, actor="test")
 
 
 def test_a_forgotten_user_is_in_the_features_of_no_version(settings: Settings) -> None:
@@ -166,7 +163,6 @@ def test_a_forgotten_user_is_in_the_features_of_no_version(settings: Settings) -
 
 
 def test_a_release_that_is_under_way_is_left_alone(settings: Settings) -> None:
-    release(settings, PRODUCT, 2, actor="test")
     write_text(settings.features_dir(PRODUCT) / "published", "0" * 64)
 
     with releasing(settings.features_dir(PRODUCT)):

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from bundle_samples import PRODUCT, write_bundle
 from launchyard.bundle.manifest import open_bundle
 from launchyard.bundle.store import BundleStore
-from launchyard.cli import registry_commands
 from launchyard.cli.main import build_app
 from launchyard.errors import GateRefused, LaunchyardError, RegistryError
 from launchyard.records.records import Feedback, Records
@@ -23,7 +22,8 @@ from launchyard.settings import Settings
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A home with two versions, nothing released; MLflow counts as not installed."""
     monkeypatch.setenv("LAUNCHYARD_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(registry_commands, "find_spec", lambda name: None)
+    # Python's own way to say that a package is not there.
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     settings = Settings(home=tmp_path / "home")
     for weights in ("one", "two"):
         bundle = write_bundle(tmp_path / weights, weights=weights.encode())

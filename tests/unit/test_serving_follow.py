@@ -30,9 +30,12 @@ class World:
     damaged: set[int] = field(default_factory=set)
     loaded: list[int] = field(default_factory=list)
     swap: Swap = "load-beside"
+    unreadable: Exception | None = None
     retired: list[int] = field(default_factory=list)
 
     def find_champion(self) -> Release | None:
+        if self.unreadable is not None:
+            raise self.unreadable
         return self.champion
 
     def load(self, release: Release) -> ServedModel:
@@ -53,11 +56,11 @@ class World:
         return self.swap
 
 
-def follow(world: World, *steps: Any) -> Follower:
+def follow(world: World, *steps: Any, retry_s: float = 60.0) -> Follower:
     """Return a follower that looked once after each of the steps, which change the world."""
 
     async def run() -> Follower:
-        follower = Follower(world.find_champion, world.load, world.find_swap)
+        follower = Follower(world.find_champion, world.load, world.find_swap, retry_s)
         for step in steps:
             step()
             await follower.update()
@@ -123,11 +126,10 @@ def test_a_refused_champion_is_not_loaded_again_at_every_look() -> None:
     assert world.loaded == [1]
 
 
-def test_a_mended_champion_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard_serving.replica.follow.RETRY_S", 0.0)
+def test_a_mended_champion_is_tried_again_after_a_while() -> None:
     world = World(broken={1: BundleError("broken")})
 
-    follower = follow(world, release_version(world, 1), world.broken.clear)
+    follower = follow(world, release_version(world, 1), world.broken.clear, retry_s=0.0)
 
     assert version_of(follower) == 1
     assert follower.refusal is None
@@ -160,24 +162,13 @@ def test_an_unforeseen_fault_while_loading_is_logged_with_its_traceback(caplog: 
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_records_that_cannot_be_read_leave_the_model_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_cannot_be_read_leave_the_model_that_answers() -> None:
     world = World()
 
-    def fail() -> None:
-        def raise_error() -> Release | None:
-            raise BundleError("database is locked")
+    def lock_records() -> None:
+        world.unreadable = BundleError("database is locked")
 
-        monkeypatch.setattr(world, "find_champion", raise_error)
-
-    async def run() -> Follower:
-        follower = Follower(lambda: world.find_champion(), world.load)
-        release_version(world, 1)()
-        await follower.update()
-        fail()
-        await follower.update()
-        return follower
-
-    follower = asyncio.run(run())
+    follower = follow(world, release_version(world, 1), lock_records)
 
     assert version_of(follower) == 1
     assert "database is locked" in str(follower.refusal)

@@ -23,7 +23,6 @@ from launchyard.contract.feedback import FeedbackRules
 from launchyard.contract.predictor import Output
 from launchyard.contract.rows import Row
 from launchyard.errors import BundleError, RequestError
-from launchyard.kind import Kind
 from launchyard.kinds.recommendation.predict.feedback import ItemFeedback
 from launchyard.privacy.pseudonyms import IdentitySigner
 from launchyard.records.database import RecordDatabase
@@ -32,7 +31,7 @@ from launchyard.records.tables import FEEDBACK
 from launchyard.rollout.rules import Release
 from launchyard.settings import Settings
 from launchyard_serving.ingress import ProductEndpoint
-from launchyard_serving.page import describe_policy, read_page
+from launchyard_serving.page import describe_policy
 from launchyard_serving.replica.batching import MicroBatcher
 from launchyard_serving.replica.follow import Follower
 from launchyard_serving.replica.model import ServedModel
@@ -511,16 +510,6 @@ def test_the_playground_may_load_nothing_from_elsewhere(client: TestClient) -> N
 
 def test_a_page_without_script_and_style_may_run_none() -> None:
     assert "script-src 'none'; style-src 'none'" in describe_policy("<!doctype html><p>Hello</p>")
-
-
-def test_a_kind_without_a_page_says_so(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Kind, "folder", tmp_path)
-    read_page.cache_clear()
-
-    response = client.get(f"/{PRODUCT}/")
-
-    assert response.status_code == 404
-    assert response.json()["detail"].startswith(f"{PRODUCT}: text-classification has no page. Use the method and path")
 
 
 def test_the_products_address_without_a_slash_leads_to_its_page(client: TestClient) -> None:

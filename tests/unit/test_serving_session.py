@@ -70,9 +70,8 @@ def test_the_proxy_listens_on_loopback_except_where_it_was_asked_to_answer() -> 
         assert config.read_text() == f"bind 127.0.0.1:9101\nbind 127.0.0.1:8404\nbind 0.0.0.0:{port}\n"
 
 
-def test_the_end_of_a_session_leaves_neither_processes_nor_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchyard_serving.session.session.STOP_TIMEOUT_S", 0.1)
-    with open_session("127.0.0.1", find_free_port()) as session:
+def test_the_end_of_a_session_leaves_neither_processes_nor_files() -> None:
+    with open_session("127.0.0.1", find_free_port(), patience_s=0.1) as session:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
         assert session.find_processes() == [child.pid]
 

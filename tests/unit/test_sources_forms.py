@@ -208,6 +208,23 @@ def test_an_array_that_is_cut_off_is_an_error(tmp_path: Path, content: str) -> N
         read(write(tmp_path, "a.json", content))
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('[,{"text": "a"}]', "object 1 of the array: an object was expected, found ','"),
+        ('[{"text": "a"}{"text": "b"}]', "object 2 of the array: a comma before it was expected, found '{'"),
+        ('[{"text": "a"},, {"text": "b"}]', "object 2 of the array: an object was expected, found ','"),
+        ('[{"text": "a"},\n]', "object 2 of the array: an object was expected, found ']'"),
+        ("[,]", "object 1 of the array: an object was expected, found ','"),
+    ],
+)
+def test_commas_stand_between_the_objects_of_an_array_and_nowhere_else(
+    tmp_path: Path, content: str, expected: str
+) -> None:
+    with pytest.raises(SourceError, match=expected):
+        read(write(tmp_path, "a.json", content))
+
+
 def test_a_key_inside_a_column_is_named_with_a_dot(tmp_path: Path) -> None:
     row = {"review": {"text": "a", "by": {"name": "b"}}, "label": "good", "a.b": 1}
     lines = write(tmp_path, "a.jsonl", json.dumps(row) + "\n")
@@ -299,16 +316,33 @@ def test_a_parquet_column_that_is_there_twice_is_an_error(tmp_path: Path) -> Non
     assert read(tmp_path / "a.parquet", ("text",)) == [{"text": "a"}]
 
 
+RAW = b"\xfb\xff\x00"
+"""Bytes whose base64 holds both of the signs by which the spelling for URLs differs."""
+
+
 def test_json_lines_hold_bytes_and_maps_whose_keys_repeat(tmp_path: Path) -> None:
     kind = pa.map_(pa.string(), pa.int64())
-    rows = pa.table({"raw": [b"\xff\x00"], "map": pa.array([[("a", 1), ("a", 2)]], kind), "time": [pa.scalar(1.0)]})
+    rows = pa.table(
+        {
+            "raw": [RAW],
+            "map": pa.array([[("a", 1), ("a", 2)]], kind),
+            "parts": [[{"raw": RAW}]],
+            "few": pa.array([RAW]).dictionary_encode(),
+            "digest": pa.array([RAW], pa.binary(3)),
+            "number": [float("nan")],
+        }
+    )
     with open_output(tmp_path / "o.jsonl") as append:
         append(rows)
         append(pa.table({"map": pa.array([[("a", 1), ("b", 2)]], kind)}))
+        append(pa.table({"map": pa.array([[(RAW, RAW)]], pa.map_(pa.binary(), pa.large_binary()))}))
 
-    first, second = (json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines())
+    first, second, third = (json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines())
 
-    assert base64.urlsafe_b64decode(first["raw"]) == b"\xff\x00"
+    said = base64.b64encode(RAW).decode()
+    assert said == "+/8A"
+    assert (first["raw"], first["few"], first["digest"]) == (said, said, said)
+    assert (first["parts"], first["number"], third["map"]) == ([{"raw": said}], None, {said: said})
     assert (first["map"], second["map"]) == ([["a", 1], ["a", 2]], {"a": 1, "b": 2})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from acme_rows import installed
 from launchyard.errors import SpecError
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import find_tune
@@ -145,6 +146,10 @@ EASE = {"kind": "recommendation", "data": {"source": "e.csv"}, "model": {"archit
         ({"evaluate": {"slices": ["shop", "shop"]}}, "evaluate.slices: has no effect: 'shop' is named twice"),
         (EASE | {"serve": {"search": "approximate"}}, "serve.search: has no effect"),
         (EASE | {"resources": {"train": {"workers": 2}}}, "resources.train.workers: has no effect"),
+        (EASE | {"tune": search("model.l2", {"values": [100, 500]}, grace_epochs=2)},
+         "tune.grace_epochs: has no effect: the model is fitted at once, so no trial is stopped early"),
+        (EASE | {"tune": search("model.l2", {"values": [100, 500]}, reduction_factor=2)},
+         "tune.reduction_factor: has no effect: the model is fitted at once"),
         (EASE | {"train": {"epochs": 3}}, "train.epochs: has no effect: model.architecture ease has a closed form"),
         ({"train": {"sharding": "full"}}, "train.sharding: has no effect: resources.train.workers is 1"),
         ({"data": {"source": {"classes": {"a": "a.txt", "b": "b.txt"}}}, "evaluate": {"slices": ["shop"]}},
@@ -333,6 +338,17 @@ def test_gpus_of_the_endpoint_are_shares_or_whole_and_those_of_evaluation_as_man
 
     assert found.startswith(f"{place}: ")
     assert words in found
+
+
+def test_what_to_do_with_near_copies_is_refused_where_rows_are_not_compared_by_words(tmp_path: Path) -> None:
+    acme = {"kind": "acme-notes", "data": {"source": "a.csv", "image": "a", "checks": {"near_duplicates": "fail"}}}
+    with installed(tmp_path / "site"):
+        (found,) = problems_of(tmp_path, **acme)
+
+    assert found == (
+        "data.checks.near_duplicates: has no effect: acme-notes does not compare these rows by their words. Remove it."
+    )
+    assert load_spec(write_spec(tmp_path, data={"source": "a.csv", "checks": {"near_duplicates": "fail"}}))
 
 
 def test_gpus_are_refused_where_the_runtime_computes_on_the_cpu(tmp_path: Path) -> None:

@@ -222,6 +222,17 @@ def _spoil_levels(path: Path) -> None:
         np.savez(path, **{name: array for name, array in arrays.items() if name != "levels"})
 
 
+@pytest.mark.parametrize("candidates", [0, -1, 1.5, float("inf"), [7, 7]])
+@pytest.mark.parametrize("approximate_from", [0, 10_000])
+def test_an_index_of_no_candidates_is_refused(tmp_path: Path, candidates: Any, approximate_from: int) -> None:
+    path = VectorIndex.build(_draw(2_000, seed=18), approximate_from=approximate_from).save(tmp_path)
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, "candidates": np.array(candidates)})
+
+    with pytest.raises(BundleError, match=f"{FILE_NAME}: candidates: must be a whole number from 1 on, found"):
+        VectorIndex.load(tmp_path, threads=1)
+
+
 @pytest.mark.parametrize("spoil", [_spoil_nothing_left, _spoil_half, _spoil_pickle, _spoil_codes, _spoil_levels])
 def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, spoil: Any) -> None:
     path = VectorIndex.build(_draw(2_000, seed=18), approximate_from=0).save(tmp_path)

@@ -87,6 +87,8 @@ class BatchRequest:
     """Processes that answer: 1 is this one; None: one, or several for many rows."""
     max_errors: float = 0.1
     """Largest share of rows that may have no answer."""
+    batch_rows: int = BATCH_ROWS
+    """Rows that one process answers at a time."""
 
 
 @dataclass
@@ -153,7 +155,7 @@ def run_batch(request: BatchRequest, settings: Settings, watch: BatchProgress) -
             # Each worker opens a model of its own; this one has said what fits it.
             opened.close()
             del model
-            answers = _answer_in_workers(read_tables, task, workers)
+            answers = _answer_in_workers(read_tables, task, workers, request.batch_rows)
         write = opened.enter_context(open_output(request.output))
         for answered in answers:
             write(answered)
@@ -214,11 +216,11 @@ def choose_workers(
     return min(cores - 1, MAX_WORKERS) if num_rows > large_rows else 1, chain(head, remaining)
 
 
-def _answer_in_workers(read_tables: ReadTables, task: BatchTask, workers: int) -> Iterator[pa.Table]:
+def _answer_in_workers(read_tables: ReadTables, task: BatchTask, workers: int, batch_rows: int) -> Iterator[pa.Table]:
     """Yield the answers to the rows that ``read_tables`` gives in another process."""
     # By dotted path: an import at the top would load Ray, about two seconds, in each run that never needs it.
     answer_with_ray = load_part("launchyard_pipelines.batch.on_ray:answer_with_ray")
-    yield from answer_with_ray(read_tables, task, workers=workers, batch_rows=BATCH_ROWS)
+    yield from answer_with_ray(read_tables, task, workers=workers, batch_rows=batch_rows)
 
 
 def _describe_task(request: BatchRequest, settings: Settings, release: Release, workers: int) -> BatchTask:
@@ -262,7 +264,7 @@ def _open_source(
     """Return a picklable function that reads the rows, and what to call their source."""
     if request.input is not None:
         fetched = fetch(request.input, settings, base_dir=Path.cwd(), on_progress=watch.show_download)
-        return partial(iter_tables, fetched, None, batch_rows=BATCH_ROWS), fetched.record.uri
+        return partial(iter_tables, fetched, None, batch_rows=request.batch_rows), fetched.record.uri
     spec = read_spec(BundleStore(settings).find_path(release.bundle_uri))
     source = cast(RowData, spec.data).source
     subject = spec.subject
@@ -272,10 +274,12 @@ def _open_source(
         raise SpecError(f"{request.product}: is no product that knows users. Give the rows with --input.")
     # Fetched here, so that its progress is seen and a worker finds it.
     fetch(source, settings, base_dir=Path.cwd(), on_progress=watch.show_download)
-    return partial(iter_users, settings, spec, source, subject), show_uri(source)
+    return partial(iter_users, settings, spec, source, subject, request.batch_rows), show_uri(source)
 
 
-def iter_users(settings: Settings, spec: Product, source: str, subject: str) -> Iterator[pa.Table]:
+def iter_users(
+    settings: Settings, spec: Product, source: str, subject: str, batch_rows: int = BATCH_ROWS
+) -> Iterator[pa.Table]:
     """Yield the users of a product's own rows in order of appearance, by their own ids, without those to be forgotten.
 
     ``subject`` is the column of the examples that names them, and of the tables. Memory grows with the number of
@@ -297,8 +301,8 @@ def iter_users(settings: Settings, spec: Product, source: str, subject: str) -> 
                 seen.add(user)
                 if not forgotten or forgotten.keys().isdisjoint(list_pseudonyms(key, spec.product, user)):
                     new.append(user)
-        while len(new) >= BATCH_ROWS:
-            yield pa.table({subject: new[:BATCH_ROWS]})
-            del new[:BATCH_ROWS]
+        while len(new) >= batch_rows:
+            yield pa.table({subject: new[:batch_rows]})
+            del new[:batch_rows]
     if new:
         yield pa.table({subject: new})

@@ -22,7 +22,7 @@ from launchyard.contract.rows import Row
 from launchyard.data.values.canonical import format_column
 from launchyard.errors import RequestError
 from launchyard.isolation import RowFault
-from launchyard.prediction.media import list_media_fields
+from launchyard.prediction.media import list_media_fields, spell_media
 from launchyard.prediction.open import open_model
 from launchyard.prediction.schemas import list_json_fields
 from launchyard.privacy.subjects import name_subject
@@ -187,7 +187,7 @@ def _make_inputs(table: pa.Table, plan: BatchPlan) -> Iterator[dict[str, Any]]:
     )
     for row in chosen.to_pylist(maps_as_pydicts="lossy"):
         opened = {name: row.pop(name) for name in files & row.keys()}
-        said = _leave_out_nulls(to_jsonable_python(row, bytes_mode="base64") | opened)
+        said = _leave_out_nulls(to_jsonable_python(spell_media(row)) | opened)
         yield {name: _read_json(value) if name in plan.json_fields else value for name, value in said.items()}
 
 

@@ -22,7 +22,7 @@ WINDOW_BYTES = OBJECT_STORE_BYTES // 8
 """Source rows that are in the object store at once; their examples and the next step's copy take as much again."""
 
 
-def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table], *, window_bytes: int = WINDOW_BYTES) -> Iterator[pa.Table]:
     """Yield the examples of all tables in order, converted by Ray Data on this machine's other cores or its cluster.
 
     Raises:
@@ -31,14 +31,14 @@ def map_with_ray(recipe: Recipe, tables: Iterable[pa.Table]) -> Iterator[pa.Tabl
     # One core is this process's own: it reads, checks and writes while the workers convert.
     with local_ray(num_cpus=max(1, count_cores() - 1)), ordered_and_quiet():
         remaining = iter(tables)
-        while window := _take_window(remaining):
+        while window := _take_window(remaining, window_bytes):
             yield from _map_window(recipe, window)
 
 
-def _take_window(tables: Iterator[pa.Table]) -> list[pa.Table]:
+def _take_window(tables: Iterator[pa.Table], window_bytes: int) -> list[pa.Table]:
     """Return the next tables that fit in a window, at least one unless there is none."""
     window: list[pa.Table] = []
-    while sum(table.nbytes for table in window) < WINDOW_BYTES and (ahead := list(islice(tables, 1))):
+    while sum(table.nbytes for table in window) < window_bytes and (ahead := list(islice(tables, 1))):
         window += ahead
     return window
 

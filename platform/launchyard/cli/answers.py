@@ -13,9 +13,10 @@ from rich.table import Table
 from launchyard.cli.console import PlainConsole
 from launchyard.cli.streams import print_json
 from launchyard.client import Answers, Client
-from launchyard.errors import SourceError
+from launchyard.errors import SourceError, TooLargeError
 
 INPUTS_PER_REQUEST = 200
+"""Inputs of the first request; a server that takes fewer is asked for fewer."""
 STANDARD_INPUT = "-"
 MAX_REASONS = 5
 """Parts of an explanation that the table shows: those that weigh most."""
@@ -65,15 +66,29 @@ def _parse_line(file: str, number: int, line: str) -> Any:
 
 
 def ask(client: Client, inputs: Sequence[Any], *, explain: bool) -> list[Answers]:
-    """Return the answers to ``inputs``, sent in requests of a size that any server accepts.
+    """Return the answers to ``inputs``, in order, sent in requests no larger than the server takes.
+
+    What it takes (``serve.max_inputs``, ``serve.max_body_bytes``, a proxy's limit) is found out by halving a request
+    that is refused as too large: nothing of such a one was answered.
 
     Raises:
         RequestError: an input is wrong; the message says which and why.
         ServerError: the server cannot be reached or failed.
     """
     send = client.explain if explain else client.predict
-    starts = range(0, len(inputs), INPUTS_PER_REQUEST)
-    return [send(inputs[start : start + INPUTS_PER_REQUEST]) for start in starts]
+    replies: list[Answers] = []
+    start, size = 0, INPUTS_PER_REQUEST
+    while start < len(inputs):
+        part = inputs[start : start + size]
+        try:
+            replies.append(send(part))
+        except TooLargeError:
+            if len(part) == 1:
+                raise
+            size = len(part) // 2
+        else:
+            start += len(part)
+    return replies
 
 
 def show(inputs: Sequence[Any], replies: Sequence[Answers], *, as_json: bool) -> None:

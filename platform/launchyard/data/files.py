@@ -35,6 +35,8 @@ class FileLoader:
     settings: Settings
     columns: Mapping[str, tuple[str, ...]]
     """Column -> the media types that its files may have; none: any."""
+    batch_bytes: int = BATCH_BYTES
+    """Files in memory at once, as far as one row has no more."""
     lost: Counter[str] = field(default_factory=Counter)
     """Why files are null -> how many."""
     first_lost: str = ""
@@ -50,7 +52,7 @@ class FileLoader:
             while start < table.num_rows:
                 files: dict[str, list[bytes | None]] = {name: [] for name in self.columns}
                 size_bytes, end = 0, start
-                while end < table.num_rows and size_bytes < BATCH_BYTES:
+                while end < table.num_rows and size_bytes < self.batch_bytes:
                     for name, found in files.items():
                         found.append(self._load(table, name, end, fetched))
                         size_bytes += len(found[-1] or b"")

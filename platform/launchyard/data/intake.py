@@ -18,6 +18,7 @@ from launchyard.data.files import FileLoader
 from launchyard.data.identity import identify_rows
 from launchyard.data.manifest import SPLITS, SourceRecord, SplitName
 from launchyard.data.progress import PrepareProgress
+from launchyard.data.sizes import DEFAULT_SIZES, BlockSizes
 from launchyard.data.spool import Inbox
 from launchyard.data.subjects import SubjectNamer, SubjectRecipe
 from launchyard.data.values.columns import ROW_NUMBER
@@ -61,6 +62,7 @@ class Reader:
     recipe: Recipe
     map_batches: MapBatches
     watch: PrepareProgress
+    sizes: BlockSizes = DEFAULT_SIZES
 
     @property
     def data(self) -> RowData:
@@ -123,10 +125,11 @@ class Reader:
             "validation": parts.validation,
             "test": parts.test,
         }
+        rows = self.sizes.table_rows
         for name, uri in given.items():
             if uri is not None:
                 fetched = self._fetch(uri, intake)
-                tables = number_rows(iter_tables(fetched, recipe.source_columns()))
+                tables = number_rows(iter_tables(fetched, recipe.source_columns(), batch_rows=rows))
                 yield name, files.load(tables, fetched) if files.columns else tables
 
     def _fetch(self, uri: str, intake: Intake) -> Fetched:

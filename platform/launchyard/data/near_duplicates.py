@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from launchyard.data.identity import UInts, hash_values, mix
+from launchyard.data.sizes import DEFAULT_SIZES, BlockSizes
 from launchyard.data.split import NEAR_DUPLICATE, TEST, VALIDATION
 from launchyard.data.spool import RowStore
 
@@ -30,10 +31,6 @@ SIMILARITY = 0.8
 NUM_BANDS = 8
 MINIMA_PER_BAND = 3
 BATCH_BYTES = 2**20
-PART_BYTES = 2**22
-"""Size of the part of all bands that is in memory at once."""
-
-PAIRS_AT_ONCE = 4_096
 PARTNERS = 16
 """Held-out rows of one band that a training row is measured against; more only where thousands of rows are alike."""
 
@@ -105,7 +102,12 @@ def _find_distinct(texts: pa.Array) -> tuple[NDArray[np.int64], UInts]:
 
 
 def mark_near_duplicates(
-    rows: RowStore, content_columns: tuple[str, ...], states_N: NDArray[np.uint8], suspects: int, folder: Path
+    rows: RowStore,
+    content_columns: tuple[str, ...],
+    states_N: NDArray[np.uint8],
+    suspects: int,
+    folder: Path,
+    sizes: BlockSizes = DEFAULT_SIZES,
 ) -> int:
     """Give the state NEAR_DUPLICATE to rows in state ``suspects`` that nearly equal a held-out row; count them.
 
@@ -115,18 +117,22 @@ def mark_near_duplicates(
         states_N: State of each row, changed in place.
         suspects: TRAIN or POOL.
         folder: An existing folder for the bands of all rows, 128 bytes a row.
+        sizes: How much of them is in memory at once.
     """
-    return CopyFinder(rows, content_columns, folder).mark(states_N, suspects, (VALIDATION, TEST))
+    return CopyFinder(rows, content_columns, folder, sizes).mark(states_N, suspects, (VALIDATION, TEST))
 
 
 class CopyFinder:
     """Finds near copies among rows, as often as asked; the bands of all rows lie on disk, 128 bytes a row."""
 
-    def __init__(self, rows: RowStore, content_columns: tuple[str, ...], folder: Path) -> None:
+    def __init__(
+        self, rows: RowStore, content_columns: tuple[str, ...], folder: Path, sizes: BlockSizes = DEFAULT_SIZES
+    ) -> None:
         """Write the bands of all rows into an existing folder."""
+        self._num_pairs = sizes.num_pairs
         self._rows = rows
         self._content_columns = content_columns
-        num_parts = 1 + rows.num_rows * NUM_BANDS * _BAND_TYPE.itemsize // PART_BYTES
+        num_parts = 1 + rows.num_rows * NUM_BANDS * _BAND_TYPE.itemsize // sizes.bands_bytes
         self._paths = [folder / f"{part}.bands" for part in range(num_parts)]
         for records in _iter_bands(rows, content_columns):
             _deal_bands(records, self._paths)
@@ -142,8 +148,8 @@ class CopyFinder:
             records = np.fromfile(path, _BAND_TYPE)
             states = states_N[records["position"]]
             suspects_K, held_out_K = _pair_up(records[states == suspects], records[np.isin(states, held_out)])
-            for start in range(0, len(suspects_K), PAIRS_AT_ONCE):
-                pairs = slice(start, start + PAIRS_AT_ONCE)
+            for start in range(0, len(suspects_K), self._num_pairs):
+                pairs = slice(start, start + self._num_pairs)
                 left, right = self._take_texts(suspects_K[pairs]), self._take_texts(held_out_K[pairs])
                 is_copy_K = measure_similarity(left, right) >= SIMILARITY
                 states_N[suspects_K[pairs][is_copy_K]] = NEAR_DUPLICATE

@@ -40,6 +40,7 @@ from launchyard.data.manifest import MANIFEST_NAME, SPLITS, CheckResult, Dataset
 from launchyard.data.near_duplicates import CopyFinder
 from launchyard.data.profile import ColumnProfiler
 from launchyard.data.progress import PrepareProgress
+from launchyard.data.sizes import DEFAULT_SIZES, BlockSizes
 from launchyard.data.split import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_VALIDATION,
@@ -102,23 +103,31 @@ def prepare_dataset(
         DataError: the rows are not fit to train on; all checks that failed are listed.
         SourceError: a source cannot be fetched or read.
     """
+    return prepare_in_blocks(PrepareJob(spec, settings, base_dir, output_dir, map_batches, watch))
+
+
+def prepare_in_blocks(job: PrepareJob, sizes: BlockSizes = DEFAULT_SIZES) -> DatasetManifest:
+    """Do one preparation; ``sizes`` says in what parts, where the kind does not divide its rows itself.
+
+    Raises:
+        DataError: the rows are not fit to train on; all checks that failed are listed.
+        SourceError: a source cannot be fetched or read.
+    """
+    prepare = get_kind(job.spec.kind).load_prepare_function()
     with returned_memory():
-        return _prepare(PrepareJob(spec, settings, base_dir, output_dir, map_batches, watch))
+        return _prepare_rows(job, sizes) if prepare is None else prepare(job)
 
 
-def _prepare(job: PrepareJob) -> DatasetManifest:
+def _prepare_rows(job: PrepareJob, sizes: BlockSizes) -> DatasetManifest:
     spec = job.spec
-    kind = get_kind(spec.kind)
-    if (prepare := kind.load_prepare_function()) is not None:
-        return prepare(job)
-    recipe = kind.load_recipe(spec)
-    reader = Reader(spec, job.settings, job.base_dir, recipe, job.map_batches, job.watch)
+    recipe = get_kind(spec.kind).load_recipe(spec)
+    reader = Reader(spec, job.settings, job.base_dir, recipe, job.map_batches, job.watch, sizes)
     with (
         new_folder(job.output_dir) as folder,
         tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch,
     ):
         cleaned = _clean(reader, Path(scratch))
-        states_N = _divide(cleaned, reader.data, recipe, Path(scratch))
+        states_N = _divide(cleaned, reader, Path(scratch))
         written = _write_splits(cleaned, states_N, recipe, folder)
         manifest = _describe(spec, recipe, cleaned, written)
         (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -149,7 +158,7 @@ def _clean(reader: Reader, scratch: Path) -> Cleaned:
     Raises:
         DataError: what is left is not enough, or the label has too many values to be one.
     """
-    inbox = Inbox(scratch)
+    inbox = Inbox(scratch, block_bytes=reader.sizes.block_bytes)
     cleaned = Cleaned(reader.read(inbox), RowStore(scratch), KeyFile(scratch / "keys"))
     target, policy = reader.recipe.target, reader.recipe.policy
     label_column = target.label_column
@@ -209,12 +218,15 @@ def _encode_labels(cleaned: Cleaned, table: pa.Table, label_column: str | None) 
     return codes_N
 
 
-def _divide(cleaned: Cleaned, data: RowData, recipe: Recipe, scratch: Path) -> NDArray[np.uint8]:
+def _divide(cleaned: Cleaned, reader: Reader, scratch: Path) -> NDArray[np.uint8]:
     """Return the state of each row: its split, or why it is in none."""
+    data, recipe = reader.data, reader.recipe
     policy = data.checks.near_duplicates if recipe.policy.near_copies == "words" else "allow"
     partition = Partition(data.split, cleaned.keys, cleaned.given_rows, num_strata=max(1, len(cleaned.codes)))
     states_N = partition.states_N
-    copies = None if policy == "allow" else CopyFinder(cleaned.rows, recipe.content_columns, scratch)
+    copies = None
+    if policy != "allow":
+        copies = CopyFinder(cleaned.rows, recipe.content_columns, scratch, reader.sizes)
     if copies is None or policy == "fail":
         partition.hold_out()
     else:

@@ -34,8 +34,9 @@ def returned_memory() -> Iterator[None]:
 class SplitWriter:
     """Writes one parquet file in row groups that do not depend on how many rows are added at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, group_bytes: int = ROW_GROUP_BYTES) -> None:
         self._path = path
+        self._group_bytes = group_bytes
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
         self._writer: pq.ParquetWriter | None = None
@@ -44,7 +45,8 @@ class SplitWriter:
         """Take in the next rows."""
         self._waiting.append(table)
         self._waiting_bytes += count_file_bytes(table)
-        if sum(part.num_rows for part in self._waiting) >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
+        num_rows = sum(part.num_rows for part in self._waiting)
+        if num_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= self._group_bytes:
             self._write_groups()
 
     def close(self) -> None:
@@ -60,7 +62,7 @@ class SplitWriter:
         """Write every full row group and keep the rest, as one table."""
         table = pa.concat_tables(self._waiting).combine_chunks()
         start = 0
-        for end in _find_ends(table):
+        for end in _find_ends(table, self._group_bytes):
             self._open(table.schema).write_table(table.slice(start, end - start), row_group_size=ROW_GROUP_ROWS)
             start = end
         # Taken, not sliced: a slice would keep the rows that are written.
@@ -87,12 +89,12 @@ def _measure_files(table: pa.Table) -> NDArray[np.int64]:
     return sizes_N
 
 
-def _find_ends(table: pa.Table) -> Iterator[int]:
+def _find_ends(table: pa.Table, group_bytes: int) -> Iterator[int]:
     """Yield where full row groups end: after so many rows, or at the row with which so many bytes are reached."""
     bytes_N = np.cumsum(_measure_files(table))
     end, before = 0, 0
     while end < table.num_rows:
-        by_bytes = int(np.searchsorted(bytes_N, before + ROW_GROUP_BYTES)) + 1
+        by_bytes = int(np.searchsorted(bytes_N, before + group_bytes)) + 1
         end = min(end + ROW_GROUP_ROWS, by_bytes)
         if end > table.num_rows:
             return

@@ -16,26 +16,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from launchyard.data.identity import ID_HIGH
+from launchyard.data.sizes import DEFAULT_SIZES
 
 NUM_BUCKETS = 128
-
-BLOCK_BYTES = 2**22
-"""Rows that are in memory at once, as far as one bucket is not larger."""
 
 
 class Inbox:
     """Takes tables of identified rows and deals them into buckets; few rows are never written at all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, block_bytes: int = DEFAULT_SIZES.block_bytes) -> None:
         """Start empty in the existing ``folder``."""
         self._folder = folder
+        self._block_bytes = block_bytes
         self._waiting: list[pa.Table] = []
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
 
     def add(self, table: pa.Table) -> None:
         """Take in rows; they are dealt once enough are waiting."""
         self._waiting.append(table)
-        if sum(waiting.nbytes for waiting in self._waiting) >= BLOCK_BYTES:
+        if sum(waiting.nbytes for waiting in self._waiting) >= self._block_bytes:
             self._deal()
 
     def drain(self) -> Iterator[pa.Table]:
@@ -49,7 +48,7 @@ class Inbox:
         block: list[pa.Table] = []
         for bucket in sorted(self._writers):
             block.append(self._take(bucket))
-            if sum(table.nbytes for table in block) >= BLOCK_BYTES:
+            if sum(table.nbytes for table in block) >= self._block_bytes:
                 yield pa.concat_tables(block)
                 block = []
         if block:

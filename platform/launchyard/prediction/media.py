@@ -33,5 +33,6 @@ def spell_media(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, Mapping):
-        return {key: spell_media(part) for key, part in value.items()}
+        # The keys of a map in a column of a table may be bytes.
+        return {key if isinstance(key, str) else spell_media(key): spell_media(part) for key, part in value.items()}
     return [spell_media(part) for part in value] if isinstance(value, list | tuple) else value

@@ -18,6 +18,7 @@ from launchyard.spec.blocks import (
     Ineffective,
     Product,
     Range,
+    RowData,
     ScalableTrain,
     find_gradient_train,
     find_tune,
@@ -41,6 +42,7 @@ def check_product(spec: Product, kind: Kind) -> list[Problem]:
         *_check_conflicts(spec),
         *_find_ineffective(spec),
         *_find_unbatched(spec, kind),
+        *_find_uncompared(spec, kind),
     ]
 
 
@@ -202,6 +204,10 @@ def _iter_untrained(spec: Product) -> Iterator[Ineffective]:
                 yield ("resources", name), "nothing is trained"
     elif spec.trains_by == "fit" and is_set(spec.resources.train, "workers"):
         yield ("resources", "train", "workers"), "the model is fitted in one process"
+    if spec.trains_by == "fit" and (tune := find_tune(spec)) is not None:
+        for name in ("grace_epochs", "reduction_factor"):
+            if is_set(tune, name):
+                yield ("tune", name), "the model is fitted at once, so no trial is stopped early"
     train = find_gradient_train(spec)
     if isinstance(train, ScalableTrain) and is_set(train, "sharding") and spec.resources.train.workers == 1:
         yield ("train", "sharding"), "resources.train.workers is 1"
@@ -211,6 +217,19 @@ def _find_unbatched(spec: Product, kind: Kind) -> Iterator[Problem]:
     """Yield the size of batches where a kind makes none."""
     if kind.answers != "batched" and is_set(spec.serve, "max_batch_size"):
         yield _ineffective(("serve", "max_batch_size"), f"{kind.name} computes no batches of rows")
+
+
+def _find_uncompared(spec: Product, kind: Kind) -> Iterator[Problem]:
+    """Yield what is to happen to near copies where the rows are not compared by their words."""
+    # The recipe is loaded, which may take a library, only for a spec that sets the key.
+    if (
+        isinstance(spec.data, RowData)
+        and is_set(spec.data.checks, "near_duplicates")
+        and kind.load_recipe(spec).policy.near_copies == "none"
+    ):
+        yield _ineffective(
+            ("data", "checks", "near_duplicates"), f"{kind.name} does not compare these rows by their words"
+        )
 
 
 def _find_ineffective_momentum(spec: Product) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ POLL_S = 0.5
 """Time between two looks at the rollout record: with the swap itself far below the promised 2 s."""
 
 RETRY_S = 5.0
-"""Time before a champion that was refused is tried again, while its files may be being mended."""
+"""Meanwhile the files of a champion that was refused may be mended; each try loads it."""
 
 DRAIN_S = 60.0
 """Longest wait for the streams of a model that is unloaded before another takes its place."""
@@ -43,6 +43,7 @@ class Follower:
         find_champion: Reads the rollout record; None without one. Blocks, is called in a thread of its own.
         load: Loads a champion. Blocks, is called in the same thread.
         find_swap: Verifies a champion's files and says how it wants to take the other's place; as ``load``.
+        retry_s: Time before a champion that was refused is tried again.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Follower:
         find_champion: Callable[[], Release | None],
         load: Callable[[Release], ServedModel],
         find_swap: Callable[[Release], Swap] = lambda _: "load-beside",
+        retry_s: float = RETRY_S,
     ) -> None:
         self.model: ServedModel | None = None
         self.refusal: str | None = None
@@ -60,6 +62,7 @@ class Follower:
         self._load = load
         self._lane = Lane("follow", num_threads=1, max_waiting=0)
         self._refused: Release | None = None
+        self._retry_s = retry_s
         self._retry_at = 0.0
 
     async def run(self) -> None:
@@ -143,7 +146,7 @@ class Follower:
             unforeseen = None if isinstance(error, LaunchyardError) else error
             logger.warning("%s", reason, exc_info=unforeseen)
         self._refused, self.refusal = champion, reason
-        self._retry_at = time.monotonic() + RETRY_S
+        self._retry_at = time.monotonic() + self._retry_s
 
     async def _settle(self, call: Callable[[], Result]) -> asyncio.Task[Result]:
         """Return the ended task of a blocking ``call``, whether it succeeded or failed."""

@@ -61,9 +61,9 @@ class Session:
         processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
         return [process for process in processes if mark in _read_environment(process) + b"\0"]
 
-    def stop_processes(self) -> None:
-        """Wait for the session's processes to end, and kill those that do not."""
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+    def stop_processes(self, patience_s: float = STOP_TIMEOUT_S) -> None:
+        """Wait for the session's processes to end, and kill those that do not in time."""
+        deadline = time.monotonic() + patience_s
         while self.find_processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         for process in self.find_processes():
@@ -74,8 +74,10 @@ class Session:
 
 
 @contextmanager
-def open_session(host: str, port: int) -> Iterator[Session]:
+def open_session(host: str, port: int, *, patience_s: float = STOP_TIMEOUT_S) -> Iterator[Session]:
     """Yield a session whose settings this process and all that it starts have; end its processes and its folder.
+
+    At the end processes are killed that have not ended by themselves within ``patience_s``.
 
     Raises:
         ServerError: the address cannot be listened on, most often because something does already.
@@ -89,7 +91,7 @@ def open_session(host: str, port: int) -> Iterator[Session]:
             yield session
         finally:
             # Before the folder goes: they have files and sockets in it.
-            session.stop_processes()
+            session.stop_processes(patience_s)
 
 
 def interrupt_on_signals() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,25 @@ from launchyard.errors import DataError
 from launchyard.features.sets import ENTITY, TIMESTAMP, FeatureSet
 from launchyard.files.atomic import sync
 
-ROW_GROUP_ROWS = 2048
-"""Rows of one step: read, written, or sent to the online store together."""
 READ_AHEAD_BYTES = 1 << 20
-ROWS_PER_PASS = 500_000
-"""Rows whose newest one is looked for in one pass over a file's keys."""
-
 PUBLICATION = b"launchyard.publication"
 MAX_TIME_S = 253_402_300_800
 """The end of the year 9999: no later time can be written."""
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """How much a store does at a time; what comes of it is the same."""
+
+    group_rows: int = 2048
+    """Rows of one step: read, written, or sent to the online store together."""
+    pass_rows: int = 500_000
+    """Rows whose newest one is looked for in one pass over a file's keys."""
+    joined_rows: int = 2_000_000
+    """Rows that Feast may hold in one join: it pairs each time asked for with every row of the entity."""
+
+
+DEFAULT_SIZES = StepSizes()
 
 
 def identify_publication(source: Path, feature_set: FeatureSet) -> str:
@@ -47,7 +58,9 @@ def read_publication(path: Path) -> tuple[str, int]:
     return metadata.metadata[PUBLICATION].decode(), metadata.num_rows
 
 
-def publish_rows(source: Path, target: Path, feature_set: FeatureSet, publication: str) -> None:
+def publish_rows(
+    source: Path, target: Path, feature_set: FeatureSet, publication: str, sizes: StepSizes = DEFAULT_SIZES
+) -> None:
     """Write the rows of a prepared set as Feast reads them.
 
     Raises:
@@ -58,7 +71,7 @@ def publish_rows(source: Path, target: Path, feature_set: FeatureSet, publicatio
     start, before = 0, -np.inf
     with _open(source) as file, pq.ParquetWriter(target, schema, compression="zstd") as writer:
         _check_columns(source, file.schema_arrow.names, columns)
-        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=columns, use_threads=False):
+        for batch in file.iter_batches(sizes.group_rows, columns=columns, use_threads=False):
             times_N = batch[TIMESTAMP].cast(pa.float64()).to_numpy(zero_copy_only=False)
             _check_times(source, times_N, before, start)
             _check_lengths(source, batch, feature_set)
@@ -78,7 +91,7 @@ def remove_rows(path: Path, feature_set: FeatureSet, key: str) -> int:
     start = 0
     try:
         with _open(path) as file, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for batch in file.iter_batches(ROW_GROUP_ROWS, use_threads=False):
+            for batch in file.iter_batches(DEFAULT_SIZES.group_rows, use_threads=False):
                 kept = pa.Table.from_batches([batch.filter(pc.not_equal(batch[feature_set.entity], key))])
                 # Numbers have no gaps, because a join takes its values by them.
                 numbers = pa.array(np.arange(start, start + kept.num_rows))
@@ -95,7 +108,7 @@ def remove_rows(path: Path, feature_set: FeatureSet, key: str) -> int:
     return num_before - start
 
 
-def write_vanished(before: Path, after: Path, target: Path, entity: str) -> None:
+def write_vanished(before: Path, after: Path, target: Path, entity: str, sizes: StepSizes = DEFAULT_SIZES) -> None:
     """Write the keys of entities that a set had and has no longer to ``target``, unless there are none.
 
     Args:
@@ -103,9 +116,10 @@ def write_vanished(before: Path, after: Path, target: Path, entity: str) -> None
         after: The rows published now.
         target: The file to write.
         entity: Column of the keys.
+        sizes: How much is done at a time.
     """
     olds = [path for path in (before, name_vanished(before)) if path.is_file()]
-    num_passes = _count_passes(after)
+    num_passes = _count_passes(after, sizes)
     schema = pa.schema([(entity, pa.string())])
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         num_written = 0
@@ -135,12 +149,14 @@ def iter_vanished(path: Path, entity: str) -> Iterator[list[str]]:
             yield keys.to_pylist()
 
 
-def iter_newest(path: Path, feature_set: FeatureSet, *, start: int) -> Iterator[tuple[int, pa.Table]]:
+def iter_newest(
+    path: Path, feature_set: FeatureSet, *, start: int, sizes: StepSizes = DEFAULT_SIZES
+) -> Iterator[tuple[int, pa.Table]]:
     """Yield the newest row of each entity, in file order, from row ``start`` on.
 
     With each table comes the number of rows of the file that are dealt with once the table is written.
     """
-    is_newest_N = find_newest(path, feature_set.entity)
+    is_newest_N = find_newest(path, feature_set.entity, sizes)
     done = 0
     with _open(path) as file:
         for number in range(file.num_row_groups):
@@ -153,14 +169,14 @@ def iter_newest(path: Path, feature_set: FeatureSet, *, start: int) -> Iterator[
             done = end
 
 
-def find_newest(path: Path, entity: str) -> NDArray[np.bool_]:
+def find_newest(path: Path, entity: str, sizes: StepSizes = DEFAULT_SIZES) -> NDArray[np.bool_]:
     """Return for each of the N rows of a file whether it is the last one of its entity.
 
     Entities are compared by 64 bits of BLAKE2b. Each pass over the keys looks at a share of them, so that memory stays
     the same however many there are; what is kept is one byte a row.
     """
     is_newest_N = np.zeros(pq.read_metadata(path).num_rows, dtype=bool)
-    num_passes = _count_passes(path)
+    num_passes = _count_passes(path, sizes)
     for part in range(num_passes):
         hashes, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
         for first, _, hashes_B in _iter_keys(path, entity):
@@ -173,15 +189,15 @@ def find_newest(path: Path, entity: str) -> NDArray[np.bool_]:
     return is_newest_N
 
 
-def _count_passes(path: Path) -> int:
-    return -(-pq.read_metadata(path).num_rows // ROWS_PER_PASS) or 1
+def _count_passes(path: Path, sizes: StepSizes) -> int:
+    return -(-pq.read_metadata(path).num_rows // sizes.pass_rows) or 1
 
 
 def _iter_keys(path: Path, entity: str) -> Iterator[tuple[int, pa.Array, NDArray[np.uint64]]]:
     """Yield the number of the first row of each batch, the keys in it and their hashes."""
     first = 0
     with _open(path) as file:
-        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=[entity], use_threads=False):
+        for batch in file.iter_batches(DEFAULT_SIZES.group_rows, columns=[entity], use_threads=False):
             yield first, batch[entity], hash_values(batch[entity])
             first += batch.num_rows
 

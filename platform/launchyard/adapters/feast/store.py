@@ -42,6 +42,8 @@ from launchyard.adapters.feast.objects import (
     name_file,
 )
 from launchyard.adapters.feast.offline import (
+    DEFAULT_SIZES,
+    StepSizes,
     identify_publication,
     iter_newest,
     iter_vanished,
@@ -58,9 +60,6 @@ from launchyard.features.rows import ARROW_TYPES
 from launchyard.features.sets import TIMESTAMP, FeatureSet, get_set
 from launchyard.files import atomic
 from launchyard.settings import Settings
-
-MAX_JOINED_ROWS = 2_000_000
-"""Rows that Feast may hold in one join: it pairs each time asked for with every row of the entity."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,16 @@ class FeatureStore:
     """The features of one product. What changes it is done by one process at a time."""
 
     def __init__(
-        self, settings: Settings, product: str, sets: Sequence[FeatureSet], *, folder: Path | None = None
+        self,
+        settings: Settings,
+        product: str,
+        sets: Sequence[FeatureSet],
+        *,
+        folder: Path | None = None,
+        sizes: StepSizes = DEFAULT_SIZES,
     ) -> None:
         """Open the store in ``folder``, by default the product's own; nothing is connected to yet."""
+        self._sizes = sizes
         self._sets = {found.name: found for found in sets}
         self._folder = folder or settings.features_dir(product)
         self._where = describe_store(settings, product)
@@ -126,8 +132,8 @@ class FeatureStore:
             with atomic.new_folder(self._folder / OFFLINE_DIR) as offline:
                 for name, source in sources.items():
                     target, before = offline / f"{name}.parquet", self._folder / name_file(name)
-                    publish_rows(source, target, self._sets[name], ids[name])
-                    write_vanished(before, target, name_vanished(target), self._sets[name].entity)
+                    publish_rows(source, target, self._sets[name], ids[name], self._sizes)
+                    write_vanished(before, target, name_vanished(target), self._sets[name].entity, self._sizes)
         return True
 
     def apply(self) -> None:
@@ -262,7 +268,7 @@ class FeatureStore:
         if found is None or found[0] != publication:
             self._write_mark(feature_set, publication, 0)
         if start < num_rows:
-            for done, table in iter_newest(path, feature_set, start=start):
+            for done, table in iter_newest(path, feature_set, start=start, sizes=self._sizes):
                 self._write(feature_set, table)
                 self._write_mark(feature_set, publication, done)
                 num_written += table.num_rows
@@ -370,7 +376,7 @@ class FeatureStore:
         rows_of = {count["values"]: count["counts"] for count in counts}
         num_joined_P = pairs[feature_set.entity].map(rows_of)
         known = pairs[num_joined_P.notna()]
-        part_P = num_joined_P.dropna().cumsum() // MAX_JOINED_ROWS
+        part_P = num_joined_P.dropna().cumsum() // self._sizes.joined_rows
         for _, part in known.groupby(part_P):
             yield part
 

@@ -119,6 +119,9 @@ def _forbid_writing(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
     elif connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    elif connection.dialect.name in ("mariadb", "mysql"):
+        # Of the session: SET TRANSACTION alone would hold for one transaction, which a query may end.
+        connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
 
 
 def _iter_tables(connection: Connection, query: str, request: Request) -> Iterator[pa.Table]:

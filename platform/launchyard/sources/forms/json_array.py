@@ -11,6 +11,7 @@ from launchyard.sources.forms.jsonl import BLOCK_CHARACTERS, JsonLinesFile
 from launchyard.sources.forms.text import MAX_LINE_CHARACTERS, iter_blocks, iter_text
 
 _SPACE = " \t\r\n"
+_REMEDY = "Make the file anew, or write one object a line and call it .jsonl."
 _DECODER = json.JSONDecoder()
 
 
@@ -36,16 +37,27 @@ class JsonFile(JsonLinesFile):
 
     def _iter_objects(self, pending: str, texts: Iterator[str]) -> Iterator[str]:
         """Yield the text of each element, in one line: a line break in JSON stands between tokens only."""
-        number, position = 1, 0
+        number, position, after_comma = 1, 0, False
         while True:
             position = _skip(pending, position)
-            if pending[position : position + 1] == "]":
+            sign = pending[position : position + 1]
+            is_first = number == 1 and not after_comma
+            if sign == "]" and not after_comma:
                 if any(text.strip(_SPACE) for text in (pending[position + 1 :], *texts)):
                     raise SourceError(
                         f"{self.shown}: {self.path.name}, after object {number - 1:,}: the array ends, and more "
                         "follows. Put all objects into one array, or write one object a line."
                     )
                 return
+            if sign == "," and not after_comma and not is_first:
+                position, after_comma = position + 1, True
+                continue
+            if sign and (sign in ",]" or not (is_first or after_comma)):
+                wanted = "an object" if is_first or after_comma else "a comma before it"
+                raise SourceError(
+                    f"{self.shown}: {self.path.name}, object {number:,} of the array: {wanted} was expected, found "
+                    f"{sign!r}. {_REMEDY}"
+                )
             try:
                 end = _find_end(pending, position)
             except (ValueError, RecursionError) as err:
@@ -59,16 +71,16 @@ class JsonFile(JsonLinesFile):
                 if more is None or len(pending) - position > MAX_LINE_CHARACTERS:
                     raise SourceError(
                         f"{self.shown}: {self.path.name}, object {number:,} of the array: not JSON, or it never ends. "
-                        "Make the file anew, or write one object a line and call it .jsonl."
+                        f"{_REMEDY}"
                     )
                 pending, position = pending[position:] + more, 0
                 continue
             yield pending[position:end].replace("\n", " ").replace("\r", " ")
-            number, position = number + 1, end
+            number, position, after_comma = number + 1, end, False
 
 
 def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in ", \t\r\n":
+    while position < len(text) and text[position] in _SPACE:
         position += 1
     return position
 
