@@ -18,6 +18,7 @@ from kfp import local
 from launchyard.settings import load_settings, set_process_defaults
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.build import build_pipeline, compile_pipeline
+from launchyard_pipelines.local.fork import fork_steps
 from launchyard_pipelines.plan import PLAN_NAME, RunPlan
 
 PR_SET_PDEATHSIG = 1
@@ -49,6 +50,7 @@ def execute(run_dir: Path) -> None:
         enable_caching=True,
         cache_root=str(plan.cache_dir),
     )
+    fork_steps()
     pipeline(release=plan.release)
 
 

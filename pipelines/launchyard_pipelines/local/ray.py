@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from contextvars import ContextVar
 
 import ray
 
@@ -25,11 +26,21 @@ QUIET = {
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     # Ray sees at such a look that the workers are done: with its own 2 s each training would take longer.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    # They would lie idle: processes of Ray Train have an environment of their own, those of a search start when needed.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
     # Ray's own 60 s are too few on a busy machine.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
 }
 """Ray as a library in one machine: nobody watches its dashboard and no node is taken away,
 but on a busy one workers take long to start."""
+
+_STARTED_HERE: ContextVar[bool] = ContextVar("started_here", default=False)
+
+
+def is_ray_started_here() -> bool:
+    """Return whether Ray runs on this machine alone, for this program, and ends with :func:`local_ray`."""
+    return _STARTED_HERE.get()
 
 
 @contextmanager
@@ -60,7 +71,9 @@ def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
                 # Ray opens its own folder to all users; ours above it stays closed.
                 _temp_dir=str(folder / "ray"),
             )
+        started_here = _STARTED_HERE.set(True)
         try:
             yield
         finally:
             ray.shutdown()
+            _STARTED_HERE.reset(started_here)

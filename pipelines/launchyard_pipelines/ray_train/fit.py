@@ -27,7 +27,8 @@ from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Resource
 from launchyard.threads import describe_missing_gpus, share_threads
 from launchyard.training.context import TrainJob, TrainProgress
-from launchyard_pipelines.local.ray import local_ray
+from launchyard_pipelines.local.ray import is_ray_started_here, local_ray
+from launchyard_pipelines.ray_train.trainer import LocalTrainer
 
 RUN_NAME = "run"
 """The same in each attempt, so that a new driver finds the checkpoints of the one before it."""
@@ -150,7 +151,8 @@ def check_gpus(gpus: int, *, count: int, key: str) -> None:
 
 
 def _run_trainer(worker: Worker, resources: Resource) -> None:
-    trainer = TorchTrainer(
+    trainer_class = LocalTrainer if is_ray_started_here() else TorchTrainer
+    trainer = trainer_class(
         _train_worker,
         train_loop_config={"worker": worker},
         scaling_config=ScalingConfig(

@@ -5,10 +5,11 @@ they are loaded: hence what happens here, before any of them.
 """
 
 import time
+from contextvars import ContextVar
 
 from launchyard.settings import set_process_defaults
 
-LOADED_S = time.monotonic()
-"""When this process began to load its step."""
+STARTED_S: ContextVar[float] = ContextVar("started_s", default=time.monotonic())  # noqa: B039 - a float
+"""When this process began to load its step; a fork of a process that has loaded others says when its own began."""
 
 set_process_defaults()

@@ -8,7 +8,7 @@ from launchyard.adapters.mlflow import Registry
 from launchyard.rollout.change import release_compared
 from launchyard.settings import load_settings
 from launchyard_pipelines.run_events import reported_step
-from launchyard_pipelines.steps import LOADED_S
+from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import find_run_id
 
 ACTOR = "pipeline"
@@ -23,7 +23,7 @@ def deploy(product: str, version: int, run_id: str) -> None:
         RunError: the champion changed since the version was compared with it.
     """
     settings = load_settings()
-    with reported_step("deploy", settings, started_s=LOADED_S) as report:
+    with reported_step("deploy", settings, started_s=STARTED_S.get()) as report:
         found_id = find_run_id(settings, run_id)
         release_compared(settings, product, version, actor=ACTOR, run_id=found_id)
         with closing(Registry(settings)) as registry:

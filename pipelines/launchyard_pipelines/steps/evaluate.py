@@ -26,7 +26,7 @@ from launchyard.threads import count_serving_threads, describe_missing_gpus, sha
 from launchyard.training.search import apply_best
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.run_events import reported_step
-from launchyard_pipelines.steps import LOADED_S
+from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_run_id
 from launchyard_pipelines.steps.train import fetch_base
 
@@ -67,7 +67,7 @@ def evaluate(
         GateRefused: a gate did not pass; bundle and report are written all the same.
     """
     settings = load_settings()
-    with reported_step("evaluate", settings, started_s=LOADED_S) as report:
+    with reported_step("evaluate", settings, started_s=STARTED_S.get()) as report:
         # What was trained, not what was searched: the bundle's spec, its lineage and MLflow's parameters.
         candidate_dir = None if candidate is None else Path(candidate.path)
         spec = reference.load()

@@ -9,14 +9,14 @@ from launchyard.data.progress import PrepareProgress
 from launchyard.settings import load_settings
 from launchyard_pipelines.ray_data.large import map_when_large
 from launchyard_pipelines.run_events import reported_step
-from launchyard_pipelines.steps import LOADED_S
+from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 
 
 def prepare(reference: SpecReference, dataset: Artifact) -> str:
     """Write the prepared data set; returns its fingerprint."""
     settings = load_settings()
-    with reported_step("prepare", settings, started_s=LOADED_S) as report:
+    with reported_step("prepare", settings, started_s=STARTED_S.get()) as report:
         spec = reference.load()
         manifest = prepare_dataset(
             spec,

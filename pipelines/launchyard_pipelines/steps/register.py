@@ -14,7 +14,7 @@ from launchyard.records.records import Records, opening_records
 from launchyard.rollout.rules import check_compared
 from launchyard.settings import load_settings
 from launchyard_pipelines.run_events import reported_step
-from launchyard_pipelines.steps import LOADED_S
+from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import Artifact
 
 
@@ -27,7 +27,7 @@ def register(bundle: Artifact, dataset: Artifact) -> int:
         RunError: the champion changed since the bundle was compared with it.
     """
     settings = load_settings()
-    with reported_step("register", settings, started_s=LOADED_S) as report:
+    with reported_step("register", settings, started_s=STARTED_S.get()) as report:
         bundle_dir = Path(bundle.path)
         manifest = open_bundle(bundle_dir)
         evaluation = parse_file(bundle_dir, EVALUATION_NAME, Evaluation)

@@ -20,7 +20,7 @@ from launchyard.training.search import AnyProduct, apply_best
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.ray_train.fit import check_gpus, fit
 from launchyard_pipelines.run_events import StepReport, reported_step
-from launchyard_pipelines.steps import LOADED_S
+from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 
 
@@ -32,7 +32,7 @@ def train(
     An interrupted training of the same configuration on the same rows and base by the same code is continued.
     """
     settings = load_settings()
-    with reported_step("train", settings, started_s=LOADED_S) as report:
+    with reported_step("train", settings, started_s=STARTED_S.get()) as report:
         spec = apply_search(reference.load(), search)
         base = fetch_base(spec, settings, report.download)
         job = make_job(spec, dataset, Path(candidate.path), base)

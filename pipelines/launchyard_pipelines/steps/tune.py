@@ -14,7 +14,7 @@ from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.ray_train.tune import require_tune
 from launchyard_pipelines.ray_train.tune import search as run_search
 from launchyard_pipelines.run_events import reported_step
-from launchyard_pipelines.steps import LOADED_S
+from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference
 from launchyard_pipelines.steps.train import find_storage, make_job, name_inputs
 
@@ -22,7 +22,7 @@ from launchyard_pipelines.steps.train import find_storage, make_job, name_inputs
 def tune(reference: SpecReference, fingerprint: str, dataset: Artifact, search: Artifact) -> None:
     """Search within the budget and leave the record of all trials; an interrupted search is continued."""
     settings = load_settings()
-    with reported_step("tune", settings, started_s=LOADED_S) as report:
+    with reported_step("tune", settings, started_s=STARTED_S.get()) as report:
         spec = reference.load()
         budget = require_tune(spec).trials or 0
         bases = {
