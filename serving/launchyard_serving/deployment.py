@@ -23,6 +23,7 @@ INDEX_NAME = "-index"
 """Name of the index application; no product can be called so."""
 
 FLOOD_RETRY_S = 1.0
+"""What a client is told to wait: the least that the header, in whole seconds, can say."""
 
 LOGGING = LoggingConfig(log_level=logging.WARNING, enable_access_log=False)
 """Of Serve itself. A deployment has to be told too: else it makes a record of each request, and throws it away."""

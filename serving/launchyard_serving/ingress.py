@@ -51,6 +51,7 @@ WRITERS = 2
 WAITING_WRITES = 64
 """Requests with feedback, and as many with events, that may wait for the database."""
 SWAP_RETRY_S = 2
+"""What a client is told to wait while versions change places: loading takes seconds."""
 
 SENDER_PREFIX = "\0sender\0"
 """Before what is made a pseudonym of: no id of a user begins so."""

@@ -15,6 +15,7 @@ from launchyard.spec.blocks import Checks
 
 MOST_NAMED = 5
 HEAVY_IMBALANCE = 20.0
+"""Commonest label over rarest beyond which a model that never answers the rarest still looks good: then it is said."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,12 @@ from launchyard.data.split import NEAR_DUPLICATE, TEST, VALIDATION
 from launchyard.data.spool import RowStore
 
 SIMILARITY = 0.8
+"""Least Jaccard similarity of a copy: one word more in ten is caught, another city in a short sentence is not."""
 NUM_BANDS = 8
 MINIMA_PER_BAND = 3
+"""With eight bands a pair of similarity 0.8 is a candidate with probability 0.997; see above."""
 BATCH_BYTES = 2**20
+"""Texts whose shingles are held at once: these are 8 bytes for each word and each pair of words."""
 PARTNERS = 16
 """Held-out rows of one band that a training row is measured against; more only where thousands of rows are alike."""
 

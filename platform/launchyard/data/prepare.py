@@ -73,8 +73,11 @@ LEFT_OUT = {
 }
 """Reason, as the report names it -> the state of rows that are in no split for it."""
 MOST_LABELS = 10_000
+"""More are a column of texts or ids, taken for labels by mistake; counts of each would fill the memory, too."""
 SAMPLE_ROWS = 2_000
+"""Training rows that a recipe looks at for what is wrong: enough to see a habit, few enough for a second."""
 SAMPLE_BYTES = 2**25
+"""Where rows hold pictures, fewer than that many rows."""
 UNWATCHED = PrepareProgress()
 
 

@@ -17,8 +17,10 @@ MOST_VALUES = 1_000
 """A column with more distinct values shows bins of the values' length instead of the commonest values."""
 
 COMMONEST = 20
+"""Values of a column that a profile lists; a report shows a column in one line or chart."""
 LENGTH_BINS = 10
 SKETCH_SIZE = 8_192
+"""Smallest hashes kept to estimate distinct values (k minimum values): off by 1.1 % in two of three columns."""
 
 
 class DistinctCounter:

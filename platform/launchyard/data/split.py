@@ -35,6 +35,7 @@ Those of VALIDATION would else validate, the others might train."""
 
 KEY_TYPE = np.dtype([("key", "<u8"), ("stratum", "<u4"), ("given", "u1")])
 CHUNK_ROWS = 65_536
+"""Rows whose keys are read at once: whole splits of any size fit into the memory of a small machine."""
 
 
 class KeyFile:

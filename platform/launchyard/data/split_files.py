@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 ROW_GROUP_ROWS = 8_192
+"""Training reads a file by row groups: small enough to hold several, large enough that parquet compresses."""
 ROW_GROUP_BYTES = 2**25
 """Bytes of files in one row group: a picture in each row makes few rows large."""
 

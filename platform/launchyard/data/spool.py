@@ -19,6 +19,7 @@ from launchyard.data.identity import ID_HIGH
 from launchyard.data.sizes import DEFAULT_SIZES
 
 NUM_BUCKETS = 128
+"""Equal rows meet in one bucket, and a bucket at a time is in memory: 1/128 of the rows, and 128 open files."""
 
 
 class Inbox:

@@ -22,6 +22,7 @@ FOLDER = "baseline"
 SAMPLES_NAME = "samples.parquet"
 HISTOGRAMS_NAME = "histograms.json"
 NUM_BINS = 10
+"""Deciles, as is usual for the population stability index."""
 
 
 class Histogram(Stored):

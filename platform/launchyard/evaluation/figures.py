@@ -11,6 +11,7 @@ from launchyard.media import IN_BROWSERS, sniff_media_type
 from launchyard.stored import Stored
 
 MAX_MEDIUM_BYTES = 2 * 2**20
+"""Of each; base64 makes a third more of it."""
 MAX_MEDIA = 24
 """Most media of one figure; a report is one file that people send to each other."""
 

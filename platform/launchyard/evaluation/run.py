@@ -56,9 +56,11 @@ EXAMPLE_TOLERANCE = 0.02
 ANSWER_ROWS = 1024
 """Rows that are held as Python objects at a time."""
 MAX_TIMED_ROWS = 500
+"""Its slowest hundredth is five rows: fewer would say nothing of it, more would take minutes with a slow model."""
 MAX_SLICES = 20
 """Most values of one slice column that are measured; the commonest are."""
 NUM_STAGES = 5
+"""Messages of an evaluation without a champion, for the progress that people watch."""
 MAX_EXPLAIN_S = 5.0
 """Explanations take many passes through a large model, and the report shows a few rows' alone."""
 

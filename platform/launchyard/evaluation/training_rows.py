@@ -32,6 +32,7 @@ PURPOSE = b"launchyard training row 1\0"
 FORM = 1
 """Raised whenever preparation writes the content of the same source row in another way, such as a better mask."""
 BATCH_ROWS = 65_536
+"""Rows whose digests are computed at once."""
 ROW, OWNER = "row", "owner"
 FORM_KEY = b"launchyard.form"
 

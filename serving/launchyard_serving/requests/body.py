@@ -37,7 +37,9 @@ MAX_COMMENT_CHARACTERS = 2000
 MAX_ID_CHARACTERS = 200
 MAX_LABEL_CHARACTERS = 512
 MAX_LENGTH_DIGITS = 18
+"""A length of more digits is refused unread: int() of a long text takes quadratic time."""
 MAX_FEEDBACK_BYTES = 16 * 2**10
+"""A comment and a correction of full length fit, in four bytes a character."""
 READ_TIMEOUT_S = 30.0
 """Longest time for a body to come in; a slow line is the client's, so serve.timeout_s begins after it."""
 

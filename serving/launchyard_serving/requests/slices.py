@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 MAX_DEPTH = 16
+"""Deeper than any input of a kind; a parser recurses once for each level."""
 MAX_VALUES = 80_000
 """Most values in one element; a user's 10,000 events and 20,000 ids to filter by are fewer."""
 MAX_KEYS = 1000

@@ -12,6 +12,7 @@ from launchyard.cli.console import PlainConsole
 
 STARTING_POLL_S = 0.1
 RUNNING_POLL_S = 1.0
+"""How soon a server notices that a replica cannot start; each look costs a request."""
 REQUEST_TIMEOUT_S = 5.0
 
 

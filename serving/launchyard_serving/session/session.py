@@ -24,6 +24,7 @@ from launchyard.files.scratch import open_scratch
 
 LOOPBACK = "127.0.0.1"
 STOP_TIMEOUT_S = 10.0
+"""How long processes get to end by themselves, before they are killed."""
 PROXY_START_TIMEOUT_S = 60
 SETPRIV = Path("/usr/bin/setpriv")
 

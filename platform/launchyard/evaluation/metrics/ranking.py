@@ -21,6 +21,7 @@ AnyPositions = NDArray[np.integer[Any]]
 CUTOFF = 10
 """Length of list that all metrics but the two longer ones are measured at."""
 LONG_CUTOFF = 20
+"""Beside the first ten, which a page shows, what a second page would add."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.text.preprocess import TextPreprocessor
 
 UNKNOWN_WARNED = 0.01
+"""Share of unknown tokens above which the base model was made for other texts, as another script."""
 UNKNOWN_REFUSED = 0.2
 """Shares of unknown tokens: an English vocabulary knows less than 80 % of Chinese text, its own language nearly all."""
 TOKENS_PER_CHARACTER_WARNED = 1.2

@@ -21,7 +21,9 @@ from launchyard.spec.blocks import ClassSources, Product
 from launchyard.text.language import check_script
 
 LEAK_SHARE = 0.9
+"""Share of texts with their own label in them beyond which it is no coincidence of the language."""
 SHORTEST_LEAK = 3
+"""Shorter labels, such as 0 or no, stand in most texts by chance."""
 _FRACTION = re.compile(r"-?[0-9]+\.[0-9]*[1-9]0*")
 
 

@@ -26,6 +26,7 @@ from launchyard.kinds.text_classification.spec import TextClassification
 from launchyard.spec.blocks import Product
 
 NUM_EXAMPLES = 8
+"""The self-test answers them at each load, so they are few."""
 NUM_EXPLAINED_WRONG, NUM_EXPLAINED_RIGHT = 3, 2
 
 

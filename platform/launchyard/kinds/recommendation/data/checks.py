@@ -13,6 +13,7 @@ from launchyard.kinds.recommendation.data.event_rows import Events
 from launchyard.kinds.recommendation.spec import EventChecks
 
 HEAVY_USER_SHARE = 0.2
+"""One user with so many of the events is a robot or a missing id, and all others would be served its taste."""
 ADVICE = {
     "null_fraction": "Fill or remove these events, or raise data.checks.max_null_fraction.",
     "unknown_items": "Complete the catalogue in data.items.source, or raise data.checks.max_unknown_items.",

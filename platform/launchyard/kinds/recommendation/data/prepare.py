@@ -52,6 +52,7 @@ WITHOUT_TIMES = (
     "file looks like this' in docs/guides/data-and-sources.md."
 )
 SAMPLE_EVENTS = 2_000
+"""Events that are looked at for what is wrong, as rows of other kinds are."""
 FEATURES_FOLDER = "features"
 ITEMS_NAME, USERS_NAME = "items.parquet", "users.parquet"
 

@@ -19,6 +19,7 @@ from launchyard.spec.blocks import Product
 MAX_ID_CHARACTERS = 500
 """Longest id of a user or item, and name of an event."""
 MAX_WEIGHT = 1e6
+"""Beyond it one event outweighs all others, and float32 sums lose the rest."""
 
 
 class EventRecipe:

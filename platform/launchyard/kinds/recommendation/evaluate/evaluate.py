@@ -35,7 +35,9 @@ from launchyard.spec.blocks import Product
 
 NUM_EXPLAINED = 5
 NUM_EXAMPLES = 8
+"""The self-test answers them at each load, so they are few."""
 ROWS_AT_ONCE = 512
+"""Scores of so many rows over all items are held at once."""
 POPULAR_SHARE = 0.2
 """Share of the catalogue that counts as its popular head."""
 

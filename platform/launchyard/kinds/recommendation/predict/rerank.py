@@ -25,6 +25,7 @@ from launchyard.stored import Stored
 
 Floats = NDArray[np.float64]
 DAYS_OF_MEAN = 7
+"""A trend compares the last week with the mean week of a month: weekdays differ too much for less."""
 MODEL_FEATURES = ("model_score", "model_rank")
 FEATURES = (
     *MODEL_FEATURES,
@@ -47,6 +48,7 @@ FEATURES = (
 PENALTY = 1.0
 """L2 penalty, in answers: weights of standardised features stay near 0 unless the answers insist."""
 LAST_ITEMS = 3
+"""Taste of the moment; older items are in the query that found the candidates."""
 
 
 class Reranker(Stored):

@@ -15,6 +15,7 @@ PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 """No control characters: a database may refuse them."""
 LARGEST_NUMBER = 10**MAX_ID_CHARACTERS
 MAX_EVENTS = 10_000
+"""Held-out histories are cut to as many, so that what is measured can be asked."""
 MAX_FILTER_ITEMS = 10_000
 
 
@@ -36,6 +37,7 @@ Circumstance = Annotated[str, BeforeValidator(read_id)]
 """A value of a context column, which is read as ids are."""
 Category = Annotated[str, AfterValidator(normalize)]
 MAX_MOMENT_CHARACTERS = 100
+"""Longer than any time in ISO 8601: such a text is refused before it is parsed."""
 Moment = Annotated[float | Annotated[str, Field(max_length=MAX_MOMENT_CHARACTERS)], Field(union_mode="left_to_right")]
 """Seconds, milliseconds, microseconds or nanoseconds since 1970, or ISO 8601; without a zone it is UTC."""
 

@@ -59,6 +59,7 @@ EVENTS_TIMEOUT_S = 0.5
 KEPT_S = 600.0
 """Age up to which statistics are used when the store does not give newer ones."""
 BULK_TIMEOUT_MS = 5_000.0
+"""All statistics of the items are read in the background, where nobody waits for an answer."""
 BULK_ITEMS = 500
 """Items that are read at once, in the background."""
 MOST_ITEMS = 200_000

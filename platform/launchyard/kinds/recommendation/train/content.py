@@ -20,8 +20,11 @@ from launchyard.errors import TrainError
 from launchyard.kinds.recommendation.data.histories import ITEMS_NAME
 
 MAX_TOKENS = 128
+"""A title and a description; what is longer is cut."""
 ENCODED_AT_ONCE = 64
+"""Items of like length in one forward pass."""
 HASHED_TERMS = 2**18
+"""Columns of hashed words: a vocabulary would have to be kept in the bundle and be grown for new items."""
 NUM_FEATURES = 256
 """Numbers that the words and characters of an item are reduced to."""
 

@@ -38,6 +38,7 @@ from launchyard.vector_index import APPROXIMATE_FROM, VectorIndex
 MAX_FITTED = 3_000
 """Validation users that re-ranking is fitted on: it has few weights."""
 SEED = 7
+"""Apart from the training's: which rows choose the re-ranking does not change with it."""
 
 
 def export_recommender(job: ExportJob) -> tuple[RuntimeCandidate, ...]:
