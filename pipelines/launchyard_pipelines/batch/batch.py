@@ -216,10 +216,20 @@ def choose_workers(
     return min(cores - 1, MAX_WORKERS) if num_rows > large_rows else 1, chain(head, remaining)
 
 
+class AnswerInWorkers(Protocol):
+    """What answers rows in several processes: see :func:`launchyard_pipelines.batch.on_ray.answer_with_ray`."""
+
+    def __call__(
+        self, read_tables: ReadTables, task: BatchTask, *, workers: int, batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """Yield the answers to all rows, in order."""
+        ...
+
+
 def _answer_in_workers(read_tables: ReadTables, task: BatchTask, workers: int, batch_rows: int) -> Iterator[pa.Table]:
     """Yield the answers to the rows that ``read_tables`` gives in another process."""
     # By dotted path: an import at the top would load Ray, about two seconds, in each run that never needs it.
-    answer_with_ray = load_part("launchyard_pipelines.batch.on_ray:answer_with_ray")
+    answer_with_ray: AnswerInWorkers = load_part("launchyard_pipelines.batch.on_ray:answer_with_ray")
     yield from answer_with_ray(read_tables, task, workers=workers, batch_rows=batch_rows)
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 
 import pyarrow as pa
 
-from launchyard.contract.rows import Recipe
+from launchyard.contract.rows import MapBatches, Recipe
 from launchyard.kind import load_part
 from launchyard.threads import count_cores
 
@@ -32,5 +32,5 @@ def map_when_large(
         yield recipe.convert(ahead)
     if (ahead := next(remaining, None)) is not None:
         # By dotted path: an import at the top would load Ray, about two seconds, in each run that never needs it.
-        map_with_ray = load_part("launchyard_pipelines.ray_data.map:map_with_ray")
+        map_with_ray: MapBatches = load_part("launchyard_pipelines.ray_data.map:map_with_ray")
         yield from map_with_ray(recipe, chain([ahead], remaining))
