@@ -7,6 +7,7 @@ starts can be ended with it, and so that nothing but the run's log sees what lib
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -56,5 +57,10 @@ def execute(run_dir: Path) -> None:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
+    # The log is a file, yet its lines are to stand in the order in which they came, those of errors among them.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # A library that crashes says nothing else.
+    faulthandler.enable()
     set_process_defaults()
     execute(Path(sys.argv[1]))

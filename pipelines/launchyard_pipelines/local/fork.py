@@ -72,7 +72,11 @@ def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = Non
     if pid == 0:
         os._exit(_run_here(command, env_vars or {}, began_s))
     _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        # Whoever is ended so cannot say it, and the log's last lines are what a person is shown.
+        print(f"{command.name}: its process was ended by {signal.Signals(-code).name}.")  # noqa: T201 - the run's log
+    return code
 
 
 def _run_here(command: StepCommand, env_vars: Mapping[str, str], began_s: float) -> int:

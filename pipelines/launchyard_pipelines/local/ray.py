@@ -7,8 +7,10 @@ import secrets
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import ray
+from ray._private import node as ray_node
 
 from launchyard.files.scratch import open_scratch
 
@@ -43,6 +45,33 @@ def is_ray_started_here() -> bool:
     return _STARTED_HERE.get()
 
 
+class UnwatchedNode(ray_node.Node):
+    """Ray's head without the processes that nobody asks on a Ray that is one program's.
+
+    Each loads Ray anew, and ``ray.init`` waits for the last: together half of what starting Ray takes.
+    """
+
+    def start_monitor(self) -> None:
+        """Start no autoscaler."""
+
+    def start_log_monitor(self) -> None:
+        """Start nothing that carries logs to the driver, which asked for none."""
+
+    def start_api_server(self, **_options: Any) -> None:
+        """Start no dashboard; Ray 2.60 starts its process even when told to leave it out."""
+
+
+@contextmanager
+def _unwatched() -> Iterator[None]:
+    """Let ``ray.init`` start an :class:`UnwatchedNode`, for which it has no parameter."""
+    whole = ray_node.Node
+    ray_node.Node = UnwatchedNode
+    try:
+        yield
+    finally:
+        ray_node.Node = whole
+
+
 @contextmanager
 def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
     """Run the block on a Ray of its own that only this process and its children may use, then stop it.
@@ -58,7 +87,7 @@ def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
         os.environ.setdefault(name, value)
     with open_scratch() as folder:
         # Workers import from the folder that Ray starts in, before all else.
-        with chdir(folder):
+        with chdir(folder), _unwatched():
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
