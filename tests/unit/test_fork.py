@@ -83,7 +83,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a program finds that forks steps; a process of pytest has threads of its own, so it does not fork."""
     folder = tmp_path_factory.mktemp("fork")
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
-    command = [sys.executable, folder / "program.py", folder]
+    command = [sys.executable, str(folder / "program.py"), str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     found: dict[str, Any] = json.loads(result.stdout.rpartition("\nFOUND ")[2].splitlines()[0])
