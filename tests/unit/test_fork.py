@@ -13,7 +13,7 @@ import pytest
 from launchyard_pipelines.local.fork import StepCommand
 
 PROGRAM = '''
-import atexit, json, os, signal, sys, time
+import atexit, json, os, signal, sys, threading, time
 from kfp import dsl, local
 from launchyard.settings import set_process_defaults
 from launchyard_pipelines.local.fork import fork_steps, run_forked
@@ -74,6 +74,9 @@ threading.Thread(target=note).start()
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=os.path.join(sys.argv[1], "root"))
 fork_steps()
 found["kfp"] = flow().output == PARENT
+held = threading.Event()
+threading.Thread(target=held.wait, daemon=True).start()
+found["kfp beside a thread"] = flow().output == PARENT
 print("\\nFOUND", json.dumps(found))
 '''
 
@@ -130,3 +133,7 @@ def test_the_next_step_finds_loaded_what_a_step_needed(found: dict[str, Any]) ->
 
 def test_kfp_itself_runs_its_components_as_forks(found: dict[str, Any]) -> None:
     assert found["kfp"] is True
+
+
+def test_a_process_with_threads_does_not_fork_but_starts_programs(found: dict[str, Any]) -> None:
+    assert found["kfp beside a thread"] is False

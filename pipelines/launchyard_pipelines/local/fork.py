@@ -51,6 +51,10 @@ class StepCommand:
         return self.arguments[self.arguments.index("--function_to_execute") + 1]
 
 
+start_program = subprocess_task_handler.run_local_subprocess
+"""As KFP itself runs a component: as a new program."""
+
+
 def fork_steps() -> None:
     """Let ``kfp.local`` run components as forks of this process, which must start no thread and never compute."""
     # KFP 2.17 has no public way to run its commands otherwise.
@@ -58,12 +62,19 @@ def fork_steps() -> None:
 
 
 def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = None) -> int:
-    """Run a component's command in a fork and return its exit code; a signal that ended it is a negative one."""
+    """Run a component's command in a fork and return its exit code; a signal that ended it is a negative one.
+
+    Where something has started a thread, as a kind's library may when it is loaded, the command runs as a new program:
+    a fork has one thread, and may wait for ever for a lock that another one held.
+    """
     began_s = time.monotonic()
     command = StepCommand.parse(full_command)
     # What is missing or broken is the step's to report.
     with suppress(Exception):
         importlib.import_module(f"{steps.__name__}.{command.name}")
+    if threading.active_count() > 1:
+        code: int = start_program(full_command, dict(env_vars or {}))
+        return code
     # A step's garbage collection would write to, and so copy, the pages of all that is loaded.
     gc.freeze()
     sys.stdout.flush()
