@@ -87,7 +87,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     folder = tmp_path_factory.mktemp("workplace")
     install_kinds(folder / "site")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")]))
+        paths = [str(folder / "site"), os.environ.get("PYTHONPATH", "")]
+        # An empty path would be the folder that a program is started in.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         for product in (REPLIES, ESTIMATE, RESTORE):
             product.write(folder)
             result = call(folder, "run", product.name, "--json")
