@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -92,9 +93,9 @@ def train_candidate(folder: Path, spec: Product, dataset_dir: Path, write_base: 
 def write_tiny_bundle(folder: Path, dataset_dir: Path, candidate_dir: Path) -> Path:
     """Evaluate the candidate into a released bundle and return its folder."""
     spec = make_spec(serve={"runtime": "onnx"})
-    evaluation = evaluate_candidate(
-        EvaluateJob(spec, dataset_dir, candidate_dir, folder, threads=1, batch_threads=1), lambda *_: None
-    )
+    # Every example is explained, however busy the machine is.
+    job = EvaluateJob(spec, dataset_dir, candidate_dir, folder, threads=1, batch_threads=1, max_explain_s=math.inf)
+    evaluation = evaluate_candidate(job, lambda *_: None)
     assert evaluation.passed, evaluation.gates
     write_manifest(folder, spec, namespace="default", run_id="run-1", code_version="0", base_model=None)
     return folder

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from acme_kinds.restore.spec import Restore
-from launchyard.contract.media import Media
 from launchyard.contract.predictor import Predictor
 from launchyard.contract.rows import Row
 from launchyard.data.values.columns import ROW_NUMBER
@@ -39,4 +38,4 @@ def write_base(_folder: Path) -> None:
 
 def parse_source_row(predictor: Predictor, raw: dict[str, Any]) -> Row:
     row = predictor.parse({"image": raw["noisy"]})
-    return {**row, "image": row["image"].data} if isinstance(row["image"], Media) else row
+    return {**row, "image": row["image"].data}

@@ -37,9 +37,9 @@ from launchyard_pipelines.run_events import EventReader
 from launchyard_pipelines.steps.evaluate import EvaluateOutputs, evaluate, show_in_kfp
 from launchyard_pipelines.steps.finish import finish, remove_abandoned, remove_old_runs
 from launchyard_pipelines.steps.prepare import prepare
-from launchyard_pipelines.steps.reference import SpecReference, write_whole_numbers
+from launchyard_pipelines.steps.reference import SpecReference, fetch_base, write_whole_numbers
 from launchyard_pipelines.steps.register import check_champion_unchanged
-from launchyard_pipelines.steps.train import apply_search, fetch_base, find_storage, name_inputs
+from launchyard_pipelines.steps.train import apply_search, find_storage, name_inputs
 from tiny_base import write_base
 from tiny_candidate import make_spec
 from web_server import Page, WebServer, serve_web

@@ -11,8 +11,10 @@ import faulthandler
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from kfp import local
 
@@ -59,7 +61,7 @@ if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
     # The log is a file, yet its lines are to stand in the order in which they came, those of errors among them.
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        cast(TextIOWrapper, stream).reconfigure(line_buffering=True)
     # A library that crashes says nothing else.
     faulthandler.enable()
     set_process_defaults()

@@ -86,7 +86,7 @@ def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = Non
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         # Whoever is ended so cannot say it, and the log's last lines are what a person is shown.
-        print(f"{command.name}: its process was ended by {signal.Signals(-code).name}.")  # noqa: T201 - the run's log
+        sys.stdout.write(f"{command.name}: its process was ended by {signal.Signals(-code).name}.\n")
     return code
 
 

@@ -7,11 +7,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import node as ray_node
 
+from launchyard.errors import RunError
 from launchyard.files.scratch import open_scratch
 
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -72,11 +74,34 @@ def _unwatched() -> Iterator[None]:
         ray_node.Node = whole
 
 
+def _start_ray(folder: Path, *, num_cpus: float, num_gpus: int) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _node_ip_address=LOOPBACK,
+            # Ray opens its own folder to all users; ours above it stays closed.
+            _temp_dir=str(folder / "ray"),
+        )
+    except Exception as err:
+        raise RunError(
+            f"Ray does not start: {err} Run it again, when the machine is less busy or has more memory to spare."
+        ) from err
+
+
 @contextmanager
 def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
     """Run the block on a Ray of its own that only this process and its children may use, then stop it.
 
     Inside a program that is connected to Ray already (a cluster job, a test module) that one is used and kept.
+
+    Raises:
+        RunError: Ray does not start.
     """
     if ray.is_initialized():
         yield
@@ -88,18 +113,7 @@ def local_ray(*, num_cpus: float, num_gpus: int = 0) -> Iterator[None]:
     with open_scratch() as folder:
         # Workers import from the folder that Ray starts in, before all else.
         with chdir(folder), _unwatched():
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                num_gpus=num_gpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                _node_ip_address=LOOPBACK,
-                # Ray opens its own folder to all users; ours above it stays closed.
-                _temp_dir=str(folder / "ray"),
-            )
+            _start_ray(folder, num_cpus=num_cpus, num_gpus=num_gpus)
         started_here = _STARTED_HERE.set(True)
         try:
             yield

@@ -27,8 +27,7 @@ from launchyard.training.search import apply_best
 from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.run_events import reported_step
 from launchyard_pipelines.steps import STARTED_S
-from launchyard_pipelines.steps.reference import Artifact, SpecReference, find_run_id
-from launchyard_pipelines.steps.train import fetch_base
+from launchyard_pipelines.steps.reference import Artifact, SpecReference, fetch_base, find_run_id
 
 
 class MetricsArtifact(Artifact, Protocol):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from launchyard.settings import Settings, load_settings
-from launchyard.sources.resolve import fetch
+from launchyard.sources.fetch.request import Progress
+from launchyard.sources.resolve import Fetched, fetch
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import load_spec
 
@@ -53,3 +54,9 @@ def write_whole_numbers(override: str) -> str:
 def find_run_id(settings: Settings, pipeline_id: str) -> str:
     """Return the run's id: its folder's name on a laptop, the pipeline job's id on a cluster."""
     return pipeline_id if settings.run_dir is None else settings.run_dir.name
+
+
+def fetch_base(spec: Product, settings: Settings, on_download: Progress) -> Fetched | None:
+    """Return the base model, if the spec has one; ``on_download`` is told how far it is."""
+    uri = spec.model.base_uri
+    return None if uri is None else fetch(uri, settings, base_dir=Path.cwd(), on_progress=on_download)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from launchyard.evaluation.results import TUNE_NAME, GradientRecord, TrainingRecord
 from launchyard.settings import Settings, load_settings
-from launchyard.sources.fetch.request import Progress
-from launchyard.sources.resolve import Fetched, fetch
+from launchyard.sources.resolve import Fetched
 from launchyard.spec.blocks import Product
 from launchyard.spec.load import dump_spec
 from launchyard.threads import share_threads
@@ -21,7 +20,7 @@ from launchyard_pipelines.code_version import compute_code_version
 from launchyard_pipelines.ray_train.fit import check_gpus, fit
 from launchyard_pipelines.run_events import StepReport, reported_step
 from launchyard_pipelines.steps import STARTED_S
-from launchyard_pipelines.steps.reference import Artifact, SpecReference
+from launchyard_pipelines.steps.reference import Artifact, SpecReference, fetch_base
 
 
 def train(
@@ -81,12 +80,6 @@ def describe_record(record: TrainingRecord) -> str:
 def apply_search(spec: AnyProduct, search: Artifact | None) -> AnyProduct:
     """Return the spec with the best trial's values in place."""
     return spec if search is None else apply_best(spec, Path(search.path))
-
-
-def fetch_base(spec: Product, settings: Settings, on_download: Progress) -> Fetched | None:
-    """Return the base model, if the spec has one; ``on_download`` is told how far it is."""
-    uri = spec.model.base_uri
-    return None if uri is None else fetch(uri, settings, base_dir=Path.cwd(), on_progress=on_download)
 
 
 def make_job(spec: Product, dataset: Artifact, output_dir: Path, base: Fetched | None) -> TrainJob:

@@ -7,12 +7,10 @@ Rows: ``validation`` is chosen on (runtime, temperature, thresholds), ``test`` i
 from __future__ import annotations
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +22,8 @@ from launchyard.contract.evaluation import Better, Evaluator, Omitted
 from launchyard.contract.predictor import Device, ExplainingPredictor, Output, Predictor
 from launchyard.contract.training import ExportJob
 from launchyard.data.manifest import MANIFEST_NAME, SPLITS, SplitName, load_manifest, read_split
-from launchyard.errors import BundleError, DataError
+from launchyard.errors import BundleError
+from launchyard.evaluation.answers import answer, explain_in_time, make_inputs
 from launchyard.evaluation.champion import Champion, find_common_rows
 from launchyard.evaluation.drift import write_baseline
 from launchyard.evaluation.figures import Figure
@@ -47,14 +46,11 @@ from launchyard.kind import Kind
 from launchyard.kinds import get_kind
 from launchyard.prediction.closing import close_predictor
 from launchyard.prediction.media import spell_media
-from launchyard.prediction.schemas import list_fields, list_shapes
 from launchyard.spec.blocks import ChampionComparison, Comparison, Product
 
 CANDIDATE_FILES = ("preprocess.json", TRAINING_NAME, TUNE_NAME)
 EXAMPLE_TOLERANCE = 0.02
 """How far a number in an answer may lie off on another machine: rounding differs, int8 kernels differ more."""
-ANSWER_ROWS = 1024
-"""Rows that are held as Python objects at a time."""
 MAX_TIMED_ROWS = 500
 """Its slowest hundredth is five rows: fewer would say nothing of it, more would take minutes with a slow model."""
 MAX_SLICES = 20
@@ -391,45 +387,3 @@ def _list_measures(rival: Measured | Omitted) -> dict[str, Measure]:
 
 def _explain_omission(rival: Measured | Omitted) -> str:
     return rival.reason if isinstance(rival, Omitted) else ""
-
-
-def answer(predictor: Predictor, rows: pa.Table) -> list[Output]:
-    """Return the predictor's outputs for example rows, which go the whole way of a request."""
-    outputs: list[Output] = []
-    for start in range(0, rows.num_rows, ANSWER_ROWS):
-        inputs = make_inputs(predictor, rows.slice(start, ANSWER_ROWS))
-        outputs += predictor.predict([predictor.parse(raw) for raw in inputs])
-    return outputs
-
-
-def explain_in_time(predictor: ExplainingPredictor, rows: pa.Table, patience_s: float) -> list[Output]:
-    """Return the explained answers to the first rows: as many as ``patience_s`` allows, at least one."""
-    explained: list[Output] = []
-    deadline_s = time.monotonic() + patience_s
-    for raw in make_inputs(predictor, rows):
-        if explained and time.monotonic() > deadline_s:
-            break
-        explained += predictor.explain([predictor.parse(raw)])
-    return explained
-
-
-def make_inputs(predictor: Predictor, rows: pa.Table) -> list[dict[str, Any]]:
-    """Return raw request inputs that say what example rows say: a field is what stands in the column of its name.
-
-    Raises:
-        DataError: no column has the name of a field that every input must have.
-    """
-    known = list_fields(predictor.input_schema)
-    names = [name for name in known if name in rows.column_names]
-    missing = [name for name, is_required in known.items() if is_required and name not in names]
-    if missing or not names:
-        raise DataError(
-            f"inputs: no column of the examples is named '{missing[0] if missing else next(iter(known))}', as a field "
-            f"of an input is, found {', '.join(rows.column_names)}. Let the kind's recipe name its columns as the "
-            "fields of its predictor's inputs."
-        )
-    inputs: list[dict[str, Any]] = rows.select(names).to_pylist()
-    if len(list_shapes(predictor.input_schema)) == 1:
-        return inputs
-    # A row of one shape has nulls in the columns of the others.
-    return [{name: value for name, value in raw.items() if value is not None} for raw in inputs]

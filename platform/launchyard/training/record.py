@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from launchyard.evaluation.figures import Series
 from launchyard.evaluation.results import TRAINING_NAME, GradientRecord, TrainingRecord
 from launchyard.files.atomic import write_text
-from launchyard.training.loop import TrainingLoop
+
+if TYPE_CHECKING:
+    # For types alone: a fit writes a record, too, and needs no torch.
+    from torch import nn
+
+    from launchyard.training.loop import TrainingLoop
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import json
 import math
 import time
 from collections import Counter
+from typing import cast
 
 import pyarrow.parquet as pq
 
 from acme_kinds.replies.predict import INDEX_NAME, ReplyPredictor, split_words
+from acme_kinds.replies.spec import Replies
 from launchyard.contract.training import ExportJob
 from launchyard.evaluation.results import RuntimeCandidate
 from launchyard.files.atomic import write_text
@@ -20,10 +22,11 @@ def write_index(job: ExportJob) -> tuple[RuntimeCandidate, ...]:
     rows = pq.read_table(job.dataset_dir / "train.parquet", columns=["question", "reply"]).to_pylist()
     found_in = Counter(word for row in rows for word in set(split_words(row["question"])))
     rarity = {word: math.log(1 + len(rows) / count) for word, count in found_in.items()}
+    spec = cast(Replies, job.spec)
     index = {
-        "min_similarity": job.spec.model.model_dump()["min_similarity"],
-        "redact": job.spec.data.model_dump()["redact"],
-        "subject": job.spec.subject,
+        "min_similarity": spec.model.min_similarity,
+        "redact": spec.data.redact,
+        "subject": spec.subject,
         "rarity": rarity,
         "questions": [row["question"] for row in rows],
         "replies": [row["reply"] for row in rows],

@@ -49,13 +49,12 @@ class PictureScores:
         totals_R = weights_RB.sum(axis=1)
         errors_BP = self.given_BP - self.clean_BP
         return {
-            "psnr": weights_RB @ self.psnr_B / totals_R,
+            "psnr": weights_RB @ self.measure_psnr() / totals_R,
             "pixel_error": weights_RB @ np.abs(errors_BP).mean(axis=1) / totals_R,
         }
 
-    @property
-    def psnr_B(self) -> NDArray[np.float64]:  # noqa: N802 - the shape, as in all names
-        """Ratio of each picture, in dB."""
+    def measure_psnr(self) -> NDArray[np.float64]:
+        """Return the ratio of each picture, in dB, of shape (B,)."""
         squares_B = ((self.given_BP - self.clean_BP) ** 2).mean(axis=1)
         ratios_B: NDArray[np.float64] = -10 * np.log10(np.maximum(squares_B, SILENCE))
         return ratios_B
@@ -86,7 +85,7 @@ class PictureEvaluator(Evaluator):
         return {name: [str(value) for value in rows[name].to_pylist()] for name in self.named}
 
     def figures(self, bundle_dir: Path, rows: pa.Table, outputs: Sequence[Output]) -> list[Figure]:
-        worst = np.argsort(self.score(rows, outputs).psnr_B, kind="stable")[:NUM_SHOWN].tolist()
+        worst = np.argsort(self.score(rows, outputs).measure_psnr(), kind="stable")[:NUM_SHOWN].tolist()
         media = []
         for place in worst:
             pictures = (rows["image"][place].as_py(), outputs[place]["picture"].data, rows["clean"][place].as_py())
