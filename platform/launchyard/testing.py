@@ -7,39 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launchyard.errors import TrainError
-from launchyard.kinds import get_kind
+from launchyard.training import alone
+from launchyard.training.alone import train_alone
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard.training.fit import LocalFit, fit_model
 
 
 @dataclass
-class LocalContext:
-    """The surroundings of a training in this very process: a :class:`~launchyard.training.context.TrainContext`.
+class LocalContext(alone.LocalContext):
+    """A worker in this very process that keeps what it is told, and may be one of several."""
 
-    Checkpoints stay where the training wrote them, below ``scratch_dir``; a second context on the same
-    folder resumes from the newest one, as after a crash.
-    """
-
-    scratch_dir: Path
     rank: int = 0
     world_size: int = 1
-    device: str = "cpu"
-    threads: int = 1
     on_report: Callable[[Mapping[str, float]], None] | None = None
     """Called by each report once its checkpoint is safe; may raise, as when a worker dies at that moment."""
     reports: list[Mapping[str, float]] = field(default_factory=list)
     shown: list[TrainProgress] = field(default_factory=list)
 
-    def latest_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint that was reported."""
-        marker = self.scratch_dir / "latest"
-        return Path(marker.read_text(encoding="utf-8")) if marker.is_file() else None
-
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None = None) -> None:
-        """Keep the metrics, and remember the checkpoint as the newest."""
+        """Keep the metrics, too."""
+        super().report(metrics, checkpoint_dir)
         self.reports.append(metrics)
-        if checkpoint_dir is not None:
-            (self.scratch_dir / "latest").write_text(str(checkpoint_dir), encoding="utf-8")
         if self.on_report is not None:
             self.on_report(metrics)
 
@@ -56,8 +44,7 @@ def train_here(context: LocalContext, job: TrainJob) -> None:
     """
     if job.spec.trains_by == "fit":
         fit_model(LocalFit(context.device, context.threads), job)
-        return
-    train = get_kind(job.spec.kind).load_train_function()
-    if job.spec.trains_by is None or train is None:
-        raise TrainError(f"kind: '{job.spec.kind}' has no training by gradients for this spec.")
-    train(context, job)
+    elif job.spec.trains_by == "gradients":
+        train_alone(context, job)
+    else:
+        raise TrainError(f"kind: '{job.spec.kind}' trains nothing for this spec.")

@@ -6,6 +6,7 @@ import math
 import os
 
 from launchyard.contract.predictor import Device
+from launchyard.errors import TrainError
 from launchyard.spec.blocks import Product
 
 
@@ -48,6 +49,16 @@ def describe_missing_gpus(gpus: float, *, count: int, key: str) -> str | None:
         f"{key}.gpus: {gpus * count:g} asked for ({gpus:g} each, {count} at the same time), {found} found on this "
         f"machine. Set {key}.gpus to 0 to compute on the CPU."
     )
+
+
+def check_gpus(gpus: int, *, count: int, key: str) -> None:
+    """Refuse GPUs that this machine does not have; arguments as for :func:`describe_missing_gpus`.
+
+    Raises:
+        TrainError: more are asked for than there are.
+    """
+    if problem := describe_missing_gpus(gpus, count=count, key=key):
+        raise TrainError(problem)
 
 
 def count_gpus() -> int:

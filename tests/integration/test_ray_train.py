@@ -21,10 +21,10 @@ from launchyard.evaluation.results import GradientRecord
 from launchyard.kinds.text_classification.train import train_text_classifier
 from launchyard.spec.blocks import Resource
 from launchyard.testing import LocalContext
-from launchyard.threads import share_threads
+from launchyard.threads import check_gpus, share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.local.ray import local_ray
-from launchyard_pipelines.ray_train.fit import PROGRESS, check_gpus, fit
+from launchyard_pipelines.ray_train.fit import PROGRESS, fit
 from text_bases import write_bert
 from tiny_candidate import make_spec, write_dataset
 from train_driver import EPOCHS, STEPS_PER_EPOCH, make_job

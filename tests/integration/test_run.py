@@ -25,6 +25,7 @@ from hostile_surroundings import list_imported, make_hostile_environment, write_
 from launchyard.data.manifest import SPLITS
 from launchyard.records.records import Records
 from launchyard.settings import Settings
+from launchyard.training.alone import NEWEST_NAME
 from launchyard_pipelines.run_events import EventReader, RunEvent
 from tiny_base import write_base
 
@@ -221,7 +222,7 @@ def test_a_training_killed_with_its_run_goes_on_where_it_was(
     run_dir = workplace.wait_for_event(known, "train", "progress")
     storage = workplace.settings.training_dir(PRODUCT)
     deadline = time.monotonic() + RUN_TIMEOUT_S
-    while not list(storage.glob("*/run/checkpoint_manager_snapshot.json")) and time.monotonic() < deadline:
+    while not list(storage.glob(f"*/{NEWEST_NAME}")) and time.monotonic() < deadline:
         time.sleep(POLL_S)
 
     process.kill()

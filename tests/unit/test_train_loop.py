@@ -377,10 +377,11 @@ def test_tensorboard_shows_a_killed_and_resumed_training_as_one(tmp_path: Path) 
     assert events.Scalars("train/loss")[20].value == pytest.approx(loop.history.losses[20][1])
 
 
-def test_only_the_newest_evaluation_leaves_no_checkpoint(tmp_path: Path) -> None:
-    run(tmp_path, make_train(epochs=3))
+def test_the_last_evaluation_leaves_no_checkpoint_and_of_the_others_the_newest_is_kept(tmp_path: Path) -> None:
+    loop = run(tmp_path, make_train(epochs=3))
 
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-14", "step-7"]
+    assert loop.history.step == 21
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-14"]
 
 
 def test_precision_is_obeyed_and_auto_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = Non
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         # Whoever is ended so cannot say it, and the log's last lines are what a person is shown.
-        sys.stdout.write(f"{command.name}: its process was ended by {signal.Signals(-code).name}.\n")
+        hint = " If nobody did that, memory ran out." if -code == signal.SIGKILL else ""
+        sys.stdout.write(f"{command.name}: its process was ended by {signal.Signals(-code).name}.{hint}\n")
     return code
 
 

@@ -25,7 +25,7 @@ from launchyard.files.atomic import write_text
 from launchyard.files.full_disk import is_disk_full
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Resource
-from launchyard.threads import describe_missing_gpus, share_threads
+from launchyard.threads import check_gpus, share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard_pipelines.local.ray import is_ray_started_here, local_ray
 from launchyard_pipelines.ray_train.trainer import LocalTrainer
@@ -133,21 +133,6 @@ def fit(
     _raise_refusal(worker)
     shutil.rmtree(worker.storage_dir / RUN_NAME)
     return GradientRecord.model_validate_json((job.output_dir / TRAINING_NAME).read_text(encoding="utf-8"))
-
-
-def check_gpus(gpus: int, *, count: int, key: str) -> None:
-    """Refuse GPUs that this machine does not have, before anything is started: Ray would wait for them for ever.
-
-    Args:
-        gpus: What each process gets.
-        count: Processes at the same time.
-        key: Where in the spec ``gpus`` stands.
-
-    Raises:
-        TrainError: more are asked for than there are.
-    """
-    if problem := describe_missing_gpus(gpus, count=count, key=key):
-        raise TrainError(problem)
 
 
 def _run_trainer(worker: Worker, resources: Resource) -> None:

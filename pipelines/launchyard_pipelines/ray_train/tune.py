@@ -27,12 +27,11 @@ from launchyard.errors import RunError, SpecError
 from launchyard.evaluation.results import TrialResult, TuneRecord
 from launchyard.kinds import get_kind
 from launchyard.spec.blocks import Choice, Product, Range, Tune, find_gradient_train, find_tune
-from launchyard.threads import share_threads
+from launchyard.threads import check_gpus, share_threads
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard.training.fit import LocalFit, fit_model
 from launchyard.training.search import Value, apply_trial, count_longest_epochs, make_record, spell_out, takes_integers
 from launchyard_pipelines.local.ray import local_ray
-from launchyard_pipelines.ray_train.fit import check_gpus
 
 EXPERIMENT = "search"
 EPOCH = "epoch"

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from launchyard.evaluation.results import TUNE_NAME, GradientRecord, TrainingRecord
 from launchyard.settings import Settings, load_settings
 from launchyard.sources.resolve import Fetched
-from launchyard.spec.blocks import Product
+from launchyard.spec.blocks import Product, Resource
 from launchyard.spec.load import dump_spec
-from launchyard.threads import share_threads
+from launchyard.threads import check_gpus, share_threads
+from launchyard.training.alone import LocalContext, train_alone
 from launchyard.training.context import TrainJob, TrainProgress
 from launchyard.training.fit import LocalFit, fit_model
 from launchyard.training.search import AnyProduct, apply_best
 from launchyard_pipelines.code_version import compute_code_version
-from launchyard_pipelines.ray_train.fit import check_gpus, fit
 from launchyard_pipelines.run_events import StepReport, reported_step
 from launchyard_pipelines.steps import STARTED_S
 from launchyard_pipelines.steps.reference import Artifact, SpecReference, fetch_base
+
+
+class Fit(Protocol):
+    """How several workers are asked to train: :func:`launchyard_pipelines.ray_train.fit.fit`."""
+
+    def __call__(
+        self, job: TrainJob, *, storage_dir: Path, resources: Resource, on_progress: Callable[[TrainProgress], None]
+    ) -> GradientRecord:
+        """Train and return the record."""
+        ...
 
 
 def train(
@@ -39,7 +51,7 @@ def train(
             record: TrainingRecord = fit_here(job, report)
         else:
             storage_dir = find_storage(settings, spec, name_inputs(fingerprint, base), compute_code_version())
-            record = fit(job, storage_dir=storage_dir, resources=spec.resources.train, on_progress=show_steps(report))
+            record = train_by_gradients(job, storage_dir, show_steps(report))
             shutil.rmtree(storage_dir, ignore_errors=True)
         if search is not None:
             shutil.copyfile(search.path, Path(candidate.path) / TUNE_NAME)
@@ -53,10 +65,37 @@ def fit_here(job: TrainJob, report: StepReport) -> TrainingRecord:
     Raises:
         TrainError: the GPU is not there, or the model does not fit the rows or the memory.
     """
+    device, threads = find_device(job.spec.resources.train)
+    return fit_model(LocalFit(device, threads, report.progress), job)
+
+
+def train_by_gradients(
+    job: TrainJob, storage_dir: Path, on_progress: Callable[[TrainProgress], None]
+) -> GradientRecord:
+    """Train with the spec's workers, one in this process and several under Ray Train, and return the record.
+
+    Called again with the same ``storage_dir`` after it was interrupted, it goes on from the newest checkpoint.
+
+    Raises:
+        TrainError: the resources are not there, the job cannot be trained, or its workers keep dying.
+    """
     resources = job.spec.resources.train
+    if resources.workers == 1:
+        device, threads = find_device(resources)
+        return train_alone(LocalContext(storage_dir, device, threads, on_progress), job)
+    # Slow to import, and one worker needs none of it.
+    fit: Fit = pkgutil.resolve_name("launchyard_pipelines.ray_train.fit:fit")
+    return fit(job, storage_dir=storage_dir, resources=resources, on_progress=on_progress)
+
+
+def find_device(resources: Resource) -> tuple[str, int]:
+    """Return the torch device and the CPU threads of one worker in this process.
+
+    Raises:
+        TrainError: the GPU is not there.
+    """
     check_gpus(resources.gpus, count=1, key="resources.train")
-    device = "cuda:0" if resources.gpus else "cpu"
-    return fit_model(LocalFit(device, share_threads(resources.cpus, count=1), report.progress), job)
+    return "cuda:0" if resources.gpus else "cpu", share_threads(resources.cpus, count=1)
 
 
 def show_steps(report: StepReport) -> Callable[[TrainProgress], None]:
