@@ -18,6 +18,7 @@ from typing import cast
 
 from kfp import local
 
+from launchyard.kinds import get_kind
 from launchyard.settings import load_settings, set_process_defaults
 from launchyard.spec.load import load_spec
 from launchyard_pipelines.build import build_pipeline, compile_pipeline
@@ -44,7 +45,8 @@ def _end_group(_signal: int, _frame: FrameType | None) -> None:
 def execute(run_dir: Path) -> None:
     """Execute the plan in ``run_dir``: compile, then run step by step; raises when a step fails."""
     plan = RunPlan.model_validate_json((run_dir / PLAN_NAME).read_text(encoding="utf-8"))
-    pipeline = build_pipeline(load_spec(plan.spec_path), plan.options, load_settings())
+    spec = load_spec(plan.spec_path)
+    pipeline = build_pipeline(spec, plan.options, load_settings())
     compile_pipeline(pipeline, run_dir / "pipeline.yaml")
     local.init(
         # A virtual environment for each step would have none of what is installed here.
@@ -53,7 +55,7 @@ def execute(run_dir: Path) -> None:
         enable_caching=True,
         cache_root=str(plan.cache_dir),
     )
-    fork_steps()
+    fork_steps(get_kind(spec.kind))
     pipeline(release=plan.release)
 
 

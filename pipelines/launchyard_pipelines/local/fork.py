@@ -20,12 +20,14 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from kfp.dsl.executor_main import executor_main
 from kfp.local import subprocess_task_handler
 
+from launchyard.kind import Kind, load_part
 from launchyard_pipelines import steps
 
 PROGRAM = "ephemeral_component.py"
@@ -55,13 +57,20 @@ start_program = subprocess_task_handler.run_local_subprocess
 """As KFP itself runs a component: as a new program."""
 
 
-def fork_steps() -> None:
-    """Let ``kfp.local`` run components as forks of this process, which must start no thread and never compute."""
+LIBRARIES = {"train": ("train", "fit"), "evaluate": ("evaluator", "export", "predictor")}
+"""Parts of a kind, by step, that load libraries which another step of the run may load, too."""
+
+
+def fork_steps(kind: Kind | None = None) -> None:
+    """Let ``kfp.local`` run components as forks of this process, which must start no thread and never compute.
+
+    Steps find loaded what they and the steps before them need, of the ``kind`` as well.
+    """
     # KFP 2.17 has no public way to run its commands otherwise.
-    subprocess_task_handler.run_local_subprocess = run_forked
+    subprocess_task_handler.run_local_subprocess = partial(run_forked, kind=kind)
 
 
-def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = None) -> int:
+def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = None, kind: Kind | None = None) -> int:
     """Run a component's command in a fork and return its exit code; a signal that ended it is a negative one.
 
     Where something has started a thread, as a kind's library may when it is loaded, the command runs as a new program:
@@ -72,6 +81,9 @@ def run_forked(full_command: list[str], env_vars: Mapping[str, str] | None = Non
     # What is missing or broken is the step's to report.
     with suppress(Exception):
         importlib.import_module(f"{steps.__name__}.{command.name}")
+        for part in LIBRARIES.get(command.name, ()) if kind is not None else ():
+            if path := getattr(kind, part):
+                load_part(path)
     if threading.active_count() > 1:
         code: int = start_program(full_command, dict(env_vars or {}))
         return code
