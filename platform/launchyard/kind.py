@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from launchyard.contract.evaluation import Better, CompareFunction, Evaluator, Metric
     from launchyard.contract.feedback import FeedbackRules
     from launchyard.contract.predictor import Device, Predictor, PredictorClass, ServingState
+    from launchyard.contract.proposals import ProposeFunction
     from launchyard.contract.routes import KindRoute, RoutesFunction
     from launchyard.contract.rows import PrepareFunction, Recipe, RowNames
     from launchyard.contract.training import ExportFunction, FitFunction, TrainFunction
@@ -67,6 +68,8 @@ class Kind:
     """How its models answer: rows of several requests computed together, one row at a time, or as streams of events."""
     routes: str | None = None
     """Function from a spec to routes of its own, beside predict and the others."""
+    propose: str | None = None
+    """Function that proposes a spec for a table; None: launchyard init has the example alone."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that leads with what it does not measure."""
@@ -147,6 +150,10 @@ class Kind:
         if self.serving_state is None:
             return None
         return cast("type[ServingState]", load_part(self.serving_state)).open(settings, spec, bundle_dir)
+
+    def load_propose_function(self) -> ProposeFunction | None:
+        """Return the function that proposes a spec for a table; None for a kind that proposes nothing."""
+        return None if self.propose is None else cast("ProposeFunction", load_part(self.propose))
 
     def load_routes(self, spec: Product) -> Sequence[KindRoute]:
         """Return the routes of a product that are its kind's own; none for most."""

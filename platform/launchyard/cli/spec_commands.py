@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +13,22 @@ from launchyard.cli.arguments import AsJson, Overrides, SpecPath
 from launchyard.cli.streams import echo, print_json
 from launchyard.errors import SpecError
 
+if TYPE_CHECKING:
+    from launchyard.contract.proposals import Choice
+
 INIT_EPILOG = """
 Examples:
 
   launchyard kinds
 
   launchyard init KIND my-product
+
+  launchyard init --from reviews.csv my-product
+
+  launchyard init KIND my-product --from https://example.org/log.parquet
+
+With --from the kind and the columns are guessed from the first 100,000 rows, and the evidence is shown and written
+beside each key. At a terminal what may be meant otherwise is asked; in a pipe the proposals stand.
 
 The folder then holds product.yaml, which works as it is, and product.schema.json for your editor.
 """
@@ -49,6 +60,10 @@ Examples:
 """
 
 
+MOST_SHOWN = 32
+"""Characters of a proposed value in the list of reasons; the spec has it whole."""
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command("init", epilog=INIT_EPILOG)(init)
@@ -58,19 +73,88 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def init(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="What sort of product; see: launchyard kinds.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; it names the product.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[KIND] DIR", help="What sort of product, and the folder to write to, which names it."),
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="SOURCE", help="Table to write the spec for: a file, a folder or a URI."),
+    ] = None,
 ) -> None:
-    """Start a product: write a spec that works as it is."""
+    """Start a product: write a spec that works as it is, or one for a table of yours."""
     from launchyard.kinds import get_kind
     from launchyard.spec.scaffold import create_product
 
-    path = create_product(get_kind(kind), folder)
+    if len(words) > 2 or (len(words) < 2 and source is None):
+        raise SpecError(
+            "init: give a kind and a folder, or a table and a folder, as in: launchyard init KIND my-product, or: "
+            "launchyard init --from rows.csv my-product. 'launchyard kinds' lists the kinds."
+        )
+    folder = Path(words[-1])
+    kind_name = words[0] if len(words) == 2 else None
+    path = create_product(get_kind(kind_name or ""), folder) if source is None else _propose(source, kind_name, folder)
     shown = shlex.quote(str(path))
     echo(f"wrote    {path}")
     echo(f"next     launchyard validate {shown}")
     echo(f"         launchyard run {shown}")
-    echo("         then put your own rows under data.source and run it again")
+    if source is None:
+        echo("         then put your own rows under data.source and run it again")
+
+
+def _propose(source: str, kind_name: str | None, folder: Path) -> Path:
+    """Write the spec of a product for a table, tell why, and return its path."""
+    from launchyard.proposal.draft import draft_product, place_source, render_spec
+    from launchyard.proposal.sketch import sketch_table
+    from launchyard.settings import load_settings
+    from launchyard.sources.resolve import fetch
+    from launchyard.spec.load import load_spec
+    from launchyard.spec.scaffold import derive_name, find_places, write_product
+
+    # Before anything is fetched.
+    product = derive_name(folder)
+    find_places(folder)
+    placed = place_source(source, folder)
+    table = sketch_table(fetch(source, load_settings(), base_dir=Path.cwd()))
+    rows = f"{table.rows.num_rows:,} rows" if table.is_whole else f"the first {table.rows.num_rows:,} rows"
+    echo(f"looked   at {rows} of {source}")
+    is_asked = sys.stdin.isatty() and sys.stdout.isatty()
+    draft = draft_product(table, kind_name, _ask if is_asked else None)
+    echo(f"kind     {draft.kind.name}")
+    for key, reason in draft.proposal.reasons.items():
+        value = draft.read(key)
+        echo(
+            f"         {key:<28} {value if len(value) <= MOST_SHOWN else value[: MOST_SHOWN - 3] + '...':<32} {reason}"
+        )
+    for choice in draft.proposal.choices:
+        if choice.others and not is_asked:
+            echo(f"or       {choice.key}: {', '.join(choice.others)}")
+    for warning in draft.proposal.warnings:
+        echo(f"warning  {warning}", err=True)
+    for other in draft.other_kinds:
+        again = shlex.join(["launchyard", "init", other, str(folder), "--from", source])
+        echo(f"or       {other} fits, too: {again}")
+    path = write_product(folder, render_spec(draft, product=product, source=placed))
+    load_spec(path)
+    return path
+
+
+def shorten(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters; one that is cut ends in dots."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _ask(choice: Choice) -> str:
+    """Ask somebody at a terminal; Enter takes what is proposed."""
+    options = [choice.value, *choice.others]
+    echo(choice.question)
+    for number, option in enumerate(options, start=1):
+        echo(f"  {number}  {option}")
+    while True:
+        chosen: int = typer.prompt("Number", default=1, type=int)
+        if 1 <= chosen <= len(options):
+            return options[chosen - 1]
+        echo(f"Give a number from 1 to {len(options)}.")
 
 
 def validate(path: SpecPath, set_: Overrides = None, as_json: AsJson = False) -> None:

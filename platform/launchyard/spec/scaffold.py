@@ -22,17 +22,37 @@ def create_product(kind: Kind, folder: Path) -> Path:
     Raises:
         SpecError: the folder's name gives no product name, or a file of these names is there already.
     """
+    example = (kind.folder / EXAMPLE_NAME).read_text(encoding="utf-8")
+    return write_product(
+        folder, re.sub(r"^product: .*$", f"product: {derive_name(folder)}", example, flags=re.MULTILINE)
+    )
+
+
+def write_product(folder: Path, spec: str) -> Path:
+    """Write a spec, given as YAML, and the schema beside it; return the spec's path.
+
+    Raises:
+        SpecError: a file of these names is there already.
+    """
+    spec_path, schema_path = find_places(folder)
+    write_text(schema_path, render_json_schema(iter_kinds()))
+    write_text(spec_path, f"# yaml-language-server: $schema={SCHEMA_NAME}\n{spec}")
+    return spec_path
+
+
+def find_places(folder: Path) -> tuple[Path, Path]:
+    """Return where spec and schema of a new product are written.
+
+    Raises:
+        SpecError: a file of these names is there already.
+    """
     spec_path, schema_path = folder / SPEC_NAME, folder / SCHEMA_NAME
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"{folder}: is a file. Name a folder.")
     for path in (spec_path, schema_path):
         if path.exists():
             raise SpecError(f"{path}: exists already and is not overwritten. Name another folder, or remove the file.")
-    example = (kind.folder / EXAMPLE_NAME).read_text(encoding="utf-8")
-    text = re.sub(r"^product: .*$", f"product: {derive_name(folder)}", example, count=1, flags=re.MULTILINE)
-    write_text(schema_path, render_json_schema(iter_kinds()))
-    write_text(spec_path, f"# yaml-language-server: $schema={SCHEMA_NAME}\n{text}")
-    return spec_path
+    return spec_path, schema_path
 
 
 def derive_name(folder: Path) -> str:

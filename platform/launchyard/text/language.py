@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,6 +36,9 @@ _SCRIPTS_OF_LANGUAGE = {language: scripts for languages, scripts in _LANGUAGES.i
 _OTHER_SCRIPTS = {"bn", "ta", "te", "kn", "ml", "gu", "pa", "si", "my", "km", "lo", "ka", "hy", "am", "bo"}
 """Languages of scripts that are not told apart here."""
 
+_MOST_GUESSED = 200
+"""Texts that are looked at: most must be of one language, so more would not say more."""
+_LONGEST_GUESSED = 1000
 _FEWEST_LETTERS = 100
 _LARGEST_FOREIGN_SHARE = 0.5
 
@@ -53,3 +59,16 @@ def check_script(texts: pa.ChunkedArray, language: str) -> str | None:
         f"data.language: is '{language}', but {share:.0%} of the letters are of another script, mostly {script}. "
         "Set the language of the texts and a base model that knows it."
     )
+
+
+def guess_language(texts: Sequence[str]) -> str:
+    """Return the ISO 639 code of the language that most of the texts are in.
+
+    >>> guess_language(["Where is my parcel? It should be here by now.", "I want my money back, please."])
+    'en'
+    """
+    from py3langid import langid  # noqa: PLC0415 - loads a model, and only a new spec needs it
+
+    step = max(1, len(texts) // _MOST_GUESSED)
+    found = Counter(langid.classify(text[:_LONGEST_GUESSED])[0] for text in texts[::step])
+    return str(found.most_common(1)[0][0]) if found else "en"

@@ -33,4 +33,5 @@ KIND = Kind(
     metrics=METRICS,
     headline="ndcg@10",
     feedback="launchyard.kinds.recommendation.predict.feedback:ItemFeedback",
+    propose="launchyard.kinds.recommendation.propose:propose_recommender",
 )

@@ -15,4 +15,5 @@ KIND = Kind(
     metrics=CLASSIFICATION,
     headline="accuracy",
     export="launchyard.kinds.text_classification.export:export_text_classifier",
+    propose="launchyard.kinds.text_classification.propose:propose_classifier",
 )
