@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from datetime import UTC, datetime
@@ -113,6 +114,34 @@ def test_what_was_measured_is_what_the_bundle_answers(
 
     right = [output["label"] == label for output, label in zip(outputs, rows["label"].to_pylist(), strict=True)]
     assert evaluation.metrics["test"]["accuracy"].value == pytest.approx(sum(right) / 120)
+
+
+def test_nothing_that_is_served_is_chosen_on_test_rows(
+    tmp_path: Path, tiny_bundle: Path, tiny_dataset: Path, tiny_candidate: Path
+) -> None:
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(tiny_dataset, poisoned)
+    rows = pq.read_table(poisoned / "test.parquet")
+    swapped = ["negative" if label == "positive" else "positive" for label in rows["label"].to_pylist()]
+    place = rows.column_names.index("label")
+    pq.write_table(rows.set_column(place, "label", pa.array(swapped)), poisoned / "test.parquet")
+    spec = make_spec(serve={"runtime": "onnx"})
+    job = EvaluateJob(
+        spec, poisoned, tiny_candidate, tmp_path / "bundle", threads=1, batch_threads=1, max_explain_s=math.inf
+    )
+
+    evaluation = evaluate_candidate(job, lambda *_: None)
+
+    bundle = tmp_path / "bundle"
+    served = [path.relative_to(bundle) for path in bundle.rglob("*") if path.is_file()]
+    changed = [str(name) for name in served if (bundle / name).read_bytes() != (tiny_bundle / name).read_bytes()]
+    assert len(served) > 8
+    assert changed == ["evaluation.json"]
+    told = Evaluation.model_validate_json((tiny_bundle / "evaluation.json").read_text(encoding="utf-8"))
+    assert evaluation.abstention is not None and told.abstention is not None
+    assert evaluation.abstention.threshold == told.abstention.threshold
+    assert evaluation.metrics["test"]["accuracy"].value == pytest.approx(1 - told.metrics["test"]["accuracy"].value)
+    assert evaluation.metrics["validation"]["accuracy"] == told.metrics["validation"]["accuracy"]
 
 
 def test_slices_cover_every_row(evaluation: Evaluation) -> None:
