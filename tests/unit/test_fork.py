@@ -15,20 +15,22 @@ from launchyard_pipelines.local.fork import StepCommand
 PROGRAM = '''
 import atexit, json, os, signal, sys, threading, time
 from kfp import dsl, local
+from launchyard.kinds import get_kind
 from launchyard.settings import set_process_defaults
 from launchyard_pipelines.local.fork import fork_steps, run_forked
 
+TRAIN = "launchyard.kinds.recommendation.train.train"
 set_process_defaults()
 PARENT = os.getpid()
 ENDS = os.path.join(sys.argv[1], "ends")
 atexit.register(lambda: open(ENDS, "a").write(f"exit-of-parent-{os.getpid() == PARENT} "))
 signal.signal(signal.SIGTERM, lambda *_: os._exit(99))
 
-def run(body, name="act", **env_vars):
+def run(body, name="act", kind=None, **env_vars):
     code = f"def {name}():\\n" + "".join(f"    {line}\\n" for line in body.splitlines())
     command = ["sh", "-ec", 'x > "$program_path/ephemeral_component.py"', code]
     inputs = json.dumps({"inputs": {}, "outputs": {"outputFile": os.devnull}})
-    return run_forked([*command, "--executor_input", inputs, "--function_to_execute", name], env_vars)
+    return run_forked([*command, "--executor_input", inputs, "--function_to_execute", name], env_vars, kind)
 
 @dsl.component(install_kfp_package=False)
 def name_parent() -> int:
@@ -70,6 +72,7 @@ threading.Thread(target=note).start()
     "ends": open(ENDS).read().split()[-2:],
     "unknown": run("pass", name="nobody_wrote_this_step"),
     "known": [run("pass", name="deploy"), "launchyard_pipelines.steps.deploy" in sys.modules],
+    "kind": [run("pass", name="train", kind=get_kind("recommendation")), TRAIN in sys.modules],
 }
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=os.path.join(sys.argv[1], "root"))
 fork_steps()
@@ -129,6 +132,10 @@ def test_a_step_whose_module_cannot_be_loaded_runs_all_the_same(found: dict[str,
 
 def test_the_next_step_finds_loaded_what_a_step_needed(found: dict[str, Any]) -> None:
     assert found["known"] == [0, True]
+
+
+def test_libraries_of_a_kind_are_loaded_once_for_all_steps(found: dict[str, Any]) -> None:
+    assert found["kind"] == [0, True]
 
 
 def test_kfp_itself_runs_its_components_as_forks(found: dict[str, Any]) -> None:
