@@ -351,7 +351,7 @@ def test_answers_change_the_proposal(tmp_path: Path) -> None:
 def test_at_a_terminal_each_doubt_is_asked_and_enter_takes_what_is_proposed(tmp_path: Path) -> None:
     tickets(tmp_path)
     ours, theirs = pty.openpty()
-    command = [Path(sys.executable).with_name("launchyard"), "init", "--from", "tickets.tsv", "shop"]
+    command = [str(Path(sys.executable).with_name("launchyard")), "init", "--from", "tickets.tsv", "shop"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True)
     os.close(theirs)
     said = ""
