@@ -287,7 +287,7 @@ def test_what_looks_wrong_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert "14% of the rows have no text or no label" in out
     assert "of the texts repeat another: one of each is kept" in out
     assert "labels 'good' and 'Good' look alike: make them one by data.label.map." in out
-    assert "1 labels have fewer than 10 rows, such as 'other'" in out
+    assert "1 of 4 labels have fewer than 10 rows, such as 'other'" in out
 
 
 def test_a_language_without_a_base_at_hand_gets_a_multilingual_one(tmp_path: Path) -> None:

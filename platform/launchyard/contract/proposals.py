@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +32,11 @@ class ColumnSketch:
     mean_characters: float
     span: tuple[str, str] | None
     """Least and greatest of numbers, first and last of times, as people write them."""
+
+    @property
+    def may_hold_ids(self) -> bool:
+        """Whether its values are texts or whole numbers, as ids are."""
+        return self.type == "text" or (self.type == "number" and self.is_whole)
 
     @property
     def distinct_share(self) -> float:
@@ -70,6 +75,11 @@ class Choice:
     """What is proposed; the empty text where nothing is."""
     others: tuple[str, ...] = ()
     """What else is possible."""
+
+    @classmethod
+    def of(cls, key: str, question: str, chosen: ColumnSketch, columns: Sequence[ColumnSketch]) -> Self:
+        """Return the choice of one of some columns."""
+        return cls(key, question, chosen.name, tuple(column.name for column in columns if column is not chosen))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from launchyard.contract.proposals import ColumnSketch, TableSketch
 from launchyard.proposal.sketch import split_name
 
@@ -20,14 +18,9 @@ LEAST_ROWS_EACH = 1.2
 LONGEST_WORDS = 4.0
 
 
-def find_people(table: TableSketch, *, but: Collection[str] = ()) -> list[ColumnSketch]:
-    """Return the columns whose name says that they name somebody, those with ids first.
-
-    Args:
-        table: Its first rows.
-        but: Columns that are something else.
-    """
-    found = [column for column in table.columns if column.name not in but and _is_person(column)]
+def find_people(table: TableSketch) -> list[ColumnSketch]:
+    """Return the columns whose name says that they name somebody, those with ids first."""
+    found = [column for column in table.columns if _is_person(column)]
     return sorted(found, key=lambda column: "id" not in split_name(column.name))
 
 
@@ -41,8 +34,7 @@ def _is_person(column: ColumnSketch) -> bool:
     return (
         bool(PEOPLE & words)
         and not TRAITS & words
-        and column.type in ("text", "number")
-        and (column.type == "text" or column.is_whole)
+        and column.may_hold_ids
         and column.num_distinct >= LEAST_PEOPLE
         and column.rows_per_value >= LEAST_ROWS_EACH
         and column.mean_words <= LONGEST_WORDS

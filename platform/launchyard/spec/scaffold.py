@@ -23,9 +23,8 @@ def create_product(kind: Kind, folder: Path) -> Path:
         SpecError: the folder's name gives no product name, or a file of these names is there already.
     """
     example = (kind.folder / EXAMPLE_NAME).read_text(encoding="utf-8")
-    return write_product(
-        folder, re.sub(r"^product: .*$", f"product: {derive_name(folder)}", example, flags=re.MULTILINE)
-    )
+    named = re.sub(r"^product: .*$", f"product: {derive_name(folder)}", example, count=1, flags=re.MULTILINE)
+    return write_product(folder, named)
 
 
 def write_product(folder: Path, spec: str) -> Path:

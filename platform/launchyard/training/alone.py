@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from launchyard.errors import LaunchyardError, TrainError
 from launchyard.evaluation.results import TRAINING_NAME, GradientRecord
-from launchyard.files.atomic import write_text
+from launchyard.files.atomic import sync, write_text
 from launchyard.kinds import get_kind
 from launchyard.training.context import TrainJob, TrainProgress
 
@@ -43,6 +43,9 @@ class LocalContext:
         if checkpoint_dir is None:
             return
         older = self.latest_checkpoint()
+        # On the disk before it is named: a power cut must not leave the name of half a checkpoint.
+        for path in (*checkpoint_dir.iterdir(), checkpoint_dir):
+            sync(path)
         write_text(self.scratch_dir / NEWEST_NAME, checkpoint_dir.name)
         if older is not None and older != checkpoint_dir:
             shutil.rmtree(older)

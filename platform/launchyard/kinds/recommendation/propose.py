@@ -81,9 +81,9 @@ def propose_recommender(table: TableSketch, decided: Mapping[str, str]) -> Propo
         blocks={"data": {"interactions": columns, "checks": checks}, "model": {"architecture": architecture}},
         reasons=reasons,
         choices=(
-            Choice("data.interactions.user", "Which column says who?", user.name, _names(users, user)),
-            Choice("data.interactions.item", "Which column says what was taken?", item.name, _names(items, item)),
-            Choice("data.interactions.timestamp", "Which column says when?", time.name, _names(times, time)),
+            Choice.of("data.interactions.user", "Which column says who?", user, users),
+            Choice.of("data.interactions.item", "Which column says what was taken?", item, items),
+            Choice.of("data.interactions.timestamp", "Which column says when?", time, times),
         ),
         warnings=tuple(warnings),
     )
@@ -94,8 +94,7 @@ def _is_item(column: ColumnSketch) -> bool:
     return (
         bool(ITEM_NAMES & words)
         and not TITLE_NAMES & words
-        and column.type in ("text", "number")
-        and (column.type == "text" or column.is_whole)
+        and column.may_hold_ids
         and column.rows_per_value >= LEAST_EVENTS
         and column.mean_words <= LONG_WORDS
     )
@@ -113,7 +112,3 @@ def _find(table: TableSketch, names: set[str], *, but: Collection[str], types: C
         ),
         None,
     )
-
-
-def _names(columns: list[ColumnSketch], chosen: ColumnSketch) -> tuple[str, ...]:
-    return tuple(column.name for column in columns if column is not chosen)

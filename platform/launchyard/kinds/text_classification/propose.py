@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,23 +56,30 @@ def propose_classifier(table: TableSketch, decided: Mapping[str, str]) -> Propos
     text = table.find(decided.get("data.text", "")) or next(iter(texts), None)
     if text is None:
         return "no column holds texts of several words"
-    people = find_people(table)
+    people = [column for column in find_people(table) if column is not text]
     others = [column for column in table.columns if column is not text and column not in people]
     labels = sorted(filter(_may_be_label, others), key=_rate_label, reverse=True)
     label = table.find(decided.get("data.label.column", "")) or next(iter(labels), None)
     if label is None:
         return f"beside the texts of '{text.name}' no column holds 2 to {MAX_LABELS} values that repeat, as labels do"
-    return _Writer(table, text, label, decided).write(
-        Choice("data.text", "Which column holds the text?", text.name, _names(texts, text)),
-        Choice("data.label.column", "Which column holds the label?", label.name, _names(labels, label)),
+    return _Writer(table, text, label, people, decided).write(
+        Choice.of("data.text", "Which column holds the text?", text, texts),
+        Choice.of("data.label.column", "Which column holds the label?", label, labels),
     )
 
 
 class _Writer:
     """Writes the proposal, text and label being chosen."""
 
-    def __init__(self, table: TableSketch, text: ColumnSketch, label: ColumnSketch, decided: Mapping[str, str]) -> None:
-        self.table, self.text, self.label, self.decided = table, text, label, decided
+    def __init__(
+        self,
+        table: TableSketch,
+        text: ColumnSketch,
+        label: ColumnSketch,
+        people: Sequence[ColumnSketch],
+        decided: Mapping[str, str],
+    ) -> None:
+        self.table, self.text, self.label, self.people, self.decided = table, text, label, people, decided
         self.texts = draw(table.rows[text.name])
         self.reasons: dict[str, str] = {}
         self.warnings: list[str] = []
@@ -134,13 +141,14 @@ class _Writer:
 
     def _choose_split(self) -> list[Choice]:
         """Propose to keep a person's rows together, or else to test on the newest."""
-        people = find_people(self.table, but={self.text.name, self.label.name})
         times = [c for c in self.table.columns if c.type == "time" and c.name != self.label.name]
         times = [column for column in times if column.null_share == 0 and column.num_distinct > 1]
-        if people:
-            self.data["subject"] = people[0].name
-            self.reasons["data.subject"] = f"{describe_people(people[0])}; kept as a pseudonym, for launchyard forget"
-        rules = {f"group by {people[0].name}": people[0]} if people else {}
+        if self.people:
+            self.data["subject"] = self.people[0].name
+            self.reasons["data.subject"] = (
+                f"{describe_people(self.people[0])}; kept as a pseudonym, for launchyard forget"
+            )
+        rules = {f"group by {self.people[0].name}": self.people[0]} if self.people else {}
         rules |= {f"time by {column.name}": column for column in times}
         if not rules:
             return []
@@ -204,8 +212,8 @@ class _Writer:
         rare = [name for name, count in counts.items() if count < 10]
         if rare and len(counts) > 1:
             self.warnings.append(
-                f"{len(rare)} labels have fewer than 10 rows, such as '{rare[0]}': collect more, or join them to "
-                "others by data.label.map."
+                f"{len(rare)} of {len(counts)} labels have fewer than 10 rows, such as '{rare[0]}': collect more, or "
+                "join them to others by data.label.map."
             )
         folded: dict[str, list[str]] = {}
         for name in counts:
@@ -257,7 +265,3 @@ def _rate_label(column: ColumnSketch) -> float:
 def _rate_fit(text: ColumnSketch, label: ColumnSketch) -> float:
     named = bool(TEXT_NAMES & split_name(text.name)) + bool((LABEL_NAMES | BEST_LABEL_NAMES) & split_name(label.name))
     return 0.5 + 0.2 * named
-
-
-def _names(columns: list[ColumnSketch], chosen: ColumnSketch) -> tuple[str, ...]:
-    return tuple(column.name for column in columns if column is not chosen)
